@@ -1,0 +1,190 @@
+//! The command line, declared once: parsing, help, man pages and completions come from here.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+
+use crate::app::{App, Personality};
+use crate::error::Failure;
+use crate::exit::Code;
+use crate::sops_cli::{self, Request};
+use crate::{command, env_vars, logging};
+
+const AFTER_HELP: &str = "\
+Files are those of sops: each program reads what the other writes. Started under the
+name \"sops\" (a link), bulla takes exactly that tool's command line.";
+
+/// Secrets that are plaintext only in the memory of the process that needs them
+#[derive(Parser, Debug)]
+#[command(name = "bulla", version, after_help = AFTER_HELP, max_term_width = 110)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: GlobalArgs,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags that every command has.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct GlobalArgs {
+    /// Use this configuration instead of the .sops.yaml above the file
+    #[arg(long, global = true, value_name = "FILE", env = env_vars::SOPS_CONFIG, hide_env_values = true, value_parser = clap::value_parser!(OsString))]
+    config: Option<OsString>,
+
+    /// Indent converted YAML and JSON by this many spaces
+    #[arg(long, global = true, value_name = "N", hide = true)]
+    pub(crate) indent: Option<u8>,
+
+    /// Log what is done, on stderr
+    #[arg(long, global = true)]
+    pub(crate) verbose: bool,
+
+    #[arg(
+        long,
+        global = true,
+        hide_possible_values = true,
+        help = "How log lines are written: text or json (BULLA_LOG_FORMAT; BULLA_LOG says which)",
+        value_name = "FORMAT"
+    )]
+    pub(crate) log_format: Option<LogFormat>,
+}
+
+impl GlobalArgs {
+    /// The configuration to use, if one is named.
+    pub(crate) fn config(&self) -> Option<&Path> {
+        self.config.as_deref().filter(|path| !path.is_empty()).map(Path::new)
+    }
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The commands.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Encrypt files
+    #[command(after_help = command::encrypt::EXAMPLES)]
+    Encrypt(Box<command::encrypt::EncryptArgs>),
+    /// Decrypt files
+    #[command(after_help = command::decrypt::EXAMPLES)]
+    Decrypt(Box<command::decrypt::DecryptArgs>),
+    /// Edit an encrypted file in your editor
+    #[command(after_help = command::edit::EXAMPLES)]
+    Edit(Box<command::edit::EditArgs>),
+    /// Set one value of an encrypted file
+    #[command(after_help = command::set::EXAMPLES)]
+    Set(Box<command::set::SetArgs>),
+    /// Remove one value of an encrypted file
+    #[command(after_help = command::unset::EXAMPLES)]
+    Unset(Box<command::unset::UnsetArgs>),
+    /// Give files a new data key; add and remove keys
+    #[command(after_help = command::rotate::EXAMPLES)]
+    Rotate(Box<command::rotate::RotateArgs>),
+    /// Give files the keys that .sops.yaml names for them
+    #[command(after_help = command::updatekeys::EXAMPLES)]
+    Updatekeys(Box<command::updatekeys::UpdatekeysArgs>),
+    /// Add or delete key groups of an encrypted file
+    #[command(after_help = command::groups::EXAMPLES)]
+    Groups(Box<command::groups::GroupsArgs>),
+    /// Say whether files are encrypted
+    #[command(after_help = command::filestatus::EXAMPLES)]
+    Filestatus(command::filestatus::FilestatusArgs),
+    /// Serve this machine's keys to other processes
+    #[command(after_help = command::keyservice::EXAMPLES)]
+    Keyservice(command::keyservice::KeyserviceArgs),
+    /// Print a script that completes this command line in a shell
+    #[command(after_help = command::completion::EXAMPLES)]
+    Completion(command::completion::CompletionArgs),
+    /// Print a page of the manual
+    #[command(hide = true)]
+    Man(command::man::ManArgs),
+    /// Comes with a later version
+    #[command(hide = true)]
+    Publish(command::publish::PublishArgs),
+    /// Run a program with a file's decrypted entries in its environment
+    #[command(after_help = command::exec_env::EXAMPLES)]
+    ExecEnv(Box<command::exec_env::ExecEnvArgs>),
+    /// Run a program that reads a decrypted file, which never touches the disk
+    #[command(after_help = command::exec_file::EXAMPLES)]
+    ExecFile(Box<command::exec_file::ExecFileArgs>),
+    /// Diff and merge encrypted files in Git, and keep plain secrets out of it
+    #[command(after_help = command::git::EXAMPLES)]
+    Git(Box<command::git::GitArgs>),
+    /// Show what changed in an encrypted file, by key
+    #[command(after_help = command::diff::EXAMPLES)]
+    Diff(Box<command::diff::DiffArgs>),
+    /// Check .sops.yaml, and whether files are encrypted as it says
+    #[command(after_help = command::check::EXAMPLES)]
+    Check(command::check::CheckArgs),
+    /// Make a new age key to encrypt to
+    #[command(after_help = command::keygen::EXAMPLES)]
+    Keygen(command::keygen::KeygenArgs),
+    /// See it work: encrypt a real application's secrets, run it, and look where they could leak
+    #[command(after_help = command::demo::EXAMPLES)]
+    Demo(command::demo::DemoArgs),
+    /// Print which version this is
+    Version(command::version::VersionArgs),
+}
+
+/// Parses the command line and runs the command.
+///
+/// # Errors
+/// What the command failed with.
+pub(crate) fn run(personality: Personality, argv: Vec<OsString>) -> Result<Code, Failure> {
+    // Never dropped: taking the definition apart again would cost as much as making it did, and there is one.
+    let definition = Box::leak(Box::new(Cli::command()));
+    let argv = match personality {
+        Personality::Bulla => argv,
+        Personality::Sops => match sops_cli::read(definition, &argv)? {
+            Request::Run(argv) => argv,
+            Request::Answered(code) => return Ok(code),
+        },
+    };
+    let parsed = definition.try_get_matches_from_mut(argv).and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are "errors" that go to stdout with status 0. A closed stream changes nothing.
+            let _ = error.print();
+            return Ok(if error.use_stderr() { Code::Generic } else { Code::Success });
+        }
+    };
+    let app = App::new(personality, cli.global);
+    logging::start(&app.global, app.env.as_ref());
+    dispatch(&app, cli.command)
+}
+
+fn dispatch(app: &App, command: Command) -> Result<Code, Failure> {
+    match command {
+        Command::Encrypt(args) => command::encrypt::run(app, &args),
+        Command::Decrypt(args) => command::decrypt::run(app, &args),
+        Command::Edit(args) => command::edit::run(app, &args),
+        Command::Set(args) => command::set::run(app, &args),
+        Command::Unset(args) => command::unset::run(app, &args),
+        Command::Rotate(args) => command::rotate::run(app, &args),
+        Command::Updatekeys(args) => command::updatekeys::run(app, &args),
+        Command::Groups(args) => command::groups::run(app, &args),
+        Command::Filestatus(args) => command::filestatus::run(app, &args),
+        Command::Keyservice(args) => command::keyservice::run(app, &args),
+        Command::Completion(args) => command::completion::run(app, &args),
+        Command::Man(args) => command::man::run(app, &args),
+        Command::Publish(args) => command::publish::run(app, &args),
+        Command::ExecEnv(args) => command::exec_env::run(app, *args),
+        Command::Git(args) => command::git::run(app, *args),
+        Command::Diff(args) => command::diff::run(app, &args),
+        Command::Check(args) => command::check::run(app, &args),
+        Command::Keygen(args) => command::keygen::run(app, &args),
+        Command::Demo(args) => command::demo::run(app, &args),
+        Command::ExecFile(args) => command::exec_file::run(app, *args),
+        Command::Version(args) => command::version::run(app, &args),
+    }
+}

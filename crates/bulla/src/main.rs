@@ -1,0 +1,67 @@
+//! The program: one binary, two names. As `bulla` it takes bulla's command line, as `sops` exactly that tool's.
+//!
+//! Nothing here knows a format or a key service: the engines do the work, this crate reads the command line, files and
+//! the environment, and prints.
+
+mod app;
+mod args;
+mod audit;
+mod check;
+mod cli;
+mod command;
+mod config;
+mod convert;
+mod demo;
+mod diff;
+mod edit;
+mod engine;
+mod env_vars;
+mod error;
+mod exec;
+mod exit;
+mod git;
+mod group_diff;
+mod input;
+mod key_names;
+mod kind;
+mod logging;
+mod many;
+mod old_context;
+mod output;
+mod plan;
+mod rekey;
+mod signals;
+mod sops_cli;
+mod term;
+mod tree_path;
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+use app::Personality;
+
+/// What libraries copy to the heap is wiped when it is freed.
+#[global_allocator]
+static ALLOCATOR: bulla_core::memory::WipingAllocator = bulla_core::memory::WipingAllocator;
+
+fn main() -> ExitCode {
+    if let Err(error) = bulla_core::memory::harden_process() {
+        return error::Failure::new(exit::Code::Generic, format!("cannot protect this process' memory: {error}"))
+            .report(Personality::Bulla);
+    }
+    let argv: Vec<OsString> = std::env::args_os().collect();
+    let personality = personality(&argv);
+    match cli::run(personality, argv) {
+        Ok(code) => code.into(),
+        Err(failure) => failure.report(personality),
+    }
+}
+
+/// By the name the program was started under.
+fn personality(argv: &[OsString]) -> Personality {
+    match argv.first().map(Path::new).and_then(Path::file_stem) {
+        Some(name) if name == "sops" => Personality::Sops,
+        _ => Personality::Bulla,
+    }
+}

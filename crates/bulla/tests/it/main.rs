@@ -1,0 +1,24 @@
+//! The built binary, under both of its names, beside the real sops.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "test code: a failure is a panic")]
+
+mod check;
+mod demo;
+mod diff;
+mod edit;
+mod exec;
+mod exec_signals;
+mod exec_user;
+mod faults;
+mod folders;
+mod git_guard;
+mod git_merge;
+mod git_textconv;
+mod help;
+mod keys;
+mod keyservice;
+mod pipes;
+mod processes;
+mod repository;
+mod same_as_sops;
+mod values;
+mod world;

@@ -1,0 +1,16 @@
+//! What every part of bulla stands on: secret values in memory, the identity of keys, the trait that
+//! key services implement, and files that are replaced whole or not at all.
+//!
+//! This crate knows no provider, no format and no network. Everything else depends on it; it depends on nothing of ours.
+
+pub mod env;
+pub mod file;
+pub mod key;
+mod key_parse;
+pub mod memory;
+pub mod secret;
+
+pub use env::Env;
+pub use key::{KeyError, KeyErrorKind, KeyId, KeyService, Operation, WrappedKey};
+pub use key_parse::KeyParseError;
+pub use secret::{DataKey, SecretBytes, SecretString};

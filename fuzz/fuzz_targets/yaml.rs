@@ -1,0 +1,6 @@
+//! Any bytes as Yaml.
+#![no_main]
+
+include!("../src_shared.rs");
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| exercise(Syntax::Yaml, data));

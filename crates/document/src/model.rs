@@ -142,6 +142,8 @@ pub struct Document {
     pub(crate) nodes: Vec<Node>,
     pub(crate) roots: Vec<NodeId>,
     pub(crate) lookup: Lookup,
+    pub(crate) has_aliases: bool,
+    pub(crate) has_alias_as_key: bool,
 }
 
 impl Document {
@@ -173,7 +175,7 @@ impl Document {
     }
 
     pub(crate) fn new(syntax: Syntax, text: SecretBytes, nodes: Vec<Node>, roots: Vec<NodeId>) -> Self {
-        Self { syntax, text, nodes, roots, lookup: Lookup::default() }
+        Self { syntax, text, nodes, roots, lookup: Lookup::default(), has_aliases: false, has_alias_as_key: false }
     }
 
     /// Starts a change of this document.
@@ -245,6 +247,12 @@ impl Document {
         &self.text.expose()[self.node(id).span.range()]
     }
 
+    /// The tag that a value, a map or a list is marked with, as it is written, where it is none that gives a value its type
+    /// (`!Ref`, `!!set`): YAML's alone has any.
+    pub fn custom_tag(&self, id: NodeId) -> Option<&[u8]> {
+        if self.syntax == Syntax::Yaml { crate::yaml::custom_tag(self, id) } else { None }
+    }
+
     /// The parent; `None` for a root.
     pub fn parent(&self, id: NodeId) -> Option<NodeId> {
         let parent = self.node(id).parent;
@@ -270,6 +278,17 @@ impl Document {
     /// Whether the node is written as an alias (`*name`) of another.
     pub fn is_alias(&self, id: NodeId) -> bool {
         self.node(id).is_alias
+    }
+
+    /// Whether an alias stands anywhere in the text, as a value or as a key: what a part of it stands for may then depend on
+    /// another part.
+    pub const fn has_aliases(&self) -> bool {
+        self.has_aliases
+    }
+
+    /// Whether an alias stands as a key.
+    pub const fn has_alias_as_key(&self) -> bool {
+        self.has_alias_as_key
     }
 
     /// Whether the node only repeats, below an alias, what stands elsewhere in the text. It cannot be changed in place;

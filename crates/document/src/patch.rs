@@ -1,6 +1,6 @@
 //! Changes of a document, spliced into a copy of its text.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use bulla_core::SecretBytes;
@@ -24,6 +24,8 @@ pub struct Patch<'d> {
     pub(crate) sections: Vec<(usize, Range<usize>)>,
     /// What was taken out: its key is free again.
     removed: HashSet<NodeId>,
+    /// The last entry that was taken out of a map or list, and whether any before it stays: for the next one behind it.
+    pub(crate) last_removed: HashMap<NodeId, (NodeId, bool)>,
 }
 
 /// A change of a comma-separated collection.
@@ -50,6 +52,7 @@ impl<'d> Patch<'d> {
             lines: Vec::new(),
             sections: Vec::new(),
             removed: HashSet::new(),
+            last_removed: HashMap::new(),
         }
     }
 

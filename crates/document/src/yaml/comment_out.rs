@@ -4,6 +4,7 @@
 
 use super::around::entries;
 use super::chars::is_printable;
+use super::write::is_break;
 use crate::{Kind, NodeId, Patch, Syntax};
 
 impl Patch<'_> {
@@ -15,8 +16,8 @@ impl Patch<'_> {
         let is_item = document
             .parent(id)
             .is_some_and(|list| document.kind(list) == Kind::Seq && entries(document, list).take(2).count() == 2);
-        let is_line =
-            std::str::from_utf8(text).is_ok_and(|text| text.chars().all(|c| is_printable(c) && c != '\n' && c != '\r'));
+        // A reader of YAML 1.1 takes U+2028 for the end of the line, and what follows it for no comment.
+        let is_line = std::str::from_utf8(text).is_ok_and(|text| text.chars().all(|c| is_printable(c) && !is_break(c)));
         if document.syntax() != Syntax::Yaml || !is_item || !is_line || document.kind(id) != Kind::Scalar {
             return false;
         }
@@ -63,6 +64,15 @@ mod tests {
         assert_eq!(comment_out(Syntax::Yaml, "l:\n  - a\n  - b\n", 0).unwrap(), "l:\n  # text\n  - b\n");
         assert_eq!(comment_out(Syntax::Yaml, "l:\n- a\n-   b\n", 1).unwrap(), "l:\n- a\n# text\n");
         assert_eq!(comment_out(Syntax::Yaml, "l:\r\n- a\r\n- b", 1).unwrap(), "l:\r\n- a\r\n# text");
+    }
+
+    #[test]
+    fn what_would_end_the_line_is_no_comment() {
+        let document = Document::parse(Syntax::Yaml, SecretBytes::from(b"l:\n- a\n- b\n".as_slice())).unwrap();
+        let item = document.find(document.roots()[0], &[Step::Key("l".into()), Step::Index(0)]).unwrap();
+        for text in ["x\ny: 1", "x\ry: 1", "x\u{85}y: 1", "x\u{2028}y: 1", "x\u{2029}y: 1", "x\0"] {
+            assert!(!document.patch().comment_out(item, text.as_bytes()), "{text:?}");
+        }
     }
 
     #[test]

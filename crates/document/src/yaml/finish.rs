@@ -10,7 +10,7 @@ use crate::model::{Node, NodeValue, Span, Text};
 use crate::{Error, ErrorKind, Kind, Limits, NodeId};
 
 pub(super) fn finish(tree: Tree, limits: &Limits) -> Result<(Vec<Node>, Vec<NodeId>), Error> {
-    let Tree { nodes, mut notes, aliases, roots, seen_comments } = tree;
+    let Tree { nodes, mut notes, aliases, roots, seen_comments, .. } = tree;
     if seen_comments.is_empty() && aliases.is_empty() {
         return Ok((nodes, roots.iter().map(|&(root, _)| NodeId(root)).collect()));
     }

@@ -50,7 +50,7 @@ use bulla_core::SecretBytes;
 pub(crate) use add::{insert, push};
 pub(crate) use emit::emit;
 pub(crate) use remove::remove;
-pub(crate) use render::{render_scalar, restores};
+pub(crate) use render::{custom_tag, render_scalar, restores};
 pub(crate) use replace::set_value;
 
 use crate::{Document, Error, ErrorKind, Limits, Syntax};
@@ -65,6 +65,7 @@ pub(crate) fn parse(text: SecretBytes, limits: &Limits) -> Result<Document, Erro
     if tree.roots.is_empty() && !text.is_empty() {
         return Err(ErrorKind::Root("there is no value in the text".into()).into());
     }
+    let (has_aliases, has_alias_as_key) = (tree.has_aliases, tree.has_alias_as_key);
     let (nodes, roots) = finish::finish(tree, limits)?;
-    Ok(Document::new(Syntax::Yaml, text, nodes, roots))
+    Ok(Document { has_aliases, has_alias_as_key, ..Document::new(Syntax::Yaml, text, nodes, roots) })
 }

@@ -23,17 +23,7 @@ pub(crate) fn remove(patch: &mut Patch<'_>, id: NodeId) -> Result<(), Error> {
         patch.replace(node.span.range(), b"");
         return Ok(());
     }
-    let mut siblings = Siblings::default();
-    for sibling in entries(document, parent) {
-        let stays = !patch.is_removed(sibling);
-        if sibling < id {
-            siblings.previous = Some(sibling);
-            siblings.stays_before |= stays;
-        } else if sibling > id && stays {
-            siblings.after = Some(sibling);
-            break;
-        }
-    }
+    let siblings = siblings(patch, id, parent);
     match form(document.node(parent).style) {
         Form::Pair => {
             let problem = "a list's 'key: value' without braces must have its entry";
@@ -45,6 +35,37 @@ pub(crate) fn remove(patch: &mut Patch<'_>, id: NodeId) -> Result<(), Error> {
         }
         _ => remove_from_block(patch, id, parent, &siblings),
     }
+}
+
+/// Looks at the entries around one. Removals in document order look at each entry once.
+fn siblings(patch: &mut Patch<'_>, id: NodeId, parent: NodeId) -> Siblings {
+    let document = patch.document;
+    let mut siblings = Siblings::default();
+    let mut next = parent.0 + 1;
+    if let Some(&(last, stays_before)) = patch.last_removed.get(&parent)
+        && last < id
+    {
+        next = document.node(last).end;
+        siblings = Siblings { previous: Some(last), stays_before, after: None };
+    }
+    let end = document.node(parent).end;
+    while next < end {
+        let sibling = NodeId(next);
+        next = document.node(sibling).end;
+        if document.kind(sibling) == Kind::Comment {
+            continue;
+        }
+        let stays = !patch.is_removed(sibling);
+        if sibling < id {
+            siblings.previous = Some(sibling);
+            siblings.stays_before |= stays;
+        } else if sibling > id && stays {
+            siblings.after = Some(sibling);
+            break;
+        }
+    }
+    patch.last_removed.insert(parent, (id, siblings.stays_before));
+    siblings
 }
 
 /// The entries around one.
@@ -86,7 +107,7 @@ fn remove_from_flow(patch: &mut Patch<'_>, id: NodeId, parent: NodeId, siblings:
         }
         patch.replace(entry, b"");
         // The commas of those between, which are gone, go as well.
-        for gone in entries(document, parent).skip_while(|&gone| gone != id).take_while(|&gone| gone != after) {
+        for gone in (id.0..after.0).map(NodeId).filter(|&gone| document.parent(gone) == Some(parent)) {
             if let Some(comma) = comma(text, document.node(gone).entry.end as usize)
                 && !patch.splices.iter().any(|splice| splice.range.contains(&comma))
             {

@@ -36,6 +36,13 @@ pub(crate) fn restores(document: &Document, id: NodeId) -> bool {
     after.write(&document.scalar(id), &mut written).is_ok() && written.is_equal()
 }
 
+/// See [`Document::custom_tag`].
+pub(crate) fn custom_tag(document: &Document, id: NodeId) -> Option<&[u8]> {
+    let node = document.node(id);
+    let is_tagged = node.kind != Kind::Comment && !node.is_alias && node.style & CUSTOM_TAG != 0;
+    is_tagged.then(|| word(document.source(id)).0)
+}
+
 /// See [`Patch::set_scalar`](crate::Patch::set_scalar).
 pub(crate) fn render_scalar(
     document: &Document,

@@ -48,6 +48,10 @@ pub(super) struct Tree {
     pub(super) notes: Vec<Note>,
     /// The aliases of collections, with what they repeat; in the order of the nodes.
     pub(super) aliases: Vec<(u32, u32)>,
+    /// Whether there is any alias: of a value, of a collection or as a key.
+    pub(super) has_aliases: bool,
+    /// Whether one of them is a key.
+    pub(super) has_alias_as_key: bool,
     /// Each document's root, and where in the text the document starts.
     pub(super) roots: Vec<(u32, u32)>,
     pub(super) seen_comments: Vec<Span>,
@@ -63,6 +67,8 @@ pub(super) fn build(text: &[u8], limits: &Limits) -> Result<Tree, Error> {
             nodes: Vec::new(),
             notes: Vec::new(),
             aliases: Vec::new(),
+            has_aliases: false,
+            has_alias_as_key: false,
             roots: Vec::new(),
             seen_comments: Vec::new(),
         },
@@ -123,6 +129,7 @@ struct Key {
 
 impl Builder<'_> {
     fn event(&mut self, event: Event) -> Result<(), Error> {
+        self.tree.has_aliases |= matches!(event.kind, EventKind::Alias(_));
         match event.kind {
             EventKind::StreamEnd => Ok(()),
             EventKind::DocumentStart => {
@@ -165,7 +172,10 @@ impl Builder<'_> {
                 let resolved = self.resolve(tag, ScalarStyle::Plain, &text, line)?;
                 (Some(clone_text(&text)), typed(resolved, text), false)
             }
-            EventKind::Alias(name) => (Some(Text::Source(name)), self.alias_of_key(name, line)?, false),
+            EventKind::Alias(name) => {
+                self.tree.has_alias_as_key = true;
+                (Some(Text::Source(name)), self.alias_of_key(name, line)?, false)
+            }
             _ => return Err(Error::at(line, ErrorKind::NonStringKey("that is a map or a list".into()))),
         };
         if let Some(anchor) = event.anchor {

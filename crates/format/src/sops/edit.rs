@@ -33,9 +33,15 @@ pub(super) fn set(
     let scalar = value.as_scalar();
     if let (Target::Node(node), Some(scalar)) = (target, &scalar)
         && file.document.kind(node) == Kind::Scalar
-        && !has_aliases(&file.document)
+        && !file.document.has_aliases()
     {
         return set_scalar(file, &mut cipher, node, scalar, check, now);
+    }
+
+    if matches!(target, Target::Missing { .. }) && is_read_otherwise(file, scalar.as_ref()) {
+        let added = set(file, key, path, &Value::str("-"), check, now)?;
+        let added = added.map(|text| EncryptedFile::parse(file.kind, text)).transpose()?;
+        return added.map_or(Ok(None), |added| set(&added, key, path, value, check, now));
     }
 
     let (Target::Node(at) | Target::Missing { at, .. }) = target;
@@ -104,8 +110,8 @@ pub(super) fn with_metadata(
     let mut macs = file.macs();
     let mut new_macs = file.macs_with(&metadata);
     file.pass(&cipher).run(|visit, place, found| {
-        feed(&mut macs, visit.document, place, visit.encrypted, &found);
-        feed(&mut new_macs, visit.document, place, visit.encrypted, &found);
+        feed(&mut macs, &file.document, visit, place, &found);
+        feed(&mut new_macs, &file.document, visit, place, &found);
         Ok(())
     })?;
     verify(file, &cipher, &macs.finish(), check)?;
@@ -135,14 +141,19 @@ fn set_scalar(
     // Where it stands, if it is to be encrypted there.
     let mut sealed_at = None;
     file.pass(cipher).run(|visit, place, found| {
-        feed(&mut macs, visit.document, place, visit.encrypted, &found);
+        feed(&mut macs, &file.document, visit, place, &found);
         match found {
             Found::Value(value) if visit.id == target => {
                 is_equal = value.scalar == new;
+                let sealed = visit.encrypted && !is_never_encrypted(new);
+                // What is no string loses its tag where it is written.
+                if let Some(tag) = file.document.custom_tag(target).filter(|_| sealed || new.as_bytes().is_some()) {
+                    new_macs.tag(visit.document, place, tag, visit.encrypted);
+                }
                 new_macs.leaf(visit.document, place, Leaf::of(new), plain, visit.encrypted && *new != Scalar::Null);
-                sealed_at = (visit.encrypted && !is_never_encrypted(new)).then(|| place.clone());
+                sealed_at = sealed.then(|| place.clone());
             }
-            found => feed(&mut new_macs, visit.document, place, visit.encrypted, &found),
+            found => feed(&mut new_macs, &file.document, visit, place, &found),
         }
         Ok(())
     })?;
@@ -150,6 +161,8 @@ fn set_scalar(
     if is_equal {
         return Ok(None);
     }
+    // What has no form in plain must not be encrypted either: the file would decrypt no more.
+    file.document.patch().set_scalar(target, new)?;
     let mut patch = file.document.patch();
     match (sealed_at, value_type) {
         (Some(place), Some(value_type)) => {
@@ -189,7 +202,7 @@ fn reseal(
     let mut sealed = Vec::new();
     let mut scratch = SecretBytes::new();
     pass.run(|visit, place, found| {
-        feed(&mut macs, visit.document, place, visit.encrypted, &found);
+        feed(&mut macs, &document, visit, place, &found);
         if let Found::Value(value) = found
             && value.is_fresh
             && let Some((plain, value_type)) = plain::of(value.scalar, &mut scratch)
@@ -215,7 +228,7 @@ fn opens_again(file: &EncryptedFile, cipher: &Cipher, text: SecretBytes) -> Resu
         .and_then(|changed| {
             let mut macs = changed.macs();
             changed.pass(cipher).run(|visit, place, found| {
-                feed(&mut macs, visit.document, place, visit.encrypted, &found);
+                feed(&mut macs, &changed.document, visit, place, &found);
                 Ok(())
             })?;
             verify(&changed, cipher, &macs.finish(), check)
@@ -247,12 +260,18 @@ fn collect(file: &EncryptedFile, cipher: &Cipher, node: NodeId, check: MacCheck)
     let mut collector = Collector::new(&file.document, node);
     let mut macs = file.macs();
     file.pass(cipher).run(|visit, place, found| {
-        feed(&mut macs, visit.document, place, visit.encrypted, &found);
+        feed(&mut macs, &file.document, visit, place, &found);
         collector.take(visit.id, &found);
         Ok(())
     })?;
     verify(file, cipher, &macs.finish(), check)?;
     Ok(collector.finish())
+}
+
+/// Whether a value, written in plain, would be read as another: in dotenv the two characters `\n` are a line end.
+fn is_read_otherwise(file: &EncryptedFile, value: Option<&Scalar<'_>>) -> bool {
+    file.document.syntax() == Syntax::Dotenv
+        && value.and_then(Scalar::as_bytes).is_some_and(|text| text.windows(2).any(|pair| pair == b"\\n"))
 }
 
 /// A changed text in which a new tree is plaintext still.
@@ -378,8 +397,4 @@ fn outermost_alias(document: &Document, node: NodeId) -> Option<(NodeId, usize)>
         at = parent;
     }
     Some((alias, depth))
-}
-
-fn has_aliases(document: &Document) -> bool {
-    document.roots().iter().any(|&root| document.subtree(root).any(|id| document.is_alias(id)))
 }

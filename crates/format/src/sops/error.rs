@@ -30,6 +30,12 @@ pub enum Error {
     /// The MAC does not match the values.
     #[error("MAC mismatch: {0}")]
     Mac(String),
+    /// An alias that would stand for something else in the decrypted text.
+    #[error(
+        "an alias (`*name`) in the file would stand for another value once the file is decrypted; nothing is given out; \
+         write the value itself in its place"
+    )]
+    Alias,
     /// What was encrypted would not open again, which was noticed in time.
     #[error("what was encrypted does not open again ({0}); nothing was written; this is a defect, please report it")]
     SelfCheck(String),

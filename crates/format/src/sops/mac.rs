@@ -8,16 +8,20 @@
 //!
 //! **bulla's MAC** stands beside it, where sops reads over it and drops it when it writes the file:
 //! ```text
-//! mac   = SHA-512( "bulla sops mac 1" rules keys leaves )
+//! mac   = SHA-512( "bulla sops mac 1" rules keys *( leaf / tag ) )
 //! rules = 6 × optional-string  flag(mac_only_encrypted)
 //! keys  = u64(threshold, 0 for none) u64(groups) *( u64(keys) *( string(kind) u64(fields) *string ) )
 //! leaf  = u32(document) string(path) type string(plaintext)
+//! tag   = u32(document) string(path) "g" string(tag as written)
 //! type  = "n" null / "b" / "i" / "f" / "s" / "t" / "m" empty map / "l" empty list
 //! string = u64(length) bytes, optional-string = u8(0) / u8(1) string; numbers are little-endian
 //! ```
-//! with paths as in [`super::place`], and under `mac_only_encrypted` with encrypted leaves only. Of a binary file the one leaf is the text of
-//! sops' MAC, which is a hash of the whole content already. Comments are not in it: to which entry a comment belongs changes when
-//! entries are added behind it; each encrypted one has its own tag, and plain ones are nobody's promise.
+//! with paths as in [`super::place`], and under `mac_only_encrypted` with encrypted leaves only. A tag is one of YAML's that is
+//! none of the types (`!Ref`, `!!set`), before what it marks: sops drops them, we keep them. Of a binary file the leaf `data` is
+//! left out: at the end stands `string` of sops' MAC, which is a hash of the whole content already.
+//!
+//! Comments are not in it: to which entry a comment belongs changes when entries are added behind it; each encrypted one has its
+//! own tag, and plain ones are nobody's promise. Nor are anchors, and how a value is written.
 //! The 64 bytes are encrypted as a string with `bulla:mac:` and `lastmodified` as associated data.
 
 use std::fmt::Write as _;
@@ -33,6 +37,9 @@ const ONLY_ENCRYPTED: [u8; 32] = [
     0x8a, 0x3f, 0xd2, 0xad, 0x54, 0xce, 0x66, 0x52, 0x7b, 0x10, 0x34, 0xf3, 0xd1, 0x47, 0xbe, 0x0b, 0x0b, 0x97, 0x5b,
     0x3b, 0xf4, 0x4f, 0x72, 0xc6, 0xfd, 0xad, 0xec, 0x81, 0x76, 0xf2, 0x7d, 0x69,
 ];
+
+/// The path of a binary file's content: the key `data`.
+const BINARY_CONTENT: &[u8] = b"k\x04\0\0\0data";
 
 /// What a leaf is, for bulla's MAC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,12 +109,24 @@ impl Macs {
         }
         // Empty for those that sops leaves out.
         self.sops.update(plain);
-        if !self.binary {
+        // Of a binary file, whose content is hashed already, only what does not belong in it.
+        if !self.binary || place.bound() != BINARY_CONTENT {
             self.bound.update(document.to_le_bytes());
             string(&mut self.bound, place.bound());
             self.bound.update([leaf as u8]);
             string(&mut self.bound, plain);
         }
+    }
+
+    /// Takes a tag of what comes next.
+    pub(super) fn tag(&mut self, document: u32, place: &Place, tag: &[u8], encrypted: bool) {
+        if self.only_encrypted && !encrypted {
+            return;
+        }
+        self.bound.update(document.to_le_bytes());
+        string(&mut self.bound, place.bound());
+        self.bound.update(b"g");
+        string(&mut self.bound, tag);
     }
 
     pub(super) fn finish(mut self) -> Digests {

@@ -10,9 +10,11 @@ use super::file::{EncryptedFile, FileKind, MacCheck, PlainFile};
 use super::layout::{self, Given, Layout, is_context_free};
 use super::mac::{Digests, Macs};
 use super::pass::{Found, hash_plain};
+use super::place::Place;
 use super::resolve::{Target, items, resolve};
 use super::seal::{bound_associated, date};
 use super::stash::Stash;
+use super::walk::Visit;
 use super::{Error, Metadata};
 
 /// How far the record of how values were written is used.
@@ -43,7 +45,11 @@ pub(super) fn decrypt(file: &EncryptedFile, key: &DataKey, check: MacCheck) -> R
             } else {
                 // An anchor was changed since, or a block does not stand as deep as it did.
                 let opened = open_text(file, &cipher, check, Restore::ContextFree)?;
-                that_says_the_same(file, &cipher, syntax, opened)?.unwrap_or_else(|opened| opened)
+                match that_says_the_same(file, &cipher, syntax, opened)? {
+                    // The values are what was proven. The text would give some of them, decrypted, to other places.
+                    Err(_) if file.document.has_aliases() => return Err(Error::Alias),
+                    Ok(opened) | Err(opened) => opened,
+                }
             }
         }
     };
@@ -59,7 +65,7 @@ pub(super) fn extract(file: &EncryptedFile, key: &DataKey, path: &[Step], check:
     let mut collector = Collector::new(&file.document, node);
     let mut macs = file.macs();
     file.pass(&cipher).run(|visit, place, found| {
-        feed(&mut macs, visit.document, place, visit.encrypted, &found);
+        feed(&mut macs, &file.document, visit, place, &found);
         collector.take(visit.id, &found);
         Ok(())
     })?;
@@ -81,11 +87,20 @@ pub(super) fn shown(path: &[Step]) -> String {
     text
 }
 
-/// Gives a found value to the MACs.
-pub(super) fn feed(macs: &mut Macs, document: u32, place: &super::place::Place, encrypted: bool, found: &Found<'_>) {
+/// Gives what was found to the MACs.
+pub(super) fn feed(macs: &mut Macs, document: &Document, visit: &Visit, place: &Place, found: &Found<'_>) {
+    let is_comment = matches!(found, Found::Comment { .. } | Found::CommentItem { .. });
+    if let Some(tag) = document.custom_tag(visit.id).filter(|_| !is_comment) {
+        macs.tag(visit.document, place, tag, visit.encrypted);
+    }
+    feed_leaf(macs, visit, place, found);
+}
+
+/// Gives a found value to the MACs, without its tag.
+fn feed_leaf(macs: &mut Macs, visit: &Visit, place: &Place, found: &Found<'_>) {
     if let Found::Value(value) = found {
         let is_value = !matches!(value.scalar, Scalar::Null);
-        macs.leaf(document, place, value.leaf, value.plain, encrypted && is_value);
+        macs.leaf(visit.document, place, value.leaf, value.plain, visit.encrypted && is_value);
     }
 }
 
@@ -155,16 +170,17 @@ fn open_text(file: &EncryptedFile, cipher: &Cipher, check: MacCheck, restore: Re
     let layout = read_layout(file, cipher, &mut stash);
     let mut macs = file.macs();
     // Hashed apart: what is read again is plaintext, of which the rules tell less.
-    let mut said = layout.depends_on_surroundings().then(|| Macs::new(&Metadata::default()));
-    let mut to_verify = false;
+    // An alias of what is decrypted, or of what goes with the metadata, would stand for something else.
+    let mut to_verify = document.has_aliases();
+    let mut said = (to_verify || layout.depends_on_surroundings()).then(|| Macs::new(&Metadata::default()));
     // The last node of what was replaced as a whole.
     let mut restored: Option<NodeId> = None;
     let mut given = Given::default();
     file.pass(cipher).run(|visit, place, found| {
         let id = visit.id;
-        feed(&mut macs, visit.document, place, visit.encrypted, &found);
+        feed(&mut macs, &file.document, visit, place, &found);
         if let Some(said) = &mut said {
-            feed(said, visit.document, place, visit.encrypted, &found);
+            feed_leaf(said, visit, place, &found);
         }
         keep_iv(&mut stash, place.associated(), &found);
         // What is below an alias that was put back is in the text no more.
@@ -258,7 +274,7 @@ fn that_says_the_same(
         None if is_cut => {
             let mut said = Macs::new(&Metadata::default());
             file.pass(cipher).run(|visit, place, found| {
-                feed(&mut said, visit.document, place, visit.encrypted, &found);
+                feed_leaf(&mut said, visit, place, &found);
                 Ok(())
             })?;
             said.finish()
@@ -293,7 +309,7 @@ fn open_binary(file: &EncryptedFile, cipher: &Cipher, check: MacCheck) -> Result
     let mut macs = file.macs();
     let mut content = None;
     file.pass(cipher).run_taking(Some(data), &mut content, |visit, place, found| {
-        feed(&mut macs, visit.document, place, visit.encrypted, &found);
+        feed(&mut macs, &file.document, visit, place, &found);
         keep_iv(&mut stash, place.associated(), &found);
         Ok(())
     })?;

@@ -9,6 +9,8 @@
 //! component = "k" length(4 bytes, little-endian) key / "i" index(8 bytes, little-endian)
 //! ```
 
+use std::fmt::Write as _;
+
 /// A place in a document, changed step by step.
 #[derive(Clone, Default)]
 pub(super) struct Place {
@@ -92,7 +94,11 @@ impl std::fmt::Display for Place {
                 Component::Index(index) => write!(f, "[{index}]")?,
                 Component::Key(key) => {
                     let dot = if position > 0 { "." } else { "" };
-                    write!(f, "{dot}{}", String::from_utf8_lossy(key))?;
+                    f.write_str(dot)?;
+                    // Keys come from files that anyone may have written, and go to terminals.
+                    for c in String::from_utf8_lossy(key).chars() {
+                        if c.is_control() { write!(f, "{}", c.escape_debug())? } else { f.write_char(c)? }
+                    }
                 }
             }
         }
@@ -115,6 +121,13 @@ mod tests {
         assert_eq!((place.associated(), place.to_string().as_str()), (b"list:d:".as_slice(), "list[2].d"));
         place.leave_to(mark);
         assert_eq!((place.associated(), place.to_string().as_str()), (b"list:".as_slice(), "list"));
+    }
+
+    #[test]
+    fn keys_do_not_command_the_terminal_that_messages_go_to() {
+        let mut place = Place::default();
+        place.enter_key("é\u{1b}[31m\n\u{9b}k");
+        assert_eq!(place.to_string(), "é\\u{1b}[31m\\n\\u{9b}k");
     }
 
     #[test]

@@ -38,12 +38,20 @@ pub(super) fn text(
     let metadata = with_keys(metadata)?;
     let selector = Selector::new(&metadata.rules)?;
     let recorder = Recorder::default();
-    if document.text().len() > SELF_CHECK {
+    // What an alias stands for may change when its anchor's value does, as a key it is not written out.
+    if document.text().len() > SELF_CHECK && !document.has_aliases() {
         return seal(&document, &selector, metadata, key, stash, recorder);
     }
     let sealed = seal(&document, &selector, metadata.clone(), key, stash, recorder)?;
-    if opens_as(&document, &sealed, key)? {
-        return Ok(sealed);
+    match opens_as(&document, &sealed, key) {
+        Ok(true) => return Ok(sealed),
+        Ok(false) => {}
+        Err(_) if document.has_alias_as_key() => {
+            let what =
+                "an alias stands as a key, and would be another key once its anchor's value is encrypted; write it out";
+            return Err(Error::Rule(what.to_owned()));
+        }
+        Err(error) => return Err(error),
     }
     // Something around the values does not come back by itself.
     let mut said = Macs::new(&Metadata::default());
@@ -235,6 +243,9 @@ impl<'s> Sealer<'s> {
             if document.is_alias(visit.id) {
                 self.alias(document, &visit, &mut walk, patch, recorder)?;
                 continue;
+            }
+            if let Some(tag) = document.custom_tag(visit.id) {
+                self.macs.tag(visit.document, walk.place(), tag, visit.encrypted);
             }
             match visit.kind {
                 Kind::Comment => {

@@ -222,3 +222,16 @@ fn a_new_data_key_encrypts_everything_anew() {
     assert!(file.decrypt(&key(), MacCheck::Check).is_err(), "the old data key opens nothing");
     assert_eq!(file.decrypt(&other, MacCheck::Strict).unwrap().text.expose(), TEXT.as_bytes());
 }
+
+#[test]
+fn a_dotenv_value_that_no_text_can_hold_is_refused_and_what_looks_like_a_line_end_is_kept() {
+    let text = seal(DOTENV, "A=x\n");
+    let file = parse(DOTENV, &text);
+    for at in ["A", "NEW"] {
+        let nul = Value::str("a\0b");
+        assert!(matches!(file.set(&key(), &path(at), &nul, MacCheck::Check, LATER), Err(Error::Document(_))), "{at}");
+        let value = Value::str("a\\nb");
+        let changed = set(DOTENV, &text, at, &value).unwrap();
+        assert!(parse(DOTENV, &changed).extract(&key(), &path(at), MacCheck::Strict).unwrap() == value, "{at}");
+    }
+}

@@ -67,15 +67,14 @@ fn ini_is_exchanged_with_sops() {
 // Where an entry has comments above it and behind it sops has one comment and we have two: it loses ours, and nothing else.
 #[test]
 fn ini_with_comments_at_line_ends_keeps_its_values_in_sops() {
-    let text = "; one\n; two\n\n# three\na = 1 ; end\n[s] ; header\n; first\n;second\nk = v # c\n; final";
+    // With spaces in them, which base64 has not.
+    let text = "; of one\n; of two\n\n# of three\na = 1 ; of end\n[s] ; of header\n; of first\n;of second\nk = v # of c\n; of final";
     let peers = Peers::new();
     let key = DataKey::generate().unwrap();
     let sample = ini(text);
     let ours = encrypt(sample.kind, text.as_bytes().into(), peers.metadata(&key), &key, None).unwrap();
     assert_eq!(String::from_utf8_lossy(decrypt(sample.kind, ours.expose(), &key).expose()), text);
-    for comment in ["one", "three", "end", "header", "second", "final"] {
-        assert!(!String::from_utf8_lossy(ours.expose()).contains(comment), "{comment} stands in the file");
-    }
+    assert!(!String::from_utf8_lossy(ours.expose()).contains("of "), "a comment stands in the file");
     for version in VERSIONS {
         let found = peers.sops_decrypt(version, sample.name, ours.expose());
         assert_eq!(tree(sample.kind, &found), tree(sample.kind, text.as_bytes()));

@@ -8,6 +8,7 @@ pub const DATE: &str = "2026-01-02T03:04:05Z";
 pub const LATER: &str = "2026-02-03T04:05:06Z";
 
 pub const JSON: FileKind = FileKind::Text(Syntax::Json);
+pub const YAML: FileKind = FileKind::Text(Syntax::Yaml);
 pub const DOTENV: FileKind = FileKind::Text(Syntax::Dotenv);
 
 pub fn key() -> DataKey {

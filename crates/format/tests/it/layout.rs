@@ -113,3 +113,15 @@ fn a_list_index_leads_past_comments() {
     assert_eq!(extracted, Value::str("b"));
     assert_eq!(open(YAML, &set(YAML, &sealed, "l.1", &Value::str("c")).unwrap()), text.replace("- b", "- c"));
 }
+
+// The key would be the ciphertext of what the anchor marks, and the file would open no more.
+#[test]
+fn an_alias_as_a_key_is_refused_in_files_of_any_size() {
+    for padding in [0, 1 << 20] {
+        let text = format!("pad: {}\nk: &k name\n*k : v\n", "x".repeat(padding));
+        let sealed = bulla_format::sops::encrypt(YAML, text.as_bytes().into(), metadata(), &key(), None);
+        assert!(matches!(sealed, Err(Error::Rule(what)) if what.contains("alias")));
+    }
+    let plain_anchor = "k_unencrypted: &k name\n*k : v\n? &l other\n: w\nx: {*l : y}\n";
+    assert_eq!(open(YAML, &seal(YAML, plain_anchor)), plain_anchor);
+}

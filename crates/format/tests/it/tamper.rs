@@ -4,7 +4,7 @@ use bulla_core::{DataKey, KeyId, SecretBytes, WrappedKey};
 use bulla_document::Value;
 use bulla_format::sops::{EncryptedFile, Error, FileKind, MacCheck, MasterKey, Metadata, Rules};
 
-use crate::files::{DOTENV, JSON, LATER, key, metadata, open, parse, path, seal, seal_with, try_open};
+use crate::files::{DOTENV, JSON, LATER, YAML, key, metadata, open, parse, path, seal, seal_with, try_open};
 
 const TEXT: &str = "{\n  \"a\": \"one\",\n  \"b\": \"two\",\n  \"l\": [\"x\", \"y\"],\n  \"p_unencrypted\": \"ab\",\n  \"q_unencrypted\": \"cd\"\n}\n";
 
@@ -187,6 +187,92 @@ fn an_error_names_the_place_and_never_the_value() {
     let text = seal(JSON, "{\"m\": {\"l\": [{\"k\": \"secret-value\"}]}}");
     let error = try_open(JSON, &text.replace("data:", "data:AAAA"), MacCheck::Check).unwrap_err().to_string();
     assert!(error.contains("m.l[0].k") && !error.contains("secret-value") && !error.contains("ENC["), "{error}");
+}
+
+/// A YAML text with the metadata moved before its last line, and an anchor in it.
+fn with_anchor_in_metadata(text: &str, anchor: &str) -> String {
+    let metadata = text.find("sops:").unwrap();
+    let (values, metadata) = text.split_at(metadata);
+    let last = values.trim_end().rfind('\n').unwrap() + 1;
+    format!("{}{}\n    zz: &v {anchor}\n{}", &values[..last], metadata.trim_end(), &values[last..])
+}
+
+// The text would give the secret to a plain key: the metadata, and with it what the alias stands for, is not in it any more.
+#[test]
+fn an_alias_of_what_goes_with_the_metadata_gives_nothing_out() {
+    let rules = Rules { encrypted_regex: Some("^data$".to_owned()), ..Rules::default() };
+    let metadata = Metadata { rules, ..metadata() };
+    let text = seal_with(YAML, "data:\n  password: hunter2\ntype: Opaque\n", metadata.clone());
+    let text = with_anchor_in_metadata(&text, "Opaque");
+    for (marked, alias) in [("password: &v ENC", "type: *v"), ("password: ENC", "type: *v")] {
+        let text = text.replace("password: ENC", marked).replace("type: Opaque", alias);
+        for check in [MacCheck::Strict, MacCheck::Ignore] {
+            assert!(matches!(try_open(YAML, &text, check), Err(Error::Alias)), "{text}");
+        }
+    }
+    let text = seal_with(YAML, "data:\n  password: hunter2\nplain: {name: 1}\n", metadata);
+    let text = with_anchor_in_metadata(&text, "name");
+    let text = text.replace("password: ENC", "password: &v ENC").replace("{name: 1}", "{*v : 1}");
+    assert!(matches!(try_open(YAML, &text, MacCheck::Strict), Err(Error::Alias)), "{text}");
+}
+
+// sops itself takes the alias for the ciphertext, which it leaves there.
+#[test]
+fn an_alias_of_a_secret_under_a_plain_key_gives_nothing_out() {
+    let rules = Rules { encrypted_regex: Some("^a$".to_owned()), mac_only_encrypted: true, ..Rules::default() };
+    let text = seal_with(YAML, "a: secret\nb: plain\n", Metadata { rules, ..metadata() });
+    let text = text.replace("a: ENC", "a: &v ENC").replace("b: plain", "b: *v");
+    assert!(matches!(try_open(YAML, &text, MacCheck::Strict), Err(Error::Alias)), "{text}");
+    let harmless = text.replace("a: &v ENC", "a: ENC").replace("b: *v", "b: &v plain\nc: *v");
+    assert_eq!(open(YAML, &harmless), "a: secret\nb: &v plain\nc: *v\n");
+}
+
+#[test]
+fn tags_that_are_added_changed_or_removed_are_caught() {
+    let plain = "a: secret\nb: !Ref x\nn: 5\nc_unencrypted: plain\nl_unencrypted: [x]\nm: !set {k: !Sub v}\ne: !e []\n";
+    let text = seal(YAML, plain);
+    assert_eq!(open(YAML, &text), plain);
+    for (from, to) in [
+        ("a: ENC", "a: !evil ENC"),
+        ("!Ref ENC", "!Sub ENC"),
+        ("!Ref ENC", "ENC"),
+        ("c_unencrypted: plain", "c_unencrypted: !Ref plain"),
+        ("l_unencrypted: [", "l_unencrypted: !!python/object/apply:os.system ["),
+        ("!set {", "{"),
+        ("!e []", "[]"),
+        ("a: ", "!!map\na: "),
+    ] {
+        let changed = text.replacen(from, to, 1);
+        assert_ne!(changed, text, "{from}");
+        if let Ok(file) = EncryptedFile::parse(YAML, changed.as_bytes().into()) {
+            let found = file.decrypt(&key(), MacCheck::Check).map(|_| ());
+            assert!(matches!(found, Err(Error::Mac(_))), "{changed}");
+        }
+    }
+    // What is set keeps its tag where it can be kept, and the file opens.
+    for (at, value) in [
+        ("b", Value::str("y")),
+        ("b", Value::Int(1)),
+        ("b", Value::Null),
+        ("b", Value::str("")),
+        ("m.k", Value::Int(2)),
+        ("m.new", Value::str("z")),
+        ("m", Value::str("z")),
+        ("e", Value::Seq(vec![Value::Int(1)])),
+        ("n", Value::Int(6)),
+    ] {
+        let changed = crate::files::set(YAML, &text, at, &value).unwrap();
+        open(YAML, &changed);
+    }
+}
+
+#[test]
+fn a_binary_file_whose_known_content_stands_under_another_key_is_caught() {
+    let text = seal(FileKind::Binary, "known");
+    let data = sealed(&text, "data");
+    let emptied = text.replace(data, "\"\"").replace("\n\t}\n}", "\n\t},\n\t\"p_unencrypted\": \"known\"\n}");
+    assert_ne!(emptied, text.replace(data, "\"\""));
+    assert!(matches!(try_open(FileKind::Binary, &emptied, MacCheck::Check), Err(Error::Mac(_))), "{emptied}");
 }
 
 #[test]

@@ -163,6 +163,32 @@ fn many_of_anything_take_time_in_proportion() {
     assert!(matches!(refused(format!("{}: v\n", "k".repeat(MEGABYTE)).as_bytes()), ErrorKind::Syntax(_)));
 }
 
+// What sops makes of comments in a list is taken out item by item.
+#[test]
+fn many_items_are_taken_out_in_time_in_proportion() {
+    let time = |before: &str, between: &str, count: usize| {
+        let text = format!("x:\n{before}{}z{}\n", format!("a{between}").repeat(count), before.replace("  [", "]"));
+        let document = taken(text.replace("z- ", "z").as_bytes());
+        let list = document.find(document.roots()[0], &[crate::Step::Key("x".into())]).unwrap();
+        let items: Vec<NodeId> = document.children(list).filter(|&id| document.kind(id) == Kind::Scalar).collect();
+        assert_eq!(items.len(), count + 1);
+        let start = cpu_seconds();
+        let mut patch = document.patch();
+        for &item in &items[..count] {
+            patch.remove(item).unwrap();
+        }
+        let left = patch.finish();
+        let seconds = cpu_seconds() - start;
+        let left = taken(left.expose());
+        assert_eq!(left.children(NodeId(1)).filter(|&id| left.kind(id) == Kind::Scalar).count(), 1);
+        seconds
+    };
+    for (before, between) in [("  [", ", "), ("- ", " # c\n- ")] {
+        let (few, many) = (time(before, between, 2_000), time(before, between, 16_000));
+        assert!(many < 32.0 * few + 0.2, "{before}: {few} s, and {many} s for eight times as much");
+    }
+}
+
 #[test]
 fn what_is_no_text_is_refused_with_its_line() {
     let line = |text: &[u8]| parse(text).err().map(|error| (error.line, error.kind));

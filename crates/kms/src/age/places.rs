@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bulla_core::file::{self, FileError};
-use bulla_core::{KeyErrorKind, SecretBytes};
+use bulla_core::{KeyErrorKind, SecretBytes, is_private_key};
 use tokio::sync::OnceCell;
 
 use super::identity::{self, Identity};
@@ -118,6 +118,7 @@ impl Places {
             };
             let file = match env.path(KEY_FILE) {
                 None => Place { name: KEY_FILE.to_owned(), holds: Holds::Nothing("not set") },
+                Some(path) if is_private_key(&path.to_string_lossy()) => key_itself(KEY_FILE, "the path of a file"),
                 Some(path) => {
                     let name = format!("{KEY_FILE}={}", path.display());
                     let holds = match key_file(&path, &name) {
@@ -152,6 +153,7 @@ impl Places {
             let env = context.env.as_ref();
             let named = match env.path(SSH_FILE) {
                 None => Place { name: SSH_FILE.to_owned(), holds: Holds::Nothing("not set") },
+                Some(path) if is_private_key(&path.to_string_lossy()) => key_itself(SSH_FILE, "the path of a file"),
                 Some(path) => {
                     let name = format!("{SSH_FILE}={}", path.display());
                     let holds = ssh_file(&path, &name);
@@ -238,6 +240,9 @@ async fn run(command: Command, recipient: &str, context: &Context) -> Place {
     let Some(line) = context.env.text(variable) else {
         return Place { name: variable.to_owned(), holds: Holds::Nothing("not set") };
     };
+    if is_private_key(&line) {
+        return key_itself(variable, "a command that prints one");
+    }
     let name = variable.to_owned();
     let holds = match output(variable, &line, recipient, context).await {
         Err(failure) => Holds::Failed(failure),
@@ -253,6 +258,15 @@ async fn run(command: Command, recipient: &str, context: &Context) -> Place {
         },
     };
     Place { name, holds }
+}
+
+/// A variable that holds a key where something else is meant. The key must not go on into a message.
+fn key_itself(variable: &'static str, meant: &str) -> Place {
+    let failure = Failure::new(KeyErrorKind::BadConfig, format!("{variable}: it holds a key itself, not {meant}"));
+    Place {
+        name: variable.to_owned(),
+        holds: Holds::Failed(failure.hint(format!("identities themselves go into {KEY}"))),
+    }
 }
 
 /// Runs the command as sops does: split into words, no shell, no input.

@@ -32,7 +32,7 @@ use crate::registry::Context;
 #[derive(Default)]
 pub(crate) struct State {
     /// By fingerprint. The first file opens a key, and may ask for its passphrase; those that come meanwhile wait for
-    /// that, lest each asks. Then they go on at the same time.
+    /// that, lest each asks.
     keys: Mutex<HashMap<String, Arc<Turn<Use>>>>,
 }
 

@@ -123,7 +123,9 @@ impl Registry {
     pub fn open(&self, id: &KeyId) -> Result<Arc<dyn KeyService>, KeyError> {
         let unsupported = || {
             let what = "this version of bulla cannot use this kind of key";
-            KeyError::new(KeyErrorKind::Unsupported, id, what).with_hint("the file's other keys can open it")
+            KeyError::new(KeyErrorKind::Unsupported, id, what).with_hint(
+                "another key of the file can open it; a key service that can use this kind is named with --keyservice",
+            )
         };
         let open =
             KINDS.iter().find(|kind| kind.name == id.kind()).and_then(|kind| kind.open).ok_or_else(unsupported)?;

@@ -230,6 +230,24 @@ async fn a_damaged_wrapped_key_is_told_from_a_missing_identity() {
 }
 
 #[tokio::test]
+async fn a_wrapped_key_of_any_length_takes_no_time() {
+    let pair = x25519();
+    let mut home = Home::new();
+    home.set("SOPS_AGE_KEY", &pair.identity);
+    let line = "A".repeat(64) + "\n";
+    for stanzas in [
+        format!("-> X25519 {}\n{}AA\n", &line[..43], line.repeat(20_000)),
+        format!("-> X25519 {}\n{}\n", &line[..43], &line[..43]).repeat(10_000),
+    ] {
+        let start = Instant::now();
+        let wrapped = format!("age-encryption.org/v1\n{stanzas}--- {}\n{line}", &line[..43]);
+        let error = home.unwrap(&pair.recipient, &wrapped).await.unwrap_err();
+        assert_says(&error, KeyErrorKind::BadCiphertext, &["the wrapped key is damaged: it is too long"]);
+        assert!(start.elapsed() < Duration::from_secs(5));
+    }
+}
+
+#[tokio::test]
 async fn a_malformed_recipient_is_refused_when_it_is_opened() {
     let registry = Home::new().registry();
     for (recipient, part) in [

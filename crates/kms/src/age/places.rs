@@ -53,7 +53,7 @@ pub(crate) struct Places {
     /// By the command and the recipient that it is told.
     commands: Mutex<HashMap<(Command, String), Printed>>,
     /// Who is asked for passphrases.
-    pub(super) ask: Box<dyn Ask>,
+    pub(crate) ask: Arc<dyn Ask>,
 }
 
 /// What a command printed, once it did.
@@ -92,13 +92,13 @@ pub(super) enum Holds {
 
 impl Default for Places {
     fn default() -> Self {
-        Self::asking(Box::new(Terminal::default()))
+        Self::asking(Arc::new(Terminal::default()))
     }
 }
 
 impl Places {
     /// Places whose passphrases `ask` is asked for.
-    pub(crate) fn asking(ask: Box<dyn Ask>) -> Self {
+    pub(crate) fn asking(ask: Arc<dyn Ask>) -> Self {
         Self { native: OnceLock::new(), ssh: OnceLock::new(), commands: Mutex::default(), ask }
     }
 
@@ -180,6 +180,16 @@ impl Places {
         };
         let place = cell.get_or_init(|| async { Arc::new(run(command, recipient, context).await) }).await;
         Arc::clone(place)
+    }
+
+    /// Whether a person has typed the passphrase of one of them.
+    pub(crate) fn is_unlocked(&self) -> bool {
+        let places = self.native.get().into_iter().chain(self.ssh.get()).flatten();
+        places.into_iter().any(|place| match &place.holds {
+            Holds::Locked(locked) => locked.opened().is_some(),
+            Holds::Ssh(key) => key.is_unlocked(),
+            _ => false,
+        })
     }
 
     /// Whether a command is set.

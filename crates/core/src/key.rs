@@ -4,7 +4,7 @@
 //! wrapped form stands in the file's metadata beside the [`KeyId`] that says who can unwrap it.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::path::PathBuf;
 
 use async_trait::async_trait;
@@ -14,7 +14,8 @@ use crate::SecretBytes;
 /// What identifies a key-encryption key, with the fields that a file's metadata keeps for it.
 ///
 /// Two ids are the same key exactly when they are equal. `Display` gives the short form that messages and
-/// `--add-…`/`--rm-…` flags use (a recipient, a fingerprint, an ARN, a URL).
+/// `--add-…`/`--rm-…` flags use (a recipient, a fingerprint, an ARN, a URL). Control characters in it, which whoever wrote
+/// the file put there, come out escaped: they would move a terminal's cursor.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum KeyId {
@@ -93,6 +94,7 @@ impl KeyId {
 
 impl fmt::Display for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = Escaped(f);
         match self {
             Self::Age { recipient } => f.write_str(recipient),
             Self::Pgp { fingerprint } => f.write_str(fingerprint),
@@ -108,6 +110,29 @@ impl fmt::Display for KeyId {
             Self::Local { path } => write!(f, "{}", path.display()),
         }
     }
+}
+
+/// Passes text on with its control characters escaped (`\u{1b}`).
+struct Escaped<W>(W);
+
+impl<W: fmt::Write> fmt::Write for Escaped<W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for part in text.split_inclusive(char::is_control) {
+            let control = part.chars().next_back().filter(|last| last.is_control());
+            self.0.write_str(&part[..part.len() - control.map_or(0, char::len_utf8)])?;
+            if let Some(control) = control {
+                write!(self.0, "{}", control.escape_default())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn escaped(text: &str) -> String {
+    let mut out = Escaped(String::with_capacity(text.len()));
+    // Writing to memory does not fail.
+    let _ = out.write_str(text);
+    out.0
 }
 
 /// A data key, or a Shamir share of one, as a key service wrapped it: the text of the `enc` field in a file's metadata.
@@ -193,7 +218,8 @@ pub enum KeyErrorKind {
 
 /// A failed wrap or unwrap: which key, what was tried, why it failed, what to do.
 ///
-/// Prints as `age age1…: no identity matched (looked in …)`; [`hint`](Self::hint) is printed apart.
+/// Prints as `age age1…: no identity matched (looked in …)`; [`hint`](Self::hint) is printed apart. Both are one line:
+/// control characters in what is quoted are escaped.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{kind_name} {key}: {what}")]
 pub struct KeyError {
@@ -207,13 +233,13 @@ pub struct KeyError {
 impl KeyError {
     /// A failure of `key`. `what` says what was tried and what came back, never a secret.
     pub fn new(kind: KeyErrorKind, key: &KeyId, what: impl Into<String>) -> Self {
-        Self { kind, kind_name: key.kind(), key: key.to_string(), what: what.into(), hint: None }
+        Self { kind, kind_name: key.kind(), key: key.to_string(), what: escaped(&what.into()), hint: None }
     }
 
     /// Adds what the user can do about it, as a sentence without a full stop.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.hint = Some(escaped(&hint.into()));
         self
     }
 
@@ -230,5 +256,19 @@ impl KeyError {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<&str> {
         self.hint.as_deref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_file_says_cannot_move_the_cursor_of_a_terminal() {
+        let id = KeyId::Age { recipient: "age1\u{1b}]0;x\u{7}\u{9b}2J\nä".to_owned() };
+        assert_eq!(id.to_string(), "age1\\u{1b}]0;x\\u{7}\\u{9b}2J\\nä");
+        let error = KeyError::new(KeyErrorKind::BadConfig, &id, "`\u{1b}[2J` is no key").with_hint("not \u{1b}[2J");
+        let shown = format!("{error} {}", error.hint().unwrap_or_default());
+        assert!(!shown.contains(char::is_control), "{shown:?}");
     }
 }

@@ -10,7 +10,7 @@ use crate::KeyId;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not {expected}")]
 pub struct KeyParseError {
-    /// What was written.
+    /// What was written; `(a private key)` if it was one.
     pub text: String,
     /// What should have been, with its form in parentheses.
     pub expected: &'static str,
@@ -135,7 +135,16 @@ impl KeyId {
 }
 
 fn malformed<T>(text: &str, expected: &'static str) -> Result<T, KeyParseError> {
+    let text = if is_private_key(text) { "(a private key)" } else { text };
     Err(KeyParseError { text: text.to_owned(), expected })
+}
+
+/// Whether a text that should name a key, or say where one is, holds a private key instead: it must not go on into a
+/// message. `age-plugin-…` in lower case is the name of a program.
+pub fn is_private_key(text: &str) -> bool {
+    let text = text.trim_start();
+    let age = |start: &str| text.get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start));
+    age("AGE-SECRET-KEY-") || text.starts_with("AGE-PLUGIN-") || text.starts_with("-----BEGIN")
 }
 
 fn without_spaces(text: &str) -> String {
@@ -209,6 +218,16 @@ mod tests {
         assert_eq!(KeyId::parse_huawei_kms("r:u").unwrap().to_string(), "r:u");
         assert!(KeyId::parse_huawei_kms("r:").is_err());
         assert_eq!(KeyId::parse_gcp_kms("projects/p").unwrap().to_string(), "projects/p");
+    }
+
+    #[test]
+    fn a_private_key_in_the_place_of_a_recipient_is_not_repeated() {
+        for text in ["AGE-SECRET-KEY-1QQQ", " age-secret-key-pq-1QQQ", "AGE-PLUGIN-X-1QQQ", "-----BEGIN QQQ"] {
+            let error = KeyId::parse_age(text).unwrap_err().to_string();
+            assert!(error.contains("private key") && !error.contains("QQQ"), "{error}");
+        }
+        assert!(!is_private_key("age-plugin-yubikey --identity"));
+        assert!(!is_private_key("ä"));
     }
 
     #[test]

@@ -12,5 +12,5 @@ pub mod secret;
 
 pub use env::Env;
 pub use key::{KeyError, KeyErrorKind, KeyId, KeyService, Operation, WrappedKey};
-pub use key_parse::KeyParseError;
+pub use key_parse::{KeyParseError, is_private_key};
 pub use secret::{DataKey, SecretBytes, SecretString};

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use age::armor::{ArmoredWriter, Format};
 use age::{EncryptError, Encryptor};
 use async_trait::async_trait;
-use bulla_core::{KeyError, KeyErrorKind, KeyId, KeyService, Operation, SecretBytes, WrappedKey};
+use bulla_core::{KeyError, KeyErrorKind, KeyId, KeyService, Operation, SecretBytes, WrappedKey, is_private_key};
 
 use self::places::Command;
 use self::recipient::Recipient;
@@ -47,7 +47,7 @@ pub(crate) fn open(id: &KeyId, context: &Arc<Context>) -> Result<Arc<dyn KeyServ
     let text = text.trim();
     let recipient = Recipient::parse(text).map_err(|what| {
         // A private key in the wrong place must not go on into a message.
-        let private = text.to_ascii_uppercase().starts_with("AGE-");
+        let private = is_private_key(text);
         let hidden = KeyId::Age { recipient: "(a private key)".to_owned() };
         let shown = if private { &hidden } else { id };
         KeyError::new(KeyErrorKind::BadConfig, shown, format!("not a recipient: {what}"))

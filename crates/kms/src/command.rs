@@ -1,7 +1,12 @@
 //! Programs that key services run: with a deadline, their output kept secret, their complaints kept for the error.
 
+use std::env::{split_paths, var_os};
 use std::ffi::OsStr;
+use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -101,7 +106,7 @@ impl Program<'_> {
     pub(crate) async fn run(&self) -> Result<Output, RunError> {
         let Some((program, arguments)) = self.argv.split_first() else { return Err(RunError::Empty) };
         let program_name = || program.to_string_lossy().into_owned();
-        let mut child = Command::new(program)
+        let mut child = Command::new(located(program, var_os("PATH").as_deref())?)
             .args(arguments)
             .envs(self.environment.iter().copied())
             .stdin(if self.input.is_empty() { Stdio::null() } else { Stdio::piped() })
@@ -147,6 +152,23 @@ impl Program<'_> {
             Err(source) => Err(RunError::Pipe { program: program_name(), source }),
         }
     }
+}
+
+/// Where the program is that a setting names: a path is taken as it is.
+fn located(program: &OsStr, path: Option<&OsStr>) -> Result<PathBuf, RunError> {
+    let (false, Some(folders)) = (program.as_bytes().contains(&b'/'), path) else { return Ok(program.into()) };
+    on_path(program, Some(folders)).ok_or_else(|| RunError::Start {
+        program: program.to_string_lossy().into_owned(),
+        source: io::Error::new(io::ErrorKind::NotFound, "it is in no folder of PATH (relative ones do not count)"),
+    })
+}
+
+/// The program `name` in the folders of `path`. A relative folder, or an empty one, would let the current one, which may be
+/// anybody's repository, choose the program that gets the key. Go's programs, sops among them, refuse that as well.
+pub(crate) fn on_path(name: &OsStr, path: Option<&OsStr>) -> Option<PathBuf> {
+    let runs =
+        |path: &Path| fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0);
+    split_paths(path?).filter(|folder| folder.is_absolute()).map(|folder| folder.join(name)).find(|path| runs(path))
 }
 
 /// The last line of a program's complaints, fit for a message: no control characters, nothing that looks like a key, and
@@ -340,6 +362,23 @@ mod tests {
         let argv: [&OsStr; 1] = ["no-such-program-here".as_ref()];
         let error = program(&argv, b"", None).run().await.err().unwrap();
         assert!(error.to_string().starts_with("cannot start no-such-program-here: "), "{error}");
+    }
+
+    #[test]
+    fn the_current_folder_is_no_place_for_programs() {
+        let folder = tempfile::tempdir_in(".").unwrap();
+        let program = folder.path().join("gpg");
+        fs::File::create(&program).unwrap().set_permissions(fs::Permissions::from_mode(0o700)).unwrap();
+        let absolute = std::path::absolute(folder.path()).unwrap();
+        let relative = Path::new(folder.path().file_name().unwrap());
+        let find = |name: &str, path: &OsStr| located(name.as_ref(), Some(path)).ok();
+
+        assert!(find("gpg", relative.as_os_str()).is_none());
+        assert!(find("sh", OsStr::new(":.:")).is_none());
+        assert_eq!(find("gpg", absolute.as_os_str()), Some(absolute.join("gpg")));
+        // Who writes a path means it.
+        assert_eq!(find("./gpg", OsStr::new("/bin")), Some("./gpg".into()));
+        assert_eq!(located("gpg".as_ref(), None).ok(), Some("gpg".into()));
     }
 
     #[test]

@@ -32,7 +32,7 @@ use crate::registry::Context;
 #[derive(Default)]
 pub(crate) struct State {
     /// By fingerprint. The first file opens a key, and may ask for its passphrase; those that come meanwhile wait for
-    /// that, lest each asks. Then they go on at the same time.
+    /// that, lest each asks.
     keys: Mutex<HashMap<String, Arc<Turn<Use>>>>,
 }
 
@@ -56,8 +56,9 @@ pub(crate) fn open(id: &KeyId, context: &Arc<Context>) -> Result<Arc<dyn KeyServ
     let KeyId::Pgp { fingerprint } = id else {
         return Err(KeyError::new(KeyErrorKind::Unsupported, id, "this is not an OpenPGP key"));
     };
-    // With a `!` exactly that subkey is meant, not the primary key's best.
+    // With a `!` exactly that subkey is meant, not the primary key's best. gpg, and so sops, takes a `0x` before it.
     let hex = fingerprint.strip_suffix('!').unwrap_or(fingerprint);
+    let hex = hex.strip_prefix("0x").or_else(|| hex.strip_prefix("0X")).unwrap_or(hex);
     if !(8..=64).contains(&hex.len()) || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         let what = "not a fingerprint: 40 hexadecimal digits are expected";
         return Err(KeyError::new(KeyErrorKind::BadConfig, id, what)
@@ -144,10 +145,15 @@ impl Service {
         // A person may be looking for the smart card.
         let limit = (!person_is_there(context.env.as_ref())).then_some(context.options.timeout);
         let output = self.gpg(&["--decrypt"], wrapped.as_str().as_bytes(), limit).await?;
+        let report = Report::read(&output.stderr);
+        if report.was_in_the_clear() {
+            let what = "the wrapped key is not encrypted: whoever reads the file has its data key";
+            return Err(Failure::new(KeyErrorKind::BadCiphertext, what)
+                .hint("whoever wrote the file made it so; encrypt it anew, and change the secrets in it"));
+        }
         if output.status.success() && !output.stdout.is_empty() {
             return Ok(output.stdout);
         }
-        let report = Report::read(&output.stderr);
         Err(report.cannot_decrypt(output.status, context.env.var("GPG_TTY").is_some()))
     }
 

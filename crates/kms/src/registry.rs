@@ -29,11 +29,11 @@ impl Default for Options {
 pub(crate) struct Context {
     pub(crate) env: Arc<dyn Env>,
     pub(crate) options: Options,
-    pub(crate) age: crate::age::Places,
-    pub(crate) pgp: crate::pgp::State,
-    pub(crate) vault: crate::vault::State,
+    pub(crate) age: Arc<crate::age::Places>,
+    pub(crate) pgp: Arc<crate::pgp::State>,
+    pub(crate) vault: Arc<crate::vault::State>,
     #[cfg(feature = "aws")]
-    pub(crate) aws: crate::aws::State,
+    pub(crate) aws: Arc<crate::aws::State>,
     pub(crate) dns: crate::dns::Resolver,
     pub(crate) unwrapped: Arc<Cache>,
 }
@@ -82,11 +82,11 @@ impl Registry {
             context: Arc::new(Context {
                 env,
                 options,
-                age: crate::age::Places::default(),
-                pgp: crate::pgp::State::default(),
-                vault: crate::vault::State::default(),
+                age: Arc::default(),
+                pgp: Arc::default(),
+                vault: Arc::default(),
                 #[cfg(feature = "aws")]
-                aws: crate::aws::State::default(),
+                aws: Arc::default(),
                 dns: crate::dns::Resolver::default(),
                 unwrapped: Arc::default(),
             }),
@@ -108,8 +108,41 @@ impl Registry {
     #[allow(clippy::unwrap_used, reason = "test code: a failure is a panic")]
     pub(crate) fn asking(env: Arc<dyn Env>, options: Options, ask: Box<dyn crate::ask::Ask>) -> Self {
         let mut registry = Self::new(env, options);
-        Arc::get_mut(&mut registry.context).unwrap().age = crate::age::Places::asking(ask);
+        Arc::get_mut(&mut registry.context).unwrap().age = Arc::new(crate::age::Places::asking(Arc::from(ask)));
         registry
+    }
+
+    /// A registry that shares with this one all but what it knows about keys of this kind: where a file was missing, a
+    /// command failed, a token was too old or a person declined, it looks again. For a server, which outlives all that.
+    ///
+    /// `None` if there is nothing to forget, or a person would have to type a passphrase again.
+    pub(crate) fn forgetting(&self, kind: &str) -> Option<Self> {
+        let known = &self.context;
+        let mut context = Context {
+            env: Arc::clone(&known.env),
+            options: known.options.clone(),
+            age: Arc::clone(&known.age),
+            pgp: Arc::clone(&known.pgp),
+            vault: Arc::clone(&known.vault),
+            #[cfg(feature = "aws")]
+            aws: Arc::clone(&known.aws),
+            dns: known.dns.clone(),
+            unwrapped: Arc::clone(&known.unwrapped),
+        };
+        match kind {
+            "age" if !known.age.is_unlocked() => {
+                context.age = Arc::new(crate::age::Places::asking(Arc::clone(&known.age.ask)));
+            }
+            "pgp" => context.pgp = Arc::default(),
+            "hc_vault" => context.vault = Arc::default(),
+            _ => return None,
+        }
+        Some(Self { context: Arc::new(context) })
+    }
+
+    /// Whether this is the same registry, or a clone of it.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.context, &other.context)
     }
 
     /// The service that holds `id`. Opening does no I/O and asks no one; wrapping and unwrapping do.
@@ -123,7 +156,9 @@ impl Registry {
     pub fn open(&self, id: &KeyId) -> Result<Arc<dyn KeyService>, KeyError> {
         let unsupported = || {
             let what = "this version of bulla cannot use this kind of key";
-            KeyError::new(KeyErrorKind::Unsupported, id, what).with_hint("the file's other keys can open it")
+            KeyError::new(KeyErrorKind::Unsupported, id, what).with_hint(
+                "another key of the file can open it; a key service that can use this kind is named with --keyservice",
+            )
         };
         let open =
             KINDS.iter().find(|kind| kind.name == id.kind()).and_then(|kind| kind.open).ok_or_else(unsupported)?;

@@ -25,6 +25,23 @@ fn without_the_right_key_nothing_is_printed_and_the_keys_are_named() {
 }
 
 #[test]
+fn a_key_file_that_others_may_read_is_warned_about_without_being_asked() {
+    let world = world();
+    let key = world.path("alice.key");
+    for (mode, warned) in [(0o600, false), (0o644, true)] {
+        fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
+        for program in [Program::Bulla, Program::Link] {
+            let run = world.run(program, &["decrypt", "a.json"]).ok();
+            let warning = format!(
+                "warning: {0} holds a private key and others may read it (mode 0644); run: chmod 600 {0}\n",
+                key.display()
+            );
+            assert_eq!(run.stderr, if warned { warning.as_str() } else { "" });
+        }
+    }
+}
+
+#[test]
 fn a_changed_plain_value_breaks_the_mac() {
     let world = world();
     world.write("a.json", world.read("a.json").replace("plain", "changed"));

@@ -10,12 +10,19 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bulla_core::{Env, SecretBytes, SecretString};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+use crate::ask::person_is_there;
 use crate::failure::printable;
+
+/// How long the agent may take for what it asks nobody about: an answer comes at once or never.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long it may take to ask where there seems to be no one. A pinentry may know of a desktop that we do not.
+const LONG_PATIENCE: Duration = Duration::from_secs(30);
 
 /// `GPG_ERR_CANCELED` and `GPG_ERR_FULLY_CANCELED`, without the part that names the source.
 const CANCELLED: [u32; 2] = [99, 198];
@@ -39,6 +46,8 @@ impl Agent {
     /// Connects to the running agent; `None` if there is none.
     pub(super) fn connect(env: &dyn Env) -> Option<Self> {
         let stream = UnixStream::connect(socket(env)?).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).ok()?;
+        stream.set_write_timeout(Some(PATIENCE)).ok()?;
         let mut agent = Self { stream: BufReader::new(stream) };
         agent.reply().ok().filter(|reply| reply.starts_with("OK"))?;
         let terminal = env.text("GPG_TTY").or_else(terminal_of_stdin);
@@ -49,6 +58,8 @@ impl Agent {
                 agent.call(&format!("OPTION {name}={value}")).ok()?;
             }
         }
+        let limit = (!person_is_there(env)).then_some(LONG_PATIENCE);
+        agent.stream.get_ref().set_read_timeout(limit).ok()?;
         Some(agent)
     }
 
@@ -220,6 +231,14 @@ mod tests {
     fn no_agent_is_no_error() {
         assert!(Agent::connect(&BTreeMap::new()).is_none());
         let env = BTreeMap::from([("GPG_AGENT_INFO".to_owned(), "/nonexistent:1:1".to_owned())]);
+        assert!(Agent::connect(&env).is_none());
+    }
+
+    #[test]
+    fn an_agent_that_says_nothing_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let _listener = UnixListener::bind(folder.path().join("S.gpg-agent")).unwrap();
+        let env = BTreeMap::from([("GNUPGHOME".to_owned(), folder.path().to_str().unwrap().to_owned())]);
         assert!(Agent::connect(&env).is_none());
     }
 

@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bulla_core::file::{self, FileError};
-use bulla_core::{KeyErrorKind, SecretBytes};
+use bulla_core::{KeyErrorKind, SecretBytes, is_private_key};
 use tokio::sync::OnceCell;
 
 use super::identity::{self, Identity};
@@ -53,7 +53,7 @@ pub(crate) struct Places {
     /// By the command and the recipient that it is told.
     commands: Mutex<HashMap<(Command, String), Printed>>,
     /// Who is asked for passphrases.
-    pub(super) ask: Box<dyn Ask>,
+    pub(crate) ask: Arc<dyn Ask>,
 }
 
 /// What a command printed, once it did.
@@ -92,13 +92,13 @@ pub(super) enum Holds {
 
 impl Default for Places {
     fn default() -> Self {
-        Self::asking(Box::new(Terminal::default()))
+        Self::asking(Arc::new(Terminal::default()))
     }
 }
 
 impl Places {
     /// Places whose passphrases `ask` is asked for.
-    pub(crate) fn asking(ask: Box<dyn Ask>) -> Self {
+    pub(crate) fn asking(ask: Arc<dyn Ask>) -> Self {
         Self { native: OnceLock::new(), ssh: OnceLock::new(), commands: Mutex::default(), ask }
     }
 
@@ -118,6 +118,7 @@ impl Places {
             };
             let file = match env.path(KEY_FILE) {
                 None => Place { name: KEY_FILE.to_owned(), holds: Holds::Nothing("not set") },
+                Some(path) if is_private_key(&path.to_string_lossy()) => key_itself(KEY_FILE, "the path of a file"),
                 Some(path) => {
                     let name = format!("{KEY_FILE}={}", path.display());
                     let holds = match key_file(&path, &name) {
@@ -152,6 +153,7 @@ impl Places {
             let env = context.env.as_ref();
             let named = match env.path(SSH_FILE) {
                 None => Place { name: SSH_FILE.to_owned(), holds: Holds::Nothing("not set") },
+                Some(path) if is_private_key(&path.to_string_lossy()) => key_itself(SSH_FILE, "the path of a file"),
                 Some(path) => {
                     let name = format!("{SSH_FILE}={}", path.display());
                     let holds = ssh_file(&path, &name);
@@ -178,6 +180,16 @@ impl Places {
         };
         let place = cell.get_or_init(|| async { Arc::new(run(command, recipient, context).await) }).await;
         Arc::clone(place)
+    }
+
+    /// Whether a person has typed the passphrase of one of them.
+    pub(crate) fn is_unlocked(&self) -> bool {
+        let places = self.native.get().into_iter().chain(self.ssh.get()).flatten();
+        places.into_iter().any(|place| match &place.holds {
+            Holds::Locked(locked) => locked.opened().is_some(),
+            Holds::Ssh(key) => key.is_unlocked(),
+            _ => false,
+        })
     }
 
     /// Whether a command is set.
@@ -238,6 +250,9 @@ async fn run(command: Command, recipient: &str, context: &Context) -> Place {
     let Some(line) = context.env.text(variable) else {
         return Place { name: variable.to_owned(), holds: Holds::Nothing("not set") };
     };
+    if is_private_key(&line) {
+        return key_itself(variable, "a command that prints one");
+    }
     let name = variable.to_owned();
     let holds = match output(variable, &line, recipient, context).await {
         Err(failure) => Holds::Failed(failure),
@@ -253,6 +268,15 @@ async fn run(command: Command, recipient: &str, context: &Context) -> Place {
         },
     };
     Place { name, holds }
+}
+
+/// A variable that holds a key where something else is meant. The key must not go on into a message.
+fn key_itself(variable: &'static str, meant: &str) -> Place {
+    let failure = Failure::new(KeyErrorKind::BadConfig, format!("{variable}: it holds a key itself, not {meant}"));
+    Place {
+        name: variable.to_owned(),
+        holds: Holds::Failed(failure.hint(format!("identities themselves go into {KEY}"))),
+    }
 }
 
 /// Runs the command as sops does: split into words, no shell, no input.

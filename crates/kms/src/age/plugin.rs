@@ -8,15 +8,14 @@
 //! what a program that crashed complained of, and does not take a program that cannot be started for one that does not
 //! fit.
 
+mod output;
+
 use std::cell::RefCell;
 use std::collections::HashSet;
-use std::env::{split_paths, temp_dir};
+use std::env::temp_dir;
 use std::ffi::OsStr;
-use std::fs;
 use std::io::{self, BufReader, Read};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -32,9 +31,10 @@ use bulla_core::{Env, KeyErrorKind, SecretString};
 use rustix::process::{Pid, Signal, kill_process};
 use zeroize::Zeroizing;
 
+use self::output::Output;
 use super::stanza;
 use crate::ask::{Ask, person_is_there};
-use crate::command::last_complaint;
+use crate::command::{last_complaint, on_path};
 use crate::failure::{Failure, printable};
 
 /// After this long someone who waits for a plugin is told so, as age does.
@@ -195,12 +195,15 @@ enum Trouble {
     Protocol(String),
     /// It gave up: its words.
     Reported(String),
+    /// It took too long.
+    Late,
 }
 
 impl From<io::Error> for Trouble {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe => Self::Ended,
+            io::ErrorKind::TimedOut => Self::Late,
             _ => Self::Protocol(error.to_string()),
         }
     }
@@ -210,7 +213,7 @@ impl From<io::Error> for Trouble {
 struct Session<'a> {
     binary: String,
     input: Option<ChildStdin>,
-    output: Option<BufReader<ChildStdout>>,
+    output: Option<BufReader<Output>>,
     child: Arc<Mutex<Child>>,
     complaints: Option<JoinHandle<Vec<u8>>>,
     /// Dropped when the session ends, so that nobody watches it any longer.
@@ -234,11 +237,12 @@ impl<'a> Session<'a> {
         let binary = &session.binary;
         result.map_err(|trouble| {
             let fail = |kind, what: String| Failure::new(kind, format!("{binary} {what}"));
-            if slow {
-                let limit = host.timeout.as_secs_f32();
-                return fail(KeyErrorKind::Timeout, format!("did not answer within {limit} s and was stopped"));
-            }
+            let trouble = if slow { Trouble::Late } else { trouble };
             match trouble {
+                Trouble::Late => {
+                    let limit = host.timeout.as_secs_f32();
+                    fail(KeyErrorKind::Timeout, format!("did not answer within {limit} s and was stopped"))
+                }
                 Trouble::Reported(what) => fail(KeyErrorKind::Other, format!("says: {what}")),
                 Trouble::Protocol(what) => fail(KeyErrorKind::Other, format!("does not speak the protocol: {what}")),
                 Trouble::Ended => {
@@ -253,7 +257,7 @@ impl<'a> Session<'a> {
 
     fn start(name: &str, protocol: &str, host: &'a Host<'a>) -> Result<Self, Failure> {
         let binary = format!("age-plugin-{name}");
-        let path = find(&binary, host.env.var("PATH").as_deref()).ok_or_else(|| {
+        let path = on_path(OsStr::new(&binary), host.env.var("PATH").as_deref()).ok_or_else(|| {
             Failure::new(KeyErrorKind::NotFound, format!("the plugin {binary} is not on PATH"))
                 .hint(format!("install {binary}, or put the folder that holds it on PATH"))
         })?;
@@ -278,7 +282,7 @@ impl<'a> Session<'a> {
         Ok(Self {
             binary,
             input,
-            output: output.map(BufReader::new),
+            output: output.map(|pipe| BufReader::new(Output::new(pipe, deadline))),
             child,
             complaints: stderr.map(|stderr| thread::spawn(move || keep_some(stderr))),
             watched: Some(watched),
@@ -443,14 +447,6 @@ fn join_within<T>(thread: JoinHandle<T>, patience: Duration) -> Option<T> {
         thread::sleep(Duration::from_millis(1));
     }
     thread.join().ok()
-}
-
-/// The program `binary` in the folders of `path`.
-fn find(binary: &str, path: Option<&OsStr>) -> Option<PathBuf> {
-    let runs =
-        |path: &Path| fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0);
-    // A relative folder would let the current one choose the program that gets the key.
-    split_paths(path?).filter(|folder| folder.is_absolute()).map(|folder| folder.join(binary)).find(|path| runs(path))
 }
 
 /// The plugin that a Bech32 text is for: what stands between `before` and `after` in its prefix.

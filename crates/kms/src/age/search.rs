@@ -29,6 +29,10 @@ use crate::failure::Failure;
 
 /// The longest data key, or share of one, that is taken out of a file. They have 32 and 33 bytes.
 const LONGEST: usize = 1024;
+/// The longest wrapped key that is looked at. Post-quantum ones have some 2000 letters. The age crate reads a header again
+/// from its beginning for every piece that comes, so that one of 1 MB takes a minute, and whoever writes a file may write
+/// one.
+const LONGEST_WRAPPED: usize = 1 << 15;
 
 /// A search in progress: where was looked, and what went wrong there.
 pub(super) struct Search {
@@ -274,6 +278,9 @@ impl Search {
         let text = self.wrapped.as_str().trim_start();
         if !text.starts_with("-----BEGIN AGE ENCRYPTED FILE-----") && !text.starts_with("age-encryption.org/") {
             return Err(damaged("it is no age file"));
+        }
+        if text.len() > LONGEST_WRAPPED {
+            return Err(damaged("it is too long for one"));
         }
         let file = Decryptor::new_buffered(ArmoredReader::new(text.as_bytes())).map_err(|error| {
             damaged(match error {

@@ -96,6 +96,14 @@ impl Identity {
         }
     }
 
+    /// Whether its passphrase was asked for and given.
+    pub(super) fn is_unlocked(&self) -> bool {
+        match &self.key {
+            Key::Plain(_) => false,
+            Key::Locked(_, opened) => opened.try_lock().is_ok_and(|opened| matches!(*opened, Some(Ok(_)))),
+        }
+    }
+
     /// Tries the stanzas of a file; `None` if none is for this key. May ask for the passphrase, and blocks then.
     ///
     /// # Errors

@@ -176,6 +176,36 @@ async fn every_key_that_cannot_wrap_is_named_and_nothing_is_returned() {
     assert!(error.reason.is_none());
 }
 
+/// Wraps to nothing, and says that it went well.
+struct Empty(KeyId);
+
+#[async_trait]
+impl KeyService for Empty {
+    fn id(&self) -> &KeyId {
+        &self.0
+    }
+
+    async fn wrap(&self, _: &SecretBytes) -> Result<WrappedKey, KeyError> {
+        Ok(WrappedKey::new("\n"))
+    }
+
+    async fn unwrap(&self, _: &WrappedKey) -> Result<SecretBytes, KeyError> {
+        Ok(SecretBytes::new())
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_wraps_to_nothing_is_not_believed() {
+    let key = DataKey::generate().unwrap();
+    let empty = || Arc::new(Empty(KeyId::HuaweiKms { key_id: "empty".to_owned() })) as Arc<dyn KeyService>;
+    let error = wrap(&key, vec![vec![(vec![empty()], Vec::new())]], None, 8).await.unwrap_err();
+    assert!(error.keys[0].to_string().contains("is empty"), "{error:?}");
+    // The next service may do better.
+    let services = vec![empty(), Arc::new(Fake::new("empty", &Log::default()))];
+    let wrapped = wrap(&key, vec![vec![(services, Vec::new())]], None, 8).await.unwrap();
+    assert_eq!(wrapped[0][0].as_str(), hex(key.as_secret()));
+}
+
 #[tokio::test]
 async fn what_cannot_be_wrapped_at_all_says_why() {
     let key = DataKey::generate().unwrap();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bulla_core::{DataKey, KeyError, KeyId, KeyService, SecretBytes, WrappedKey};
+use bulla_core::{DataKey, KeyError, KeyErrorKind, KeyId, KeyService, SecretBytes, WrappedKey};
 use futures_util::stream::{self, StreamExt};
 
 use super::{Services, WrapError};
@@ -73,6 +73,14 @@ async fn wrap_one(
 ) -> Result<WrappedKey, Vec<KeyError>> {
     for service in services {
         match service.wrap(part).await {
+            // What it was asked to keep would be lost with the plaintext.
+            Ok(wrapped) if wrapped.as_str().trim().is_empty() => {
+                errors.push(KeyError::new(
+                    KeyErrorKind::Other,
+                    service.id(),
+                    "the wrapped key that came back is empty",
+                ));
+            }
             Ok(wrapped) => return Ok(wrapped),
             Err(error) => errors.push(error),
         }

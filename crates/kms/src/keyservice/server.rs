@@ -1,10 +1,11 @@
 //! Wraps and unwraps for other processes.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bulla_core::{KeyId, SecretBytes, WrappedKey};
+use bulla_core::{KeyError, KeyErrorKind, KeyId, SecretBytes, WrappedKey};
+use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{self, Stream};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -74,7 +75,8 @@ impl Server {
     /// Serves until `shutdown` resolves; then takes no more connections, and finishes the requests that it has if they
     /// take no longer than ten seconds. A socket's file is removed.
     ///
-    /// Each request is passed on to the registry: what was unwrapped is not kept.
+    /// Each request is passed on to the registry: what was unwrapped is not kept. Nor is a failure: key files that came
+    /// later, a new token, a person who thinks better of it are found without a restart.
     ///
     /// # Errors
     /// If the listener broke.
@@ -85,7 +87,8 @@ impl Server {
         shutdown: impl Future<Output = ()> + Send,
     ) -> io::Result<()> {
         let running = Arc::new(watch::Sender::new(0));
-        let handler = Handler { registry, prompt: prompt.map(Arc::new), running: running.clone() };
+        let current = Mutex::new(Current { registry, used: false });
+        let handler = Handler { current, prompt: prompt.map(Arc::new), running: running.clone() };
         let service = KeyServiceServer::new(handler).max_decoding_message_size(LONGEST);
         match self.listener {
             Listener::Tcp(tcp) => run(service, tcp, &running, shutdown).await,
@@ -165,10 +168,16 @@ impl Accept for UnixListener {
 }
 
 struct Handler {
-    registry: Registry,
+    current: Mutex<Current>,
     prompt: Option<Arc<Prompt>>,
     /// How many requests are being answered.
     running: Arc<watch::Sender<usize>>,
+}
+
+/// The registry for the next request, and whether it served one before: what it knows may be old then.
+struct Current {
+    registry: Registry,
+    used: bool,
 }
 
 /// A request that is being answered.
@@ -188,8 +197,11 @@ impl KeyService for Handler {
         let plaintext = SecretBytes::from(plaintext);
         let id = wire::key_id(key)?;
         self.ask("encrypt", &id).await?;
-        let service = self.registry.open(&id).map_err(|error| wire::status(&error))?;
-        let wrapped = service.wrap(&plaintext).await.map_err(|error| wire::status(&error))?;
+        let wrap = |registry: Registry| {
+            let (id, plaintext) = (&id, &plaintext);
+            async move { registry.open(id)?.wrap(plaintext).await }.boxed()
+        };
+        let wrapped = self.with_registry(id.kind(), wrap).await?;
         Ok(Response::new(EncryptResponse { ciphertext: wrapped.as_str().as_bytes().to_vec() }))
     }
 
@@ -200,14 +212,51 @@ impl KeyService for Handler {
         let text = String::from_utf8(ciphertext);
         let wrapped = text.map(WrappedKey::new).map_err(|_| Status::invalid_argument("the wrapped key is not text"))?;
         self.ask("decrypt", &id).await?;
-        let service = self.registry.open(&id).map_err(|error| wire::status(&error))?;
-        let plaintext = service.unwrap(&wrapped).await.map_err(|error| wire::status(&error))?;
+        let unwrap = |registry: Registry| {
+            let (id, wrapped) = (&id, &wrapped);
+            async move { registry.open(id)?.unwrap(wrapped).await }.boxed()
+        };
+        let plaintext = self.with_registry(id.kind(), unwrap).await?;
         // The copy that is sent is wiped by the allocator of the binary.
         Ok(Response::new(DecryptResponse { plaintext: plaintext.expose().to_vec() }))
     }
 }
 
 impl Handler {
+    /// Does `work` for a key of this kind. If it fails, what is known of such keys is forgotten; and if an age identity was
+    /// missing, it is done once more: its file may be newer than what we know.
+    async fn with_registry<'a, T>(
+        &self,
+        kind: &str,
+        work: impl Fn(Registry) -> BoxFuture<'a, Result<T, KeyError>>,
+    ) -> Result<T, Status> {
+        let (registry, used) = {
+            let mut current = self.current();
+            (current.registry.clone(), std::mem::replace(&mut current.used, true))
+        };
+        let error = match work(registry.clone()).await {
+            Ok(done) => return Ok(done),
+            Err(error) => error,
+        };
+        let Some(fresh) = registry.forgetting(kind) else { return Err(wire::status(&error)) };
+        let again = used && kind == "age" && error.kind() == KeyErrorKind::NotFound;
+        {
+            let mut current = self.current();
+            // Unless another request was faster.
+            if current.registry.is(&registry) {
+                *current = Current { registry: fresh.clone(), used: again };
+            }
+        }
+        if !again {
+            return Err(wire::status(&error));
+        }
+        work(fresh).await.map_err(|error| wire::status(&error))
+    }
+
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn running(&self) -> Running {
         self.running.send_modify(|running| *running += 1);
         Running(self.running.clone())

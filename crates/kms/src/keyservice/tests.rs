@@ -232,11 +232,19 @@ async fn start(
     listen: Listen,
     prompt: Option<Prompt>,
 ) -> (String, oneshot::Sender<()>, tokio::task::JoinHandle<std::io::Result<()>>) {
+    start_with(registry(), listen, prompt).await
+}
+
+async fn start_with(
+    registry: Registry,
+    listen: Listen,
+    prompt: Option<Prompt>,
+) -> (String, oneshot::Sender<()>, tokio::task::JoinHandle<std::io::Result<()>>) {
     let server = Server::bind(&listen).await.unwrap();
     let uri = server.uri().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
     let shutdown = async { stopped.await.unwrap_or(()) };
-    (uri, stop, tokio::spawn(server.serve(registry(), prompt, shutdown)))
+    (uri, stop, tokio::spawn(server.serve(registry, prompt, shutdown)))
 }
 
 /// A kind that is not served is answered without touching anything outside the process.
@@ -260,6 +268,29 @@ async fn the_server_answers_on_tcp_and_unix_and_stops_when_told() {
         assert_eq!(unsupported(&uri).await.kind(), KeyErrorKind::Unreachable);
     }
     assert!(!path.exists());
+}
+
+#[tokio::test]
+async fn a_server_finds_key_files_that_came_or_changed_after_it_started() {
+    let folder = tempfile::tempdir().unwrap();
+    let env = BTreeMap::from([("HOME".to_owned(), folder.path().to_str().unwrap().to_owned())]);
+    let registry = Registry::new(Arc::new(env), Options::default());
+    let keys = folder.path().join(".config/sops/age");
+    std::fs::create_dir_all(&keys).unwrap();
+    let (uri, stop, server) = start_with(registry, Listen::Unix(folder.path().join("socket")), None).await;
+    let secret = SecretBytes::zeroed(32);
+    // The first time there is no file, then another identity stands in it.
+    for _ in 0..3 {
+        let identity = crate::keygen::generate("now");
+        let client = Client::new(&uri).unwrap().open(&KeyId::Age { recipient: identity.recipient });
+        let wrapped = client.wrap(&secret).await.unwrap();
+        assert_eq!(client.unwrap(&wrapped).await.unwrap_err().kind(), KeyErrorKind::NotFound);
+        bulla_core::file::replace(&keys.join("keys.txt"), identity.file.expose(), 0o600).unwrap();
+        assert!(client.unwrap(&wrapped).await.unwrap() == secret);
+        assert!(client.unwrap(&wrapped).await.unwrap() == secret);
+    }
+    stop.send(()).unwrap();
+    server.await.unwrap().unwrap();
 }
 
 #[tokio::test]

@@ -57,6 +57,11 @@ impl Report {
         self.first("INV_RECP").is_some_and(|arguments| arguments.first().map(String::as_str) != Some("1"))
     }
 
+    /// Whether there was text and nothing to decrypt: `gpg --decrypt` also prints what is only signed, or only wrapped up.
+    pub(super) fn was_in_the_clear(&self) -> bool {
+        self.first("PLAINTEXT").is_some() && self.first("BEGIN_DECRYPTION").is_none()
+    }
+
     /// Why nothing could be encrypted. `keys` is what `--with-colons --list-keys` says of the key, if it is unusable.
     pub(super) fn cannot_encrypt(&self, fingerprint: &str, keys: &str, status: ExitStatus) -> Failure {
         match self.first("INV_RECP").and_then(|arguments| arguments.first()).map(String::as_str) {

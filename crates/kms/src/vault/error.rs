@@ -64,11 +64,11 @@ pub(super) fn login_refused(address: &str, mount: &str, reply: &Reply, secret: &
     Failure::new(kind, what).hint(hint)
 }
 
-/// Nothing to show the server.
-pub(super) fn no_token() -> Failure {
+/// Nothing to show the server, and it wants to see something. (A proxy that adds a token of its own does not.)
+pub(super) fn no_token(address: &str) -> Failure {
     Failure::new(
         KeyErrorKind::NotFound,
-        format!("no Vault token found: looked in {} and ~/.vault-token", variable::TOKEN),
+        format!("no Vault token found, and {address} asks for one: looked in {} and ~/.vault-token", variable::TOKEN),
     )
     .hint(format!(
         "log in (vault login), set {}, or choose kubernetes or approle in {}",

@@ -16,7 +16,7 @@ use crate::failure::Failure;
 
 /// A token and how long it lives.
 pub(super) struct Session {
-    /// None is right for an agent that adds its own.
+    /// None is right for an agent or proxy that adds its own.
     pub(super) token: Option<SecretString>,
     source: Source,
 }

@@ -186,9 +186,6 @@ impl Server {
             return Ok((Arc::clone(session), Age::Kept));
         }
         let new = Arc::new(login::log_in(self, &self.settings.login).await?);
-        if new.token.is_none() && self.settings.agent.is_none() {
-            return Err(error::no_token());
-        }
         *session = Some(Arc::clone(&new));
         Ok((new, Age::New))
     }
@@ -214,6 +211,10 @@ impl Server {
     fn accepted(&self, reply: Reply, path: &[String], session: &Session) -> Result<Reply, Failure> {
         if reply.status.is_success() {
             return Ok(reply);
+        }
+        if session.token.is_none() && self.settings.agent.is_none() && matches!(reply.status.as_u16(), 400 | 401 | 403)
+        {
+            return Err(error::no_token(&self.address));
         }
         Err(error::refused(&self.address, path, &reply, session.token.as_ref()))
     }

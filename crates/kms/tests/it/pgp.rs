@@ -170,6 +170,29 @@ async fn a_subkey_named_with_an_exclamation_mark_is_the_one_that_is_used() {
 }
 
 #[tokio::test]
+async fn a_fingerprint_may_have_0x_before_it_as_gpg_and_sops_take_it() {
+    let gnupg = Gnupg::new();
+    let fingerprint = format!("0x{}", gnupg.key("ec@example.org", ""));
+    let service = gnupg.service(&fingerprint);
+    let ours = service.wrap(&SecretBytes::from(&DATA_KEY[..])).await.unwrap();
+    assert_eq!(service.unwrap(&ours).await.unwrap().expose(), DATA_KEY);
+    assert_eq!(service.unwrap(&gnupg.wraps(&fingerprint)).await.unwrap().expose(), DATA_KEY);
+}
+
+#[tokio::test]
+async fn a_message_that_is_not_encrypted_gives_no_data_key() {
+    let gnupg = Gnupg::new();
+    let fingerprint = gnupg.key("ec@example.org", "");
+    gnupg.run(&["--passphrase", "", "--quick-add-key", &fingerprint, "ed25519", "sign"], b"");
+    for how in ["--store", "--sign", "--clear-sign"] {
+        let message = gnupg.run(&["--armor", how], &DATA_KEY);
+        let wrapped = WrappedKey::new(String::from_utf8_lossy(&message));
+        let error = gnupg.service(&fingerprint).unwrap(&wrapped).await.unwrap_err();
+        assert_says(&error, KeyErrorKind::BadCiphertext, &["is not encrypted"]);
+    }
+}
+
+#[tokio::test]
 async fn data_keys_are_exchanged_with_sops() {
     for version in SOPS {
         for in_process in [false, true] {
@@ -370,7 +393,9 @@ async fn the_program_is_the_one_that_the_variable_names() {
 #[tokio::test]
 async fn what_is_no_fingerprint_is_refused_when_it_is_opened() {
     let registry = Registry::new(Arc::new(BTreeMap::<String, String>::new()), Options::default());
-    for fingerprint in ["", "alice@example.org", "--output=/etc/passwd", "12345", "0x0123456789ABCDEF", "GG23456789"] {
+    for fingerprint in
+        ["", "alice@example.org", "--output=/etc/passwd", "12345", "0x12345", "GG23456789", "0x0x123456789ABC"]
+    {
         let error = registry.open(&id(fingerprint)).err().unwrap();
         assert_says(&error, KeyErrorKind::BadConfig, &["not a fingerprint"]);
     }

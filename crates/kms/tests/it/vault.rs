@@ -248,6 +248,17 @@ async fn an_agent_is_asked_instead_of_the_server_and_needs_no_with_root() {
 }
 
 #[tokio::test]
+async fn a_proxy_that_adds_a_token_of_its_own_needs_none_from_us() {
+    let adding = Fake::answering(|request| {
+        assert!(!request.head.to_ascii_lowercase().contains("x-vault-token"));
+        Answer(200, vec![], json!({ "data": { "ciphertext": "vault:v1:proxy" } }).to_string())
+    });
+    let id = KeyId::parse_vault_transit(&format!("{}/v1/transit/keys/k", adding.url())).unwrap();
+    let wrapped = open(&BTreeMap::new(), &id).wrap(&SecretBytes::random(32).unwrap()).await.unwrap();
+    assert_eq!(wrapped.as_str(), "vault:v1:proxy");
+}
+
+#[tokio::test]
 async fn a_proxy_is_gone_through_but_for_this_machine() {
     let proxy = Fake::answering(|_| Answer(200, vec![], json!({ "data": { "ciphertext": "vault:v1:p" } }).to_string()));
     let remote = KeyId::parse_vault_transit("http://vault.invalid:8200/v1/transit/keys/k").unwrap();

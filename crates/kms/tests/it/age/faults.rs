@@ -133,6 +133,48 @@ async fn a_slow_key_command_or_plugin_is_stopped_where_nobody_can_be_asked() {
 }
 
 #[tokio::test]
+async fn what_a_stopped_plugin_started_is_not_waited_for() {
+    if has_terminal() {
+        return;
+    }
+    let start = Instant::now();
+    let pair = plugin("hang");
+    let mut home = Home::new();
+    let script = home.folder.path().join("age-plugin-hang");
+    let install = ["-m", "700", "/dev/stdin"];
+    // The shell starts `sleep`, which has its output and outlives it.
+    run(Command::new("install").args(install).arg(&script), b"#!/bin/sh\nsleep 30\nexit\n");
+    let folder = home.folder.path().to_owned();
+    home.set("SOPS_AGE_KEY", &pair.identity).set("PATH", folder);
+    let wrapped = WrappedKey::new(age_wraps(&new_age(), &x25519().recipient));
+    let service = home.registry_within(Duration::from_millis(100)).open(&id(&pair.recipient)).unwrap();
+    for error in
+        [service.unwrap(&wrapped).await.unwrap_err(), service.wrap(&SecretBytes::zeroed(32)).await.unwrap_err()]
+    {
+        assert_says(&error, KeyErrorKind::Timeout, &["age-plugin-hang did not answer within 0.1 s and was stopped"]);
+    }
+    assert!(start.elapsed() < Duration::from_secs(20));
+}
+
+#[tokio::test]
+async fn a_key_in_a_variable_that_should_say_where_one_is_is_not_repeated() {
+    let (pair, ssh_pair) = (x25519(), ssh(&["-t", "ed25519"]));
+    for (variable, recipient, key) in [
+        ("SOPS_AGE_KEY_FILE", &pair.recipient, &pair.identity),
+        ("SOPS_AGE_KEY_CMD", &pair.recipient, &pair.identity),
+        ("SOPS_AGE_SSH_PRIVATE_KEY_FILE", &ssh_pair.recipient, &ssh_pair.identity),
+        ("SOPS_AGE_SSH_PRIVATE_KEY_CMD", &ssh_pair.recipient, &ssh_pair.identity),
+    ] {
+        let mut home = Home::new();
+        home.set(variable, key);
+        let error = failure(&home, recipient).await;
+        assert_says(&error, KeyErrorKind::BadConfig, &[&format!("{variable}: it holds a key itself"), "SOPS_AGE_KEY"]);
+        let shown = format!("{error:?}");
+        assert!(key.lines().all(|line| !shown.contains(line)), "{shown}");
+    }
+}
+
+#[tokio::test]
 async fn a_plugin_that_fails_is_named_with_what_it_says() {
     let wrapped = WrappedKey::new(age_wraps(&new_age(), &x25519().recipient));
     for (name, kind, parts) in [
@@ -185,6 +227,24 @@ async fn a_damaged_wrapped_key_is_told_from_a_missing_identity() {
     // Blanks around, and other line ends, are what editors do.
     let crlf = format!("\n  {}\n\n", good.replace('\n', "\r\n"));
     assert_eq!(home.unwrap(&pair.recipient, &crlf).await.unwrap().expose(), DATA_KEY);
+}
+
+#[tokio::test]
+async fn a_wrapped_key_of_any_length_takes_no_time() {
+    let pair = x25519();
+    let mut home = Home::new();
+    home.set("SOPS_AGE_KEY", &pair.identity);
+    let line = "A".repeat(64) + "\n";
+    for stanzas in [
+        format!("-> X25519 {}\n{}AA\n", &line[..43], line.repeat(20_000)),
+        format!("-> X25519 {}\n{}\n", &line[..43], &line[..43]).repeat(10_000),
+    ] {
+        let start = Instant::now();
+        let wrapped = format!("age-encryption.org/v1\n{stanzas}--- {}\n{line}", &line[..43]);
+        let error = home.unwrap(&pair.recipient, &wrapped).await.unwrap_err();
+        assert_says(&error, KeyErrorKind::BadCiphertext, &["the wrapped key is damaged: it is too long"]);
+        assert!(start.elapsed() < Duration::from_secs(5));
+    }
 }
 
 #[tokio::test]

@@ -96,6 +96,6 @@ fn decrypt_one(app: &App, args: &DecryptArgs, access: &Access, target: &Target) 
         convert::part(app, value, out_kind)
     };
     let result = result.map_err(|failure| failure.context(&name))?;
-    sink.write(result.expose(), Contents::Plain)?;
+    sink.write(result.expose(), Contents::plain(app.personality))?;
     Ok(Outcome::Done("decrypted"))
 }

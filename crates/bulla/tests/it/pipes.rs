@@ -19,6 +19,33 @@ fn files_pass_through_a_pipe() {
 }
 
 #[test]
+fn a_stream_of_files_is_decrypted_each_with_its_own_key_or_not_at_all() {
+    let world = World::new();
+    world.encrypted("a.yaml", "a: s3cret\n");
+    world.encrypted("b.yaml", "# two in one\nb: 1\n---\nc: 2\n");
+    let (a, b) = (world.read("a.yaml"), world.read("b.yaml"));
+    let decrypt = |arguments: &[&str], stream: &str| {
+        finish(world.command(Program::Bulla).arg("decrypt").args(arguments), stream.as_bytes())
+    };
+    // As `kustomize build` puts them together.
+    let stream = format!("kind: ConfigMap\n---\n{a}---\n{b}");
+    let plain = "kind: ConfigMap\n---\na: s3cret\n---\n# two in one\nb: 1\n---\nc: 2\n";
+    assert_eq!(decrypt(&["-"], &stream).ok().text(), plain);
+    assert_eq!(
+        decrypt(&["-", "--strict"], &format!("{a}---\n{b}")).ok().text(),
+        &plain["kind: ConfigMap\n---\n".len()..]
+    );
+    decrypt(&["-", "--strict"], &stream).fails(51);
+    // One that was changed keeps all from being printed.
+    let (first, _) = b.split_once("\n---\n").unwrap();
+    decrypt(&["-"], &format!("{a}---\n{first}\n")).fails(51);
+    decrypt(&["-"], &format!("{b}---\n{}", a.replace("data:", "data:A"))).fails(25);
+    // A file is one: what was put into it is no part of it.
+    world.write("more.yaml", format!("{a}---\nkind: ConfigMap\n"));
+    world.bulla(&["decrypt", "more.yaml"]).fails(25);
+}
+
+#[test]
 fn a_reader_that_has_enough_ends_the_program_quietly() {
     let world = World::new();
     world.encrypted("big.txt", &"0123456789\n".repeat(100_000));

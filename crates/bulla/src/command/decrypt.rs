@@ -64,7 +64,7 @@ pub(crate) struct DecryptArgs {
 /// See [`Code`].
 pub(crate) fn run(app: &App, args: &DecryptArgs) -> Result<Code, Failure> {
     let access = Access::new(app, &args.access)?;
-    let targets = Targets::find(&args.many)?;
+    let targets = Targets::find(app.personality, &args.many)?;
     input::check_destination(&targets, &args.output, args.output_dir.as_deref(), args.many.dry_run)?;
     many::run(&args.many, &targets, |target| decrypt_one(app, args, &access, target))
 }

@@ -64,7 +64,7 @@ pub(crate) fn run(app: &App, args: &UpdatekeysArgs) -> Result<Code, Failure> {
         return Err(Failure::new(Code::NoFile, "Error: no file specified"));
     }
     let access = Access::new(app, &args.access)?;
-    let targets = Targets::find(&args.many)?;
+    let targets = Targets::find(app.personality, &args.many)?;
     // Questions are asked one after the other.
     let mut many = args.many.clone();
     if !args.yes && !many.dry_run {

@@ -135,6 +135,8 @@ fn what_cannot_be_decrypted_fails_the_same() {
     same(&[
         step("decrypt p.yaml"),
         step("decrypt nofile.yaml"),
+        step("decrypt *.yaml"),
+        step("rotate *.yaml"),
         step("-d nofile.yaml"),
         step("decrypt bad.yaml"),
         step("decrypt ."),

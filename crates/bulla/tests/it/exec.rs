@@ -141,6 +141,16 @@ fn under_the_name_sops_the_program_gets_what_the_real_one_gives() {
 }
 
 #[test]
+fn a_null_is_no_variable_where_sops_writes_nil() {
+    let world = World::new();
+    world.encrypted("a.yaml", "a: null\nb: x\n");
+    let dotenv = ["decrypt", "--output-type", "dotenv", "a.yaml"];
+    assert_eq!(world.real(&dotenv).ok().text(), "a=<nil>\nb=x\n");
+    assert_eq!(world.run(Program::Link, &dotenv).ok().text(), "b=x\n");
+    assert!(world.bulla(&dotenv).fails(4).stderr.contains("null"));
+}
+
+#[test]
 fn what_cannot_be_a_variable_is_refused_and_nothing_runs() {
     let world = world();
     for (name, text, reason) in [

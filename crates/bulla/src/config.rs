@@ -108,6 +108,7 @@ impl Configs {
         let config = Config::parse(text.expose())
             .map_err(|error| bad(format!("{}: error loading config: {error}", path.display())))?;
         let folder = clean(path.parent().unwrap_or(Path::new("")));
+        tracing::debug!(file = %path.display(), "configuration read");
         let found = Arc::new(Found { path: path.to_owned(), folder, config });
         lock(&self.by_file).insert(path.to_owned(), Arc::clone(&found));
         Ok(found)

@@ -81,6 +81,14 @@ fn emit(app: &App, mut trees: Vec<Value>, to: FileKind) -> Result<SecretBytes, F
         term::warn("only the first of several documents is written: the output's type holds one");
         trees.truncate(1);
     }
+    // sops writes `A=<nil>`, which is nobody's password. As in `exec-env`, the variable is left out.
+    if app.is_sops() && to == FileKind::Text(Syntax::Dotenv) {
+        for tree in &mut trees {
+            if let Value::Map(entries) = tree {
+                entries.retain(|(_, value)| !matches!(value, Value::Null));
+            }
+        }
+    }
     match to {
         FileKind::Text(syntax) => {
             bulla_document::emit(&trees, syntax, options(app, to)).map_err(|error| cannot_dump(&error.to_string()))

@@ -44,12 +44,19 @@ pub(crate) fn run(app: &App, access: &Access, draft: &mut Draft, on_disk: OnDisk
         term::warn("the plaintext is on a disk while you edit it: no memory file system was found");
     }
     let name = draft.path().file_name().map_or(Path::new("file"), Path::new);
-    let shown = draft.shown()?;
+    let mut shown = draft.shown()?;
     let path = folder.write(name, shown.expose()).map_err(|error| {
         Failure::new(Code::CouldNotWriteOutput, format!("cannot write the plaintext for the editor: {error}"))
     })?;
     loop {
-        let end = editor.run(&path, &signals)?;
+        let end = match editor.run(&path, &signals) {
+            Ok(end) => end,
+            // There may be something from the time before.
+            Err(failure) => {
+                let Ok(edited) = bulla_core::file::read(&path, LIMIT) else { return Err(failure) };
+                return Err(give_up(draft, &edited, edited != shown, failure));
+            }
+        };
         let edited = bulla_core::file::read(&path, LIMIT).map_err(|error| {
             Failure::new(Code::CouldNotReadInput, format!("cannot read what the editor left: {error}"))
         })?;
@@ -64,10 +71,14 @@ pub(crate) fn run(app: &App, access: &Access, draft: &mut Draft, on_disk: OnDisk
             End::Saved if !changed => return Err(Failure::new(Code::Unchanged, "File has not changed, exiting.")),
             End::Saved => match draft.save(app, access, &edited) {
                 Ok(Saved::Done) => return Ok(Code::Success),
-                Ok(Saved::Overtaken) => match overtaken(app, access, draft, &edited, &path, &signals)? {
-                    Some(code) => return Ok(code),
-                    None => continue,
-                },
+                Ok(Saved::Overtaken) => {
+                    if let Some(code) = overtaken(app, access, draft, &edited, &path, &signals)? {
+                        return Ok(code);
+                    }
+                    // What the other process wrote is what a change is measured by now.
+                    shown = draft.shown()?;
+                    continue;
+                }
                 Err(failure) => failure,
             },
         };
@@ -95,26 +106,41 @@ fn overtaken(
     signals: &Hold,
 ) -> Result<Option<Code>, Failure> {
     let name = draft.path().display().to_string();
-    term::warn(&format!("{name} was changed by another process while you edited it"));
-    let both = match draft.merge(app, access, edited) {
-        Ok(Merged::Cleanly(text)) => {
-            term::note("your changes and those of the other process are merged");
-            return Ok((draft.save(app, access, &text)? == Saved::Done).then_some(Code::Success));
+    let mut edited = edited.clone();
+    // Each round is for one more process that was faster.
+    loop {
+        term::warn(&format!("{name} was changed by another process while you edited it"));
+        let both = match draft.merge(app, access, &edited) {
+            Ok(Merged::Cleanly(text)) => {
+                term::note("your changes and those of the other process are merged");
+                edited = text;
+                None
+            }
+            Ok(Merged::Conflicting(both)) => Some(both),
+            Err(failure) => return Err(give_up(draft, &edited, true, failure)),
+        };
+        if let Some(both) = both {
+            match ask("[o] overwrite it with yours, [e] edit both together, or [q] give up?", signals) {
+                Answer::Letter('o') => {}
+                Answer::Letter('e') => {
+                    return match bulla_core::file::replace(path, both.expose(), 0o600) {
+                        Ok(()) => Ok(None),
+                        Err(error) => {
+                            let failure = Failure::new(Code::CouldNotWriteOutput, error.to_string());
+                            Err(give_up(draft, &edited, true, failure))
+                        }
+                    };
+                }
+                _ => {
+                    let what = format!("{name} was left as the other process wrote it");
+                    return Err(give_up(draft, &edited, true, Failure::new(Code::CouldNotWriteOutput, what)));
+                }
+            }
         }
-        Ok(Merged::Conflicting(both)) => both,
-        Err(failure) => return Err(give_up(draft, edited, true, failure)),
-    };
-    match ask("[o] overwrite it with yours, [e] edit both together, or [q] give up?", signals) {
-        Answer::Letter('o') => Ok((draft.save(app, access, edited)? == Saved::Done).then_some(Code::Success)),
-        Answer::Letter('e') => {
-            let written = bulla_core::file::replace(path, both.expose(), 0o600);
-            written.map_err(|error| Failure::new(Code::CouldNotWriteOutput, error.to_string()))?;
-            Ok(None)
-        }
-        _ => {
-            let failure =
-                Failure::new(Code::CouldNotWriteOutput, format!("{name} was left as the other process wrote it"));
-            Err(give_up(draft, edited, true, failure))
+        match draft.save(app, access, &edited) {
+            Ok(Saved::Done) => return Ok(Some(Code::Success)),
+            Ok(Saved::Overtaken) => {}
+            Err(failure) => return Err(give_up(draft, &edited, true, failure)),
         }
     }
 }

@@ -136,7 +136,10 @@ pub(crate) fn unwrap(app: &App, access: &Access, name: &str, metadata: &Metadata
         app.block_on(groups::unwrap_data_key(&access.services, groups, metadata.shamir_threshold, &access.order))
     };
     let error = match unwrap(&groups)? {
-        Ok(key) => return Ok(key),
+        Ok(key) => {
+            tracing::debug!(file = name, "data key unwrapped");
+            return Ok(key);
+        }
         Err(error) => error,
     };
     for groups in old_context::variations(metadata, &groups) {

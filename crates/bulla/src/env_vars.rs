@@ -34,3 +34,5 @@ pub(crate) const BULLA_KEY_TIMEOUT: &str = "BULLA_KEY_TIMEOUT";
 pub(crate) const BULLA_LOG: &str = "BULLA_LOG";
 /// How log lines are written: `text` or `json`.
 pub(crate) const BULLA_LOG_FORMAT: &str = "BULLA_LOG_FORMAT";
+/// Set to 1 by sops' completion script for zsh, which shows what a command does as well.
+pub(crate) const CLI_ZSH_AUTOCOMPLETE_HACK: &str = "_CLI_ZSH_AUTOCOMPLETE_HACK";

@@ -1,5 +1,6 @@
 //! Where bytes come from: a file, or standard input.
 
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -83,7 +84,7 @@ impl Source {
     }
 }
 
-/// Checks that the results of many files have somewhere to go.
+/// Checks that the results of many files have somewhere to go, each a place of its own.
 ///
 /// # Errors
 /// [`Code::ConflictingFlags`].
@@ -93,25 +94,45 @@ pub(crate) fn check_destination(
     output_dir: Option<&Path>,
     dry_run: bool,
 ) -> Result<(), Failure> {
-    if !targets.many || output.in_place || output_dir.is_some() || dry_run {
+    if let Some(folder) = output_dir {
+        return check_apart(targets, folder);
+    }
+    if !targets.many || output.in_place || dry_run {
         return Ok(());
     }
     Err(Failure::new(Code::ConflictingFlags, "the results of many files cannot go to one place")
         .with_hint("replace the files with --in-place, or write to a folder with --output-dir"))
 }
 
-/// Where the result for a target goes. Folders below `output_dir` are made.
+/// Two files of one name, from different folders, must not end up in one: the second would replace the first.
+fn check_apart(targets: &Targets, folder: &Path) -> Result<(), Failure> {
+    let mut places: HashMap<&Path, &Source> = HashMap::new();
+    for target in &targets.list {
+        if let Some(other) = places.insert(&target.below, &target.source)
+            && *other != target.source
+        {
+            let what = format!(
+                "{} and {} would both become {}",
+                other.name(),
+                target.source.name(),
+                folder.join(&target.below).display()
+            );
+            return Err(Failure::new(Code::ConflictingFlags, what)
+                .with_hint("name the folder that holds both, with --recursive, or give each its own --output-dir"));
+        }
+    }
+    Ok(())
+}
+
+/// Where the result for a target goes.
 ///
 /// # Errors
-/// [`Code::ConflictingFlags`], or a folder that cannot be made.
+/// [`Code::ConflictingFlags`].
 pub(crate) fn sink(output: &OutputArgs, output_dir: Option<&Path>, target: &Target) -> Result<Sink, Failure> {
-    let Some(folder) = output_dir else { return Sink::new(output, &target.source) };
-    let path = folder.join(&target.below);
-    let parent = path.parent().unwrap_or(folder);
-    std::fs::create_dir_all(parent).map_err(|error| {
-        Failure::new(Code::CouldNotWriteOutput, format!("cannot make the folder {}: {error}", parent.display()))
-    })?;
-    Ok(Sink::File(path))
+    match output_dir {
+        Some(folder) => Ok(Sink::Below(folder.join(&target.below))),
+        None => Sink::new(output, &target.source),
+    }
 }
 
 fn failure(error: &FileError) -> Failure {

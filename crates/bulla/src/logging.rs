@@ -1,31 +1,34 @@
-//! Log lines on stderr: warnings, and more if asked for.
+//! Log lines on stderr, if asked for; without being asked, warnings alone.
 
-use std::fmt;
+use std::collections::HashSet;
+use std::fmt::{Debug, Write};
+use std::sync::{Mutex, PoisonError};
 
 use bulla_core::Env;
+use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
-use tracing::{Event, Subscriber};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
-use tracing_subscriber::registry::LookupSpan;
 
 use crate::cli::{GlobalArgs, LogFormat};
 use crate::env_vars;
+use crate::term::{self, Colours};
 
-/// Installs the logger that flags and environment ask for. Without either, one that shows our own warnings as the rest of
-/// the program does: that a key file can be read by others, that a key waits for a touch.
+/// Installs the logger that flags and environment ask for. Without either only the warnings of our own crates are shown, in
+/// the form of all other warnings: building a real logger would take longer than many commands do.
 pub(crate) fn start(global: &GlobalArgs, env: &dyn Env) {
     let filter = match (env.text(env_vars::BULLA_LOG), global.verbose) {
         (Some(filter), _) => EnvFilter::new(filter),
         (None, true) => EnvFilter::new("debug"),
         (None, false) => {
-            let warnings = tracing_subscriber::fmt().with_max_level(LevelFilter::WARN);
-            warnings.with_writer(std::io::stderr).event_format(Plain).init();
+            // There is no other yet.
+            let _ = tracing::subscriber::set_global_default(Warnings::default());
             return;
         }
     };
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colours = Colours::of(&std::io::stderr()) == Colours::On;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
     let json = match global.log_format {
         Some(format) => format == LogFormat::Json,
         None => env.text(env_vars::BULLA_LOG_FORMAT).is_some_and(|format| format == "json"),
@@ -37,20 +40,49 @@ pub(crate) fn start(global: &GlobalArgs, env: &dyn Env) {
     }
 }
 
-/// `warning: WHAT`, for what our own crates say.
-struct Plain;
+/// Shows each warning once: of many files each says the same about one key.
+#[derive(Default)]
+struct Warnings(Mutex<HashSet<String>>);
 
-impl<S, N> FormatEvent<S, N> for Plain
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> FormatFields<'a> + 'static,
-{
-    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        if !event.metadata().target().starts_with("bulla") {
-            return Ok(());
+impl Subscriber for Warnings {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() <= Level::WARN && metadata.target().starts_with("bulla")
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(LevelFilter::WARN)
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        let mut text = Text(String::new());
+        event.record(&mut text);
+        if self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(text.0.clone()) {
+            term::warn(&text.0);
         }
-        writer.write_str("warning: ")?;
-        context.format_fields(writer.by_ref(), event)?;
-        writeln!(writer)
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+/// An event as a sentence: its message, then its fields.
+struct Text(String);
+
+impl Visit for Text {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        // Writing to a string cannot fail.
+        let _ = match field.name() {
+            "message" => {
+                let fields = std::mem::take(&mut self.0);
+                write!(self.0, "{value:?}{fields}")
+            }
+            name => write!(self.0, "; {name}: {value:?}"),
+        };
     }
 }

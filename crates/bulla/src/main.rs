@@ -32,6 +32,7 @@ mod plan;
 mod rekey;
 mod signals;
 mod sops_cli;
+mod stream;
 mod term;
 mod tree_path;
 

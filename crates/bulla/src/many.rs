@@ -3,7 +3,6 @@
 mod report;
 mod targets;
 
-use std::io::IsTerminal;
 use std::num::NonZeroUsize;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::args::{ManyArgs, ReportFormat};
 use crate::error::Failure;
 use crate::exit::Code;
+use crate::term::Progress;
 pub(crate) use targets::{Target, Targets};
 
 /// What was done to one file.
@@ -65,7 +65,7 @@ fn in_parallel(
         .or_else(|| std::thread::available_parallelism().ok())
         .map_or(1, NonZeroUsize::get)
         .min(targets.len().max(1));
-    let progress = progress(targets.len());
+    let progress = Progress::show(targets.len());
     let next = AtomicUsize::new(0);
     let results: Vec<OnceLock<Result<Outcome, Failure>>> = targets.iter().map(|_| OnceLock::new()).collect();
     let worker = || {
@@ -74,7 +74,7 @@ fn in_parallel(
             let Some(target) = targets.get(index) else { break };
             // Each index is handed out once.
             let _ = results[index].set(work(target));
-            progress.inc(1);
+            progress.step();
         }
     };
     std::thread::scope(|scope| {
@@ -84,18 +84,9 @@ fn in_parallel(
         }
         worker();
     });
-    progress.finish_and_clear();
+    drop(progress);
     results
         .into_iter()
         .map(|result| result.into_inner().unwrap_or_else(|| Err(Failure::generic("the worker ended early"))))
         .collect()
-}
-
-/// A bar on a terminal, nothing elsewhere.
-fn progress(len: usize) -> indicatif::ProgressBar {
-    if len > 1 && std::io::stderr().is_terminal() {
-        indicatif::ProgressBar::new(len as u64)
-    } else {
-        indicatif::ProgressBar::hidden()
-    }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use bulla_core::file;
 
+use crate::app::Personality;
 use crate::args::OutputArgs;
 use crate::error::Failure;
 use crate::exit::Code;
@@ -17,15 +18,25 @@ use crate::signals;
 pub(crate) enum Contents {
     /// Plaintext: its owner.
     Plain,
+    /// Plaintext under the name `sops`: everyone the umask lets, as there, because scripts hand such files on.
+    PlainAsSops,
     /// Ciphertext: everyone the umask lets.
     Encrypted,
 }
 
 impl Contents {
+    /// Plaintext that was asked for.
+    pub(crate) fn plain(personality: Personality) -> Self {
+        match personality {
+            Personality::Bulla => Self::Plain,
+            Personality::Sops => Self::PlainAsSops,
+        }
+    }
+
     const fn mode(self) -> u32 {
         match self {
             Self::Plain => 0o600,
-            Self::Encrypted => 0o666,
+            Self::PlainAsSops | Self::Encrypted => 0o666,
         }
     }
 }
@@ -37,6 +48,8 @@ pub(crate) enum Sink {
     Stdout,
     /// A file, replaced whole or not at all.
     File(PathBuf),
+    /// The same, in folders that are made when it is written.
+    Below(PathBuf),
 }
 
 impl Sink {
@@ -70,6 +83,14 @@ impl Sink {
                 })
             }
             Self::File(path) => write_file(path, bytes, contents),
+            Self::Below(path) => {
+                let folder = path.parent().unwrap_or(Path::new(""));
+                fs::create_dir_all(folder).map_err(|error| {
+                    let what = format!("cannot make the folder {}: {error}", folder.display());
+                    Failure::new(Code::CouldNotWriteOutput, what)
+                })?;
+                write_file(path, bytes, contents)
+            }
         }
     }
 }
@@ -83,13 +104,16 @@ pub(crate) fn print(bytes: &[u8]) -> Result<(), Failure> {
 }
 
 fn write_file(path: &Path, bytes: &[u8], contents: Contents) -> Result<(), Failure> {
-    let _finished = signals::finish_first();
     // Pipes and devices (`--output /dev/stdout`, `>(command)`) are written to; there is nothing to replace.
     if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir()) {
         return File::options().write(true).open(path).and_then(|mut file| file.write_all(bytes)).map_err(|error| {
             Failure::new(Code::CouldNotWriteOutput, format!("cannot write {}: {error}", path.display()))
         });
     }
+    // Not above: a pipe may have no reader, and waiting for one must end with a signal.
+    let _finished = signals::finish_first();
     file::replace(path, bytes, contents.mode())
-        .map_err(|error| Failure::new(Code::CouldNotWriteOutput, error.to_string()))
+        .map_err(|error| Failure::new(Code::CouldNotWriteOutput, error.to_string()))?;
+    tracing::debug!(file = %path.display(), "written");
+    Ok(())
 }

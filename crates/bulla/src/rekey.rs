@@ -100,6 +100,7 @@ pub(crate) fn wrap(
     let wrapped =
         app.block_on(groups::wrap_data_key(&access.services, key, &recipients.groups, recipients.threshold))?;
     let wrapped = wrapped.map_err(|error| Failure::wrapping(name, &error))?;
+    tracing::debug!(file = name, "data key wrapped");
     let now = now();
     Ok(recipients
         .groups

@@ -18,6 +18,7 @@
 //! - `decrypt` does not fail for a configuration that cannot be read: it needs nothing of it.
 //! - Messages are our own, on stderr. Phrases that scripts look for are kept ("MAC mismatch", "sops metadata not found").
 
+mod complete;
 mod flags;
 mod table;
 mod translate;
@@ -47,6 +48,13 @@ pub(crate) enum Request {
 /// What sops refuses, with its exit status.
 pub(crate) fn read(ours: &Command, argv: &[OsString]) -> Result<Request, Failure> {
     let arguments = argv.get(1..).unwrap_or_default();
+    if let Some(line) = complete::asked(arguments) {
+        let names = complete::answer(&definition(ours), line);
+        if !names.is_empty() {
+            term::print(&names)?;
+        }
+        return Ok(Request::Answered(Code::Success));
+    }
     let root = table::root(ours);
     let global = flags::parse(&root, arguments, flags::Order::FlagsFirst).map_err(|error| usage(&error, "sops"))?;
     if global.is_set("help") {

@@ -1,6 +1,49 @@
 //! What people see: warnings and notes on stderr, colour only where a terminal shows it.
 
 use std::io::{BufRead, IsTerminal, Write};
+use std::sync::{Mutex, PoisonError};
+
+use indicatif::ProgressBar;
+
+/// The bar that is on the screen.
+static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
+/// A progress bar that is shown until it is dropped. What is said meanwhile takes its place for a moment.
+pub(crate) struct Progress(ProgressBar);
+
+impl Progress {
+    /// Of so many steps: a bar on a terminal, nothing elsewhere.
+    pub(crate) fn show(steps: usize) -> Self {
+        let bar = if steps > 1 && std::io::stderr().is_terminal() {
+            ProgressBar::new(steps as u64)
+        } else {
+            ProgressBar::hidden()
+        };
+        *BAR.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar.clone());
+        Self(bar)
+    }
+
+    /// One step is done.
+    pub(crate) fn step(&self) {
+        self.0.inc(1);
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        *BAR.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.0.finish_and_clear();
+    }
+}
+
+/// Writes with the bar out of the way.
+fn aside<T>(write: impl FnOnce() -> T) -> T {
+    let bar = BAR.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    match bar {
+        Some(bar) => bar.suspend(write),
+        None => write(),
+    }
+}
 
 /// Prints a warning.
 pub(crate) fn warn(message: &str) {
@@ -14,7 +57,7 @@ pub(crate) fn note(message: &str) {
 
 /// Prints a line on stderr. When nobody can read it there is nobody to tell.
 pub(crate) fn say(line: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{line}");
+    let _ = aside(|| writeln!(std::io::stderr().lock(), "{line}"));
 }
 
 /// Prints a line on stdout.
@@ -22,10 +65,7 @@ pub(crate) fn say(line: &str) {
 /// # Errors
 /// If it cannot be written.
 pub(crate) fn print(line: &str) -> Result<(), crate::error::Failure> {
-    writeln!(std::io::stdout().lock(), "{line}").map_err(|error| {
-        let message = format!("cannot write to standard output: {error}");
-        crate::error::Failure::new(crate::exit::Code::CouldNotWriteOutput, message)
-    })
+    aside(|| crate::output::print(format!("{line}\n").as_bytes()))
 }
 
 /// A colour.
@@ -66,13 +106,15 @@ impl Colours {
 /// Asks a question on stderr and gives the answer's first letter, in lower case. `None` if nobody answers: the end of
 /// standard input.
 pub(crate) fn ask(question: &str) -> Option<char> {
-    let mut stderr = std::io::stderr().lock();
-    let _ = write!(stderr, "{question} ");
-    let _ = stderr.flush();
-    drop(stderr);
-    let mut answer = String::new();
-    match std::io::stdin().lock().read_line(&mut answer) {
-        Ok(0) | Err(_) => None,
-        Ok(_) => Some(answer.trim().chars().next().unwrap_or('\n').to_ascii_lowercase()),
-    }
+    aside(|| {
+        let mut stderr = std::io::stderr().lock();
+        let _ = write!(stderr, "{question} ");
+        let _ = stderr.flush();
+        drop(stderr);
+        let mut answer = String::new();
+        match std::io::stdin().lock().read_line(&mut answer) {
+            Ok(0) | Err(_) => None,
+            Ok(_) => Some(answer.trim().chars().next().unwrap_or('\n').to_ascii_lowercase()),
+        }
+    })
 }

@@ -1,7 +1,5 @@
 //! `completion`: scripts that complete this command line in a shell.
 
-use std::io::Write;
-
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 
@@ -9,6 +7,7 @@ use crate::app::App;
 use crate::cli::Cli;
 use crate::error::Failure;
 use crate::exit::Code;
+use crate::output;
 
 /// Examples for the help.
 pub(crate) const EXAMPLES: &str = "\
@@ -34,8 +33,6 @@ pub(crate) fn run(app: &App, args: &CompletionArgs) -> Result<Code, Failure> {
     } else {
         clap_complete::generate(args.shell, &mut Cli::command(), "bulla", &mut script);
     }
-    std::io::stdout().write_all(&script).map_err(|error| {
-        Failure::new(Code::CouldNotWriteOutput, format!("cannot write to standard output: {error}"))
-    })?;
+    output::print(&script)?;
     Ok(Code::Success)
 }

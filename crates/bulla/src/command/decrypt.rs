@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use bulla_document::Syntax;
 use bulla_format::sops::FileKind;
 use clap::Args;
 
@@ -15,6 +16,7 @@ use crate::input::{self, Source};
 use crate::kind::{kind_of, output_kind};
 use crate::many::{self, Outcome, Target, Targets};
 use crate::output::Contents;
+use crate::stream::Stream;
 use crate::tree_path;
 
 /// Examples for the help.
@@ -62,7 +64,7 @@ pub(crate) struct DecryptArgs {
 /// See [`Code`].
 pub(crate) fn run(app: &App, args: &DecryptArgs) -> Result<Code, Failure> {
     let access = Access::new(app, &args.access)?;
-    let targets = Targets::find(&args.many)?;
+    let targets = Targets::find(app.personality, &args.many)?;
     input::check_destination(&targets, &args.output, args.output_dir.as_deref(), args.many.dry_run)?;
     many::run(&args.many, &targets, |target| decrypt_one(app, args, &access, target))
 }
@@ -87,6 +89,16 @@ fn decrypt_one(app: &App, args: &DecryptArgs, access: &Access, target: &Target) 
         return Ok(Outcome::Would("decrypted"));
     }
     let out_kind: FileKind = output_kind(app.personality, args.types, &said, kind);
+    if target.source == Source::Stdin
+        && !app.is_sops()
+        && (kind, out_kind) == (FileKind::Text(Syntax::Yaml), FileKind::Text(Syntax::Yaml))
+        && path.is_empty()
+        && let Some(stream) = Stream::find(&text)
+    {
+        let plain = stream.decrypt(app, access, &name, args.mac.into())?;
+        sink.write(plain.expose(), Contents::plain(app.personality))?;
+        return Ok(Outcome::Done("decrypted"));
+    }
     let (file, key) = engine::parse(app, access, &name, kind, text)?;
     let result = if path.is_empty() {
         let plain = file.decrypt(&key, args.mac.into()).map_err(|error| Failure::decrypting(&name, error))?;
@@ -96,6 +108,6 @@ fn decrypt_one(app: &App, args: &DecryptArgs, access: &Access, target: &Target) 
         convert::part(app, value, out_kind)
     };
     let result = result.map_err(|failure| failure.context(&name))?;
-    sink.write(result.expose(), Contents::Plain)?;
+    sink.write(result.expose(), Contents::plain(app.personality))?;
     Ok(Outcome::Done("decrypted"))
 }

@@ -76,7 +76,7 @@ pub(crate) fn run(app: &App, args: &EncryptArgs) -> Result<Code, Failure> {
             .with_hint("change the keys of a file with rotate or updatekeys"));
     }
     let access = Access::new(app, &args.access)?;
-    let targets = Targets::find(&args.many)?;
+    let targets = Targets::find(app.personality, &args.many)?;
     input::check_destination(&targets, &args.output, args.output_dir.as_deref(), args.many.dry_run)?;
     many::run(&args.many, &targets, |target| encrypt_one(app, args, &access, target))
 }

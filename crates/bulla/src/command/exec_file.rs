@@ -72,5 +72,10 @@ pub(crate) fn run(app: &App, args: ExecFileArgs) -> Result<Code, Failure> {
     let opened = engine::open(app, &access, &name, kind, text, args.mac.into())?;
     let out_kind = output_kind(app.personality, args.types, &name, kind);
     let text = convert(app, opened.plain.text, kind, out_kind)?;
-    exec::with_file(text, form, args.filename.as_deref(), &options)
+    let filename = match (args.filename, form) {
+        // What sops calls it.
+        (None, FileForm::Fifo) if app.is_sops() => Some("tmp-file".into()),
+        (filename, _) => filename,
+    };
+    exec::with_file(text, form, filename.as_deref(), &options)
 }

@@ -32,8 +32,10 @@ pub(crate) struct GroupsArgs {
 #[derive(Subcommand, Debug)]
 enum GroupsCommand {
     /// Add a group
+    #[command(after_help = EXAMPLES)]
     Add(AddArgs),
     /// Delete a group; the file gets a new data key
+    #[command(after_help = EXAMPLES)]
     Delete(DeleteArgs),
 }
 

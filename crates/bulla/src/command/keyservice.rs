@@ -70,8 +70,33 @@ pub(crate) fn run(app: &App, args: &KeyserviceArgs) -> Result<Code, Failure> {
             }
         };
         let server = Server::bind(&listen).await.map_err(failed)?;
-        term::note(&format!("listening on {}", server.uri().map_err(failed)?));
+        let uri = server.uri().map_err(failed)?;
+        term::note(&format!("listening on {uri}"));
+        if is_open_to_others(&uri) {
+            term::warn("whoever reaches this address can use your keys, in the clear; a Unix socket or 127.0.0.1 keeps it yours");
+        }
         server.serve(registry, prompt, shutdown).await.map_err(failed)
     })??;
     Ok(Code::Success)
+}
+
+/// Whether a server at `uri` can be reached from other machines.
+fn is_open_to_others(uri: &str) -> bool {
+    let address = uri.strip_prefix("tcp://").and_then(|address| address.parse::<std::net::SocketAddr>().ok());
+    address.is_some_and(|address| !address.ip().is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_loopback_address_or_a_socket_is_for_oneself() {
+        for uri in ["tcp://127.0.0.1:5000", "tcp://[::1]:5000", "unix:///tmp/s"] {
+            assert!(!is_open_to_others(uri), "{uri}");
+        }
+        for uri in ["tcp://0.0.0.0:5000", "tcp://[::]:5000", "tcp://10.0.0.1:5000"] {
+            assert!(is_open_to_others(uri), "{uri}");
+        }
+    }
 }

@@ -45,7 +45,7 @@ pub(crate) fn run(_app: &App, args: &ManArgs) -> Result<Code, Failure> {
 }
 
 fn write_all(command: &Command, name: &str, folder: &Path) -> Result<(), Failure> {
-    Sink::File(folder.join(format!("{name}.1"))).write(&page(command, name)?, Contents::Encrypted)?;
+    Sink::Below(folder.join(format!("{name}.1"))).write(&page(command, name)?, Contents::Encrypted)?;
     for subcommand in command.get_subcommands().filter(|command| !command.is_hide_set() && command.get_name() != "help")
     {
         write_all(subcommand, &format!("{name}-{}", subcommand.get_name()), folder)?;

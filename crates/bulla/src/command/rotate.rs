@@ -74,7 +74,7 @@ pub(crate) fn run(app: &App, args: &RotateArgs) -> Result<Code, Failure> {
         return Err(Failure::new(Code::NoFile, "Error: no file specified"));
     }
     let access = Access::new(app, &args.access)?;
-    let targets = Targets::find(&args.many)?;
+    let targets = Targets::find(app.personality, &args.many)?;
     input::check_destination(&targets, &args.output, None, args.many.dry_run)?;
     many::run(&args.many, &targets, |target| rotate_one(app, args, &access, &change, target))
 }

@@ -35,6 +35,7 @@ pub(crate) struct SetArgs {
     pub(crate) path: String,
 
     /// What, as JSON; with --value-file the file it is read from
+    #[arg(allow_negative_numbers = true)]
     pub(crate) value: Option<String>,
 
     /// Read the value from the file named by VALUE

@@ -1,7 +1,5 @@
 //! `updatekeys`: files get the keys that the configuration now names for them.
 
-use std::io::Write;
-
 use bulla_core::{DataKey, SecretBytes};
 use bulla_format::sops::{self, EncryptedFile, MacCheck, Metadata};
 use clap::Args;
@@ -66,7 +64,7 @@ pub(crate) fn run(app: &App, args: &UpdatekeysArgs) -> Result<Code, Failure> {
         return Err(Failure::new(Code::NoFile, "Error: no file specified"));
     }
     let access = Access::new(app, &args.access)?;
-    let targets = Targets::find(&args.many)?;
+    let targets = Targets::find(app.personality, &args.many)?;
     // Questions are asked one after the other.
     let mut many = args.many.clone();
     if !args.yes && !many.dry_run {
@@ -176,9 +174,11 @@ pub(crate) fn replace(
 /// Prints the change: under the name `sops` on standard output as there, under ours where the question is.
 fn show(app: &App, args: &UpdatekeysArgs, name: &str, diff: &GroupDiff<'_>) -> Result<(), Failure> {
     if app.is_sops() {
-        term::print("The following changes will be made to the file's groups:")?;
-        return write!(std::io::stdout(), "{}", diff.text(Colours::of(&std::io::stdout())))
-            .map_err(|error| Failure::new(Code::CouldNotWriteOutput, error.to_string()));
+        let changes = diff.text(Colours::of(&std::io::stdout()));
+        return term::print(&format!(
+            "The following changes will be made to the file's groups:\n{}",
+            changes.trim_end_matches('\n')
+        ));
     }
     if !args.yes || args.many.dry_run {
         term::say(&format!(

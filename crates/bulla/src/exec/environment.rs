@@ -34,9 +34,14 @@ pub(crate) enum Change {
 /// all of which sops passes on as they stand.
 ///
 /// # Errors
-/// For a nested tree, a name that cannot be one, a NUL byte in a value, more than one YAML document, a binary file.
+/// For a nested tree, a name that cannot be one, a NUL byte in a value, more than one YAML document, a binary file (which
+/// sops takes as one variable).
 pub(crate) fn variables(personality: Personality, name: &str, plain: PlainFile) -> Result<Vec<Variable>, Failure> {
     let FileKind::Text(syntax) = plain.kind else {
+        if personality == Personality::Sops {
+            // There a binary file is a tree of this one entry.
+            return Ok(vec![variable(name, "data", Change::Set(plain.text))?]);
+        }
         return Err(Failure::generic(format!("{name}: a binary file has no names to make variables of"))
             .with_hint("give the program the file itself: bulla exec-file FILE -- CMD {}"));
     };
@@ -73,19 +78,22 @@ pub(crate) fn variables(personality: Personality, name: &str, plain: PlainFile) 
             }
             Kind::Scalar => {
                 check_name(personality, name, key)?;
-                let change = change(personality, document.scalar(entry), syntax);
-                if let Change::Set(value) = &change
-                    && value.expose().contains(&0)
-                {
-                    return Err(Failure::generic(format!(
-                        "{name}: the value of {key} holds a NUL byte, which no environment variable can"
-                    )));
-                }
-                variables.push(Variable { name: key.to_owned(), change });
+                variables.push(variable(name, key, change(personality, document.scalar(entry), syntax))?);
             }
         }
     }
     Ok(variables)
+}
+
+fn variable(file: &str, name: &str, change: Change) -> Result<Variable, Failure> {
+    if let Change::Set(value) = &change
+        && value.expose().contains(&0)
+    {
+        return Err(Failure::generic(format!(
+            "{file}: the value of {name} holds a NUL byte, which no environment variable can"
+        )));
+    }
+    Ok(Variable { name: name.to_owned(), change })
 }
 
 fn check_name(personality: Personality, file: &str, key: &str) -> Result<(), Failure> {

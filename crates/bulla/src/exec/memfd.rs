@@ -11,9 +11,13 @@ use std::path::PathBuf;
 
 use bulla_core::SecretBytes;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 
 use crate::error::Failure;
 use crate::exec::user::User;
+
+/// Scripts take small numbers for their own (`exec 9>lock`), and would close ours.
+const OUT_OF_THE_WAY: i32 = 64;
 
 /// The memfd. It is passed on to programs started while it is open: made last, closed at once after the start.
 pub(crate) struct Memfd(File);
@@ -35,15 +39,17 @@ impl Memfd {
     }
 
     fn make(contents: &SecretBytes, user: Option<&User>) -> std::io::Result<File> {
-        // Without CLOEXEC: the descriptor's number is what the program is told.
-        let mut file = File::from(memfd_create(c"bulla", MemfdFlags::ALLOW_SEALING)?);
+        let mut file = File::from(memfd_create(c"bulla", MemfdFlags::ALLOW_SEALING | MemfdFlags::CLOEXEC)?);
         file.write_all(contents.expose())?;
         file.set_permissions(Permissions::from_mode(0o400))?;
         if let Some(user) = user {
             fchown(&file, Some(user.uid().as_raw()), Some(user.gid().as_raw()))?;
         }
         fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
-        Ok(file)
+        let handed_over = fcntl_dupfd_cloexec(&file, OUT_OF_THE_WAY).map_or(file, File::from);
+        // The descriptor's number is what the program is told.
+        fcntl_setfd(&handed_over, FdFlags::empty())?;
+        Ok(handed_over)
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use globset::{GlobBuilder, GlobMatcher};
 use walkdir::{DirEntry, WalkDir};
 
+use crate::app::Personality;
 use crate::args::ManyArgs;
 use crate::error::Failure;
 use crate::exit::Code;
@@ -36,11 +37,11 @@ pub(crate) struct Targets {
 }
 
 impl Targets {
-    /// Finds the files that the arguments name.
+    /// Finds the files that the arguments name. Under the name `sops` an argument is always a file, never a pattern.
     ///
     /// # Errors
     /// A folder without `--recursive`, a pattern that meets nothing, a folder that cannot be read.
-    pub(crate) fn find(args: &ManyArgs) -> Result<Self, Failure> {
+    pub(crate) fn find(personality: Personality, args: &ManyArgs) -> Result<Self, Failure> {
         let mut targets = Self { list: Vec::new(), many: args.files.len() > 1 || args.recursive };
         if args.files.is_empty() {
             if args.recursive {
@@ -51,7 +52,11 @@ impl Targets {
             targets.list.push(Target { source: Source::Stdin, below: PathBuf::new(), named: true });
         }
         for argument in &args.files {
-            targets.add(argument, args.recursive)?;
+            if personality == Personality::Sops || argument.exists() || !is_pattern(argument) {
+                targets.add(argument, args.recursive)?;
+            } else {
+                targets.add_matching(argument)?;
+            }
         }
         Ok(targets)
     }
@@ -64,12 +69,13 @@ impl Targets {
             }
             return self.walk(argument, |_| true);
         }
-        if argument.exists() || !is_pattern(argument) {
-            let source = Source::from_argument(Some(argument));
-            let below = argument.file_name().map(PathBuf::from).unwrap_or_default();
-            self.list.push(Target { source, below, named: true });
-            return Ok(());
-        }
+        let source = Source::from_argument(Some(argument));
+        let below = argument.file_name().map(PathBuf::from).unwrap_or_default();
+        self.list.push(Target { source, below, named: true });
+        Ok(())
+    }
+
+    fn add_matching(&mut self, argument: &Path) -> Result<(), Failure> {
         self.many = true;
         let before = self.list.len();
         let (base, matcher) = pattern(argument)?;
@@ -130,7 +136,7 @@ mod tests {
 
     fn names(folder: &Path, argument: &str, recursive: bool) -> Vec<String> {
         let args = ManyArgs { files: vec![folder.join(argument)], recursive, ..ManyArgs::default() };
-        let targets = Targets::find(&args).unwrap();
+        let targets = Targets::find(Personality::Bulla, &args).unwrap();
         targets.list.iter().map(|target| target.below.display().to_string()).collect()
     }
 
@@ -147,6 +153,9 @@ mod tests {
         assert_eq!(names(folder.path(), "*.yaml", false), ["a.yaml", "b.yaml"]);
         assert_eq!(names(folder.path(), "**/*.yaml", false), ["a.yaml", "b.yaml", "sub/c.yaml"]);
         let args = ManyArgs { files: vec![folder.path().join("*.txt")], ..ManyArgs::default() };
-        assert_eq!(Targets::find(&args).unwrap_err().code, Code::NoFile);
+        assert_eq!(Targets::find(Personality::Bulla, &args).unwrap_err().code, Code::NoFile);
+        let args = ManyArgs { files: vec![folder.path().join("*.yaml")], ..ManyArgs::default() };
+        let literal = Targets::find(Personality::Sops, &args).unwrap();
+        assert_eq!((literal.list.len(), literal.list[0].named), (1, true));
     }
 }

@@ -129,6 +129,27 @@ fn changes_that_do_not_touch_each_other_are_merged() {
 }
 
 #[test]
+fn what_was_merged_and_cannot_be_saved_is_kept() {
+    let world = world();
+    let script = "$SOPS set $W/a.json '[\"c\"]' 30; chmod 444 $W/a.json; sed -i 's/\"x\"/\"mine\"/' $1";
+    let mut command = editing(&world, Program::Bulla, script);
+    finish(command.arg("a.json").env("SOPS", env!("CARGO_BIN_EXE_bulla")), b"").fails(3);
+    let kept = world.bulla(&["decrypt", "--input-type", "binary", "a.json.bulla-kept"]).ok();
+    assert_eq!(kept.text(), "{\n\t\"a\": \"mine\",\n\t\"c\": 30\n}\n");
+}
+
+#[test]
+fn an_editor_that_is_gone_the_second_time_loses_nothing() {
+    let world = world();
+    world.write("own-editor", "#!/bin/sh\necho '{\"a\": ' > $1; rm $0\n");
+    fs::set_permissions(world.path("own-editor"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let mut command = world.command(Program::Bulla);
+    finish(command.args(["edit", "a.json"]).env("EDITOR", world.path("own-editor")), b"\n").fails(201);
+    let kept = world.bulla(&["decrypt", "--input-type", "binary", "a.json.bulla-kept"]).ok();
+    assert_eq!(kept.text(), "{\"a\": \n");
+}
+
+#[test]
 fn keys_are_shown_and_may_be_changed() {
     let world = world();
     let script = format!("cp $1 $W/shown; sed -i 's/\"x\"/\"z\"/; s/{}/{}/' $1", ALICE.recipient, BOB.recipient);

@@ -108,6 +108,7 @@ fn under_the_name_sops_the_program_gets_what_the_real_one_gives() {
     );
     world.encrypted("all.json", r#"{"s": "line\nline", "f": 0.1, "i": 5, "b": true, "e": ""}"#);
     world.encrypted("all.ini", "a = 1\n[DEFAULT]\nx = y\n");
+    world.encrypted("bytes.bin", "all of it\n");
     for file in ["app.env", "all.yaml", "all.json"] {
         let sorted = |which| {
             let run = world.run(which, &["exec-env", "--pristine", file, "env -0"]).ok();
@@ -131,10 +132,22 @@ fn under_the_name_sops_the_program_gets_what_the_real_one_gives() {
         &["exec-file", "--output-type", "json", "app.yaml", "cat {}"],
         &["exec-file", "--no-fifo", "--output-type", "dotenv", "all.json", "cat {}"],
         &["exec-file", "--input-type", "dotenv", "app.env", "cat {}"],
+        &["exec-file", "app.env", "basename {}"],
+        &["exec-env", "bytes.bin", "echo $data"],
     ] {
         let (ours, real) = (world.run(Program::Link, arguments), world.real(arguments));
         assert_eq!((ours.code, &ours.stdout), (real.code, &real.stdout), "{arguments:?}: {}", ours.stderr);
     }
+}
+
+#[test]
+fn a_null_is_no_variable_where_sops_writes_nil() {
+    let world = World::new();
+    world.encrypted("a.yaml", "a: null\nb: x\n");
+    let dotenv = ["decrypt", "--output-type", "dotenv", "a.yaml"];
+    assert_eq!(world.real(&dotenv).ok().text(), "a=<nil>\nb=x\n");
+    assert_eq!(world.run(Program::Link, &dotenv).ok().text(), "b=x\n");
+    assert!(world.bulla(&dotenv).fails(4).stderr.contains("null"));
 }
 
 #[test]
@@ -210,6 +223,14 @@ fn the_file_has_the_name_that_was_asked_for_and_is_no_regular_file_on_a_disk() {
 fn the_memfd_cannot_be_changed_by_the_program() {
     let world = world();
     let script = "(echo x > \"$1\") 2>/dev/null; truncate -s 0 \"$1\" 2>/dev/null; cat \"$1\"";
+    let run = world.bulla(&["exec-file", "--memfd", "app.env", "--", "sh", "-c", script, "x", "{}"]).ok();
+    assert!(run.text().contains(SECRET));
+}
+
+#[test]
+fn a_script_with_descriptors_of_its_own_does_not_lose_the_memfd() {
+    let world = world();
+    let script = "exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>/dev/null; cat \"$1\"";
     let run = world.bulla(&["exec-file", "--memfd", "app.env", "--", "sh", "-c", script, "x", "{}"]).ok();
     assert!(run.text().contains(SECRET));
 }

@@ -39,6 +39,16 @@ fn results_may_go_to_another_folder() {
 }
 
 #[test]
+fn two_results_never_end_up_in_one_file() {
+    let world = World::new();
+    tree(&world);
+    let run = world.bulla(&["encrypt", "--output-dir", "out", "secrets/03/a.json", "secrets/04/a.json"]).fails(8);
+    assert!(run.stderr.contains("out/a.json"), "{}", run.stderr);
+    assert!(!world.path("out").exists());
+    world.bulla(&["encrypt", "--output-dir", "out", "secrets/03/a.json", "secrets/03/a.json"]).ok();
+}
+
+#[test]
 fn many_results_need_a_place() {
     let world = World::new();
     tree(&world);
@@ -70,6 +80,8 @@ fn a_dry_run_changes_nothing() {
     assert!(run.text().contains("would be encrypted  ./secrets/00/a.json"), "{}", run.text());
     assert!(run.text().contains("(no rule meets it)"), "{}", run.text());
     assert_eq!(world.read("secrets/00/a.json"), "{\"a\": 0}\n");
+    world.bulla(&["encrypt", "-r", "--dry-run", "--output-dir", "out", "secrets"]).ok();
+    assert!(!world.path("out").exists());
 }
 
 #[test]

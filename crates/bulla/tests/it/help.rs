@@ -30,7 +30,6 @@ fn man_pages_and_completions_are_made_from_the_definition() {
     let world = World::new();
     assert!(world.bulla(&["man"]).ok().text().contains(".TH bulla"));
     assert!(world.bulla(&["man", "groups", "add"]).ok().text().contains("\\-\\-age"));
-    std::fs::create_dir(world.path("man")).unwrap();
     world.bulla(&["man", "--output-dir", "man"]).ok();
     assert!(world.path("man/bulla-encrypt.1").exists());
     assert!(world.path("man/bulla-groups-add.1").exists());

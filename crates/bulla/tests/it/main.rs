@@ -16,6 +16,7 @@ mod git_textconv;
 mod help;
 mod keys;
 mod keyservice;
+mod logging;
 mod pipes;
 mod processes;
 mod repository;

@@ -109,10 +109,34 @@ fn decrypting_prints_the_same() {
 }
 
 #[test]
+fn completing_a_line_does_nothing_and_offers_the_same() {
+    // The scripts of the real one stay installed; a line that decrypts in place must not do so when TAB is pressed.
+    same(&[
+        differs("-d -i e.yaml --generate-bash-completion"),
+        differs("decrypt -i e.json --generate-bash-completion"),
+        differs("rotate -i --rm-age {A} e.env --generate-bash-completion"),
+    ]);
+    let world = World::new();
+    for line in ["", "e.yaml", "--in", "decrypt", "decrypt --in", "decrypt -", "groups", "encrypt --age x -"] {
+        let names = |program| {
+            let run =
+                finish(world.command(program).args(line.split_whitespace()).arg("--generate-bash-completion"), b"");
+            let mut names: Vec<String> = run.ok().text().lines().map(str::to_owned).collect();
+            names.sort_unstable();
+            names.dedup();
+            names
+        };
+        assert_eq!(names(Program::Link), names(REAL), "{line}");
+    }
+}
+
+#[test]
 fn what_cannot_be_decrypted_fails_the_same() {
     same(&[
         step("decrypt p.yaml"),
         step("decrypt nofile.yaml"),
+        step("decrypt *.yaml"),
+        step("rotate *.yaml"),
         step("-d nofile.yaml"),
         step("decrypt bad.yaml"),
         step("decrypt ."),

@@ -42,6 +42,17 @@ fn setting_one_value_moves_only_its_line_and_the_mac() {
 }
 
 #[test]
+fn a_negative_number_is_a_value_and_no_flag() {
+    let world = World::new();
+    world.encrypted("a.json", "{\"a\": 1}\n");
+    for number in ["-5", "-1.5"] {
+        world.bulla(&["set", "a.json", "[\"a\"]", number]).ok();
+        assert_eq!(world.bulla(&["decrypt", "--extract", "[\"a\"]", "a.json"]).ok().text(), number);
+    }
+    world.bulla(&["set", "a.json", "[\"a\"]", "--bogus"]).fails(1);
+}
+
+#[test]
 fn setting_an_equal_value_leaves_the_file_alone() {
     let world = World::new();
     world.encrypted("a.json", "{\"a\": \"x\"}\n");

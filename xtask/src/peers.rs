@@ -12,7 +12,14 @@ use anyhow::{Context, Result, bail};
 use crate::process::Process;
 
 /// Debian's packages: the program that shows it is there, and the package.
-const DEBIAN: &[(&str, &str)] = &[("age", "age"), ("gpg", "gnupg"), ("git", "git"), ("ssh-keygen", "openssh-client")];
+const DEBIAN: &[(&str, &str)] = &[
+    ("age", "age"),
+    ("gpg", "gnupg"),
+    ("git", "git"),
+    ("ssh-keygen", "openssh-client"),
+    ("kill", "procps"),
+    ("python3", "python3"),
+];
 
 /// Go programs: the name under `bin/`, what `go install` builds, the version, the name that it gives the binary.
 const GO: &[(&str, &str, &str, &str)] = &[
@@ -37,7 +44,12 @@ pub fn install(root: &Path) -> Result<()> {
 }
 
 fn debian() -> Result<()> {
-    let missing: Vec<_> = DEBIAN.iter().filter(|(program, _)| !on_path(program)).map(|(_, package)| *package).collect();
+    let mut missing: Vec<_> =
+        DEBIAN.iter().filter(|(program, _)| !on_path(program)).map(|(_, package)| *package).collect();
+    // Debian's Python comes without what makes a virtual environment.
+    if Process::new("python3").args(["-c", "import ensurepip"]).output().is_err() {
+        missing.push("python3-venv");
+    }
     if missing.is_empty() {
         return Ok(());
     }

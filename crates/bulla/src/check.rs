@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bulla_core::{KeyId, SecretBytes};
-use bulla_format::sops::{self, EncryptedFile};
+use bulla_format::sops::{self, EncryptedFile, Rules};
 use bulla_kms::{Options, Registry};
 
 use crate::app::App;
@@ -72,8 +72,10 @@ pub(crate) struct Met {
     pub(crate) groups: Vec<Vec<KeyId>>,
     /// How many of several groups are needed.
     pub(crate) threshold: Option<usize>,
-    /// Whether it means some files, or every file there is.
+    /// Whether it means some files, or every file there is (of an ending).
     pub(crate) meets_all: bool,
+    /// Which values it has encrypted.
+    pub(crate) rules: Rules,
 }
 
 /// How a file is.
@@ -163,7 +165,9 @@ fn look(app: &App, path: &Path, rule: Option<&Met>) -> Finding {
     let kind = kind_of(app.personality, None, &path.to_string_lossy(), text.expose());
     match (encrypted(kind, &text), rule) {
         (Err(problem), _) => Finding::Unknown(problem),
-        (Ok(None), Some(rule)) if !rule.meets_all && !text.is_empty() => Finding::ShouldBeEncrypted,
+        (Ok(None), Some(rule)) if !rule.meets_all && !text.is_empty() && sops::selects(kind, &text, &rule.rules) => {
+            Finding::ShouldBeEncrypted
+        }
         (Ok(None), _) => Finding::Plain,
         (Ok(Some(_)), None) => Finding::NoRule,
         (Ok(Some(file)), Some(rule)) => compare(&Recipients::of(file.metadata()), rule),
@@ -241,8 +245,15 @@ mod tests {
     fn finding(has: &[&[&str]], rule: &[&[&str]], threshold: Option<usize>) -> Finding {
         let groups =
             |groups: &[&[&str]]| groups.iter().map(|group| group.iter().map(|name| key(name)).collect()).collect();
-        let met =
-            Met { config: PathBuf::new(), number: 1, line: None, groups: groups(rule), threshold, meets_all: false };
+        let met = Met {
+            config: PathBuf::new(),
+            number: 1,
+            line: None,
+            groups: groups(rule),
+            threshold,
+            meets_all: false,
+            rules: Rules::default(),
+        };
         compare(&Recipients { groups: groups(has), threshold: None }, &met)
     }
 

@@ -15,6 +15,8 @@ const LEVELS: usize = 100;
 const NAME: &str = ".sops.yaml";
 const WRONG_NAME: &str = ".sops.yml";
 const SIZE_LIMIT: u64 = 16 << 20;
+/// A path that no rule is written for.
+const NO_FILE: &str = "\u{1}";
 
 /// A configuration and where it was read.
 pub(crate) struct Found {
@@ -131,6 +133,23 @@ pub(crate) fn clean(path: &Path) -> PathBuf {
         }
     }
     clean
+}
+
+/// Whether a creation rule meets every file there is, or every YAML or JSON file and encrypts a part of each: of a single file it says
+/// nothing then, only how to encrypt one.
+pub(crate) fn meets_all(config: &Config, index: usize, path: &str) -> bool {
+    let is_met_by = |path: &str| config.rule_for(path).ok().flatten().is_some_and(|(met, _)| met == index);
+    let takes_a_part = || {
+        config.creation_rules.get(index).is_some_and(|rule| {
+            let rules = &rule.rules;
+            [&rules.encrypted_regex, &rules.encrypted_suffix, &rules.encrypted_comment_regex]
+                .into_iter()
+                .any(|rule| rule.as_ref().is_some_and(|rule| !rule.is_empty()))
+        })
+    };
+    let ending =
+        path.rsplit_once('.').map(|(_, ending)| ending).filter(|ending| ["yaml", "yml", "json"].contains(ending));
+    is_met_by(NO_FILE) || ending.is_some_and(|ending| is_met_by(&format!("{NO_FILE}.{ending}")) && takes_a_part())
 }
 
 /// A map behind a lock is whole even after a panic elsewhere: entries are inserted in one step.

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use crate::error::Failure;
 use crate::exit::Code;
 use application::Application;
-use look::{Place, Secret};
+use look::{Moment, Place, Secret};
 use narrator::{Narrator, Step};
 use report::{Expected, Run};
 
@@ -26,6 +26,8 @@ const ENV: &str = include_str!("../../../examples/shop/.env");
 const SECRET: &str = include_str!("../../../examples/shop/k8s/secret.yaml");
 const DEPLOYMENT: &str = include_str!("../../../examples/shop/k8s/deployment.yaml");
 const APP: &str = include_str!("../../../examples/shop/app.sh");
+/// What the names of the folders begin with.
+const FOLDER: &str = "bulla-demo-";
 /// The variables of `.env` that are secret.
 const SECRET_NAMES: [&str; 3] = ["DB_PASSWORD", "PAYMENT_API_KEY", "SESSION_KEY"];
 
@@ -44,14 +46,15 @@ pub(crate) enum Folder {
 /// If a step fails that must not.
 pub(crate) fn run(folder: Folder, talk: Talk) -> Result<Code, Failure> {
     let stage = tempfile::Builder::new()
-        .prefix("bulla-demo-")
+        .prefix(FOLDER)
         .permissions(fs::Permissions::from_mode(0o700))
         .tempdir()
         .map_err(|error| Failure::generic(format!("cannot make a temporary folder: {error}")))?;
     // As git and /proc name it.
     let top = fs::canonicalize(stage.path())
         .map_err(|error| Failure::generic(format!("{}: {error}", stage.path().display())))?;
-    let journey = Journey { narrator: Narrator::new(talk, &top)?, secrets: secrets(), top };
+    let began = Moment::of(&top).map_err(|error| Failure::generic(format!("{}: {error}", top.display())))?;
+    let journey = Journey { narrator: Narrator::new(talk, &top)?, secrets: secrets(), top, began };
     let runs = vec![journey.plain()?, journey.encrypted()?];
     let runs = runs.into_iter().flatten().collect::<Vec<_>>();
     let kept = match folder {
@@ -67,6 +70,7 @@ struct Journey {
     narrator: Narrator,
     secrets: Vec<Secret>,
     top: PathBuf,
+    began: Moment,
 }
 
 impl Journey {
@@ -153,7 +157,7 @@ impl Journey {
         self.narrator.comment("  it is up; a wrong password was denied, the right one granted")?;
         let looks = vec![
             look::into_git(folder, &self.secrets)?,
-            look::onto_disk(&self.top, &self.secrets)?,
+            look::onto_disk(&self.top, self.began, &self.secrets)?,
             look::into_environments(&application.processes()?, &self.secrets),
             look::into_command_lines(&application.processes()?, &self.secrets),
         ];

@@ -87,7 +87,8 @@ pub(crate) fn compare(old: Option<&Version>, new: Option<&Version>) -> Result<Di
     Ok(Diff {
         entries,
         added_keys: without(&new_keys, &old_keys),
-        removed_keys: without(&old_keys, &new_keys),
+        // A file that is gone is opened by nobody; that needs no telling.
+        removed_keys: if new.is_some() { without(&old_keys, &new_keys) } else { Vec::new() },
         rotated: both.is_some_and(|(old, new)| old.1 != new.1),
         now_encrypted: match (old, new) {
             (Some(old), Some(new)) if old.encrypted.is_some() != new.encrypted.is_some() => {

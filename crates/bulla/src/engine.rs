@@ -1,10 +1,13 @@
 //! The steps that commands are made of: find out the type, unwrap the data key, decrypt.
 
-use bulla_core::{DataKey, SecretBytes};
+use std::ffi::OsString;
+use std::sync::Arc;
+
+use bulla_core::{DataKey, Env, SecretBytes};
 use bulla_format::sops::{self, EncryptedFile, FileKind, MacCheck, Metadata, PlainFile};
 use bulla_kms::groups::{self, Services};
 use bulla_kms::keyservice::Client;
-use bulla_kms::{Options, Registry};
+use bulla_kms::{Options, Registry, vault_variable};
 
 use crate::app::App;
 use crate::args::{AccessArgs, given};
@@ -27,6 +30,19 @@ impl Access {
     /// # Errors
     /// [`Code::DuplicateKeyKind`], a malformed URI of a key service, or an audit that cannot be kept.
     pub(crate) fn new(app: &App, args: &AccessArgs) -> Result<Self, Failure> {
+        Self::with(app.env.clone(), args)
+    }
+
+    /// As [`new`](Self::new), for files that nobody chose to open, as Git shows them: no Vault server gets the user's token only because a
+    /// file names it. It has to be that of `VAULT_ADDR`, or one of the list of those that may be asked.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub(crate) fn unasked(app: &App, args: &AccessArgs) -> Result<Self, Failure> {
+        Self::with(Arc::new(KnownServers(app.env.clone())), args)
+    }
+
+    fn with(env: Arc<dyn Env>, args: &AccessArgs) -> Result<Self, Failure> {
         audit::check()?;
         let mut options = Options::default();
         options.timeout = args.key_timeout.unwrap_or(options.timeout);
@@ -41,8 +57,21 @@ impl Access {
                 Ok(client.with_timeout(options.timeout))
             })
             .collect::<Result<_, Failure>>()?;
-        let local = args.enable_local_keyservice.then(|| Registry::new(app.env.clone(), options));
+        let local = args.enable_local_keyservice.then(|| Registry::new(env, options));
         Ok(Self { services: Services { remote, local }, order: order(given(args.decryption_order.as_ref()))? })
+    }
+}
+
+/// An environment in which only Vault servers that the user named may be asked.
+struct KnownServers(Arc<dyn Env>);
+
+impl Env for KnownServers {
+    fn var(&self, name: &str) -> Option<OsString> {
+        let said = self.0.var(name);
+        if name != vault_variable::ALLOWLIST || said.is_some() {
+            return said;
+        }
+        Some(self.0.var(vault_variable::ADDR).unwrap_or_else(|| "none".into()))
     }
 }
 

@@ -5,16 +5,21 @@ use bulla_format::sops::{self, FileKind};
 
 use crate::app::Personality;
 use crate::args::{FileType, TypeArgs};
+use crate::git::conflict;
 
 /// The type of a file called `name` with contents `text`.
 ///
 /// Under the name `sops` the ending alone decides, and TOML is binary, as there. Under our own, the content of a file
-/// whose ending says nothing is looked at.
+/// whose ending says nothing is looked at; of a merge conflict, that of its sides.
 pub(crate) fn kind_of(personality: Personality, said: Option<FileType>, name: &str, text: &[u8]) -> FileKind {
     if let Some(said) = said {
         return said.into();
     }
     match personality {
+        Personality::Bulla if bulla_document::syntax_of_name(name).is_none() => match conflict::unfold(text) {
+            Some(sides) => sops::kind_of(name, sides.ours.expose()),
+            None => sops::kind_of(name, text),
+        },
         Personality::Bulla => sops::kind_of(name, text),
         Personality::Sops => bulla_document::syntax_of_name(name)
             .filter(|&syntax| syntax != Syntax::Toml)

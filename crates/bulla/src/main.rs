@@ -30,6 +30,7 @@ mod old_context;
 mod output;
 mod plan;
 mod rekey;
+mod shell;
 mod signals;
 mod sops_cli;
 mod stream;

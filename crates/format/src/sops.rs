@@ -7,6 +7,7 @@ mod collect;
 pub mod config;
 mod edit;
 mod error;
+mod exposed;
 mod file;
 mod kind;
 mod layout;
@@ -24,6 +25,7 @@ mod timestamp;
 mod walk;
 
 pub use error::Error;
+pub use exposed::{Exposed, LeftPlain, selects};
 pub use file::{EncryptedFile, FileKind, MacCheck, PlainFile, encrypt};
 pub use kind::{is_encrypted, kind_of};
 pub use metadata::{MasterKey, Metadata};

@@ -10,15 +10,13 @@ use bulla_format::sops::config::Config;
 use bulla_kms::Registry;
 
 use super::Met;
-use crate::config::clean;
+use crate::config::{clean, meets_all};
 
 /// The configuration's name.
 pub(super) const NAME: &str = ".sops.yaml";
 /// What people write instead, and sops does not read.
 const WRONG_NAME: &str = ".sops.yml";
 const SIZE_LIMIT: u64 = 16 << 20;
-/// A path that no rule is written for: a rule that meets it meets everything.
-const NO_FILE: &str = "\u{1}";
 
 /// A configuration and what was seen in it.
 pub(crate) struct Loaded {
@@ -75,7 +73,8 @@ impl Loaded {
             line: self.lines.get(index).copied(),
             groups: rule.groups.clone(),
             threshold: rule.shamir_threshold,
-            meets_all: meets_all(config, index),
+            meets_all: meets_all(config, index, &relative),
+            rules: rule.rules.clone(),
         }))
     }
 
@@ -193,11 +192,6 @@ impl Loader {
             self.loaded.push(Arc::new(Loaded { path, folder, config: None, lines: vec![], errors, warnings }));
         }
     }
-}
-
-/// Whether a rule meets every file: then it says of none that it must be encrypted.
-fn meets_all(config: &Config, index: usize) -> bool {
-    config.rule_for(NO_FILE).ok().flatten().is_some_and(|(met, _)| met == index)
 }
 
 /// The line each creation rule begins on.

@@ -6,6 +6,7 @@ use bulla_core::KeyId;
 use serde_json::json;
 
 use super::{File, Finding, Origin, Report};
+use crate::shell;
 
 /// For people: configurations with what is wrong in them, files that were named, and files that are wrong.
 pub(crate) fn text(report: &Report) -> String {
@@ -95,7 +96,7 @@ impl File {
 }
 
 fn told(file: &File) -> String {
-    let path = file.path.display();
+    let path = shell::argument(&file.path);
     let rule = match &file.rule {
         Some(rule) => {
             let line = rule.line.map_or_else(String::new, |line| format!(" (line {line})"));

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD_NO_PAD;
@@ -15,6 +15,8 @@ use crate::git::repository::Repository;
 
 /// Files past this size are no settings.
 const LARGEST: u64 = 64 << 20;
+/// How deep temporary folders are looked through.
+const DEPTH: usize = 3;
 
 /// Where a secret can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,11 +111,26 @@ pub(super) fn into_git(folder: &Path, secrets: &[Secret]) -> Result<Look, Failur
     Ok(Look { place: Place::Git, looked: format!("{objects} objects"), found })
 }
 
-/// Looks into every file below `top`, and into files of ours that are new where temporary files go.
+/// When a file or a folder was last changed, by the clock of its file system, which nobody can set back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Moment(i64, i64);
+
+impl Moment {
+    /// That of the file at `path`.
+    ///
+    /// # Errors
+    /// If it cannot be asked for.
+    pub(super) fn of(path: &Path) -> io::Result<Self> {
+        fs::symlink_metadata(path).map(|metadata| Self(metadata.ctime(), metadata.ctime_nsec()))
+    }
+}
+
+/// Looks into every file below `top`, and where temporary files go into those that were changed since the journey began. (What was there
+/// before is not what it left: a copy of this very program has the example in it.)
 ///
 /// # Errors
 /// If a folder cannot be read.
-pub(super) fn onto_disk(top: &Path, secrets: &[Secret]) -> Result<Look, Failure> {
+pub(super) fn onto_disk(top: &Path, began: Moment, secrets: &[Secret]) -> Result<Look, Failure> {
     let mut files = 0;
     let mut found = BTreeSet::new();
     let mut look = |path: &Path| {
@@ -133,8 +150,15 @@ pub(super) fn onto_disk(top: &Path, secrets: &[Secret]) -> Result<Look, Failure>
         look(entry.path());
     }
     for folder in temporary_folders() {
-        for entry in walkdir::WalkDir::new(&folder).max_depth(3).into_iter().filter_map(Result::ok) {
-            if !entry.path().starts_with(top) && is_new(&entry) {
+        let is_new = |path: &Path| Moment::of(path).is_ok_and(|changed| changed >= began);
+        let is_of_another_run = |entry: &walkdir::DirEntry| {
+            entry.file_name().to_string_lossy().starts_with(super::FOLDER) && !top.starts_with(entry.path())
+        };
+        // Deeper than this only below folders that are new themselves: others may have a lot there.
+        let within =
+            |entry: &walkdir::DirEntry| (entry.depth() <= DEPTH || is_new(entry.path())) && !is_of_another_run(entry);
+        for entry in walkdir::WalkDir::new(&folder).into_iter().filter_entry(within).filter_map(Result::ok) {
+            if !entry.path().starts_with(top) && is_new(entry.path()) {
                 look(entry.path());
             }
         }
@@ -183,14 +207,8 @@ fn note(found: &mut BTreeSet<String>, secrets: &[Secret], bytes: &[u8], place: i
 
 fn temporary_folders() -> BTreeSet<PathBuf> {
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    [Some(std::env::temp_dir()), runtime, Some(PathBuf::from("/dev/shm"))].into_iter().flatten().collect()
-}
-
-/// Whether an entry was changed in the last minutes: what the journey could have left.
-fn is_new(entry: &walkdir::DirEntry) -> bool {
-    const RECENT: Duration = Duration::from_mins(10);
-    let changed = entry.metadata().ok().and_then(|metadata| metadata.modified().ok());
-    changed.is_some_and(|changed| SystemTime::now().duration_since(changed).is_ok_and(|age| age < RECENT))
+    let fixed = ["/dev/shm", "/var/tmp"].map(PathBuf::from);
+    [std::env::temp_dir()].into_iter().chain(runtime).chain(fixed).collect()
 }
 
 fn contains(bytes: &[u8], part: &[u8]) -> bool {

@@ -85,6 +85,14 @@ pub(crate) fn unfold(text: &[u8]) -> Option<Sides> {
     LENGTHS.into_iter().rev().find_map(|length| unfold_by(text, length))
 }
 
+/// Whether the markers in the text are such as [`fold`] makes. Between those that Git makes itself, where no driver was called, a side
+/// is no whole file: what else changed on the other is merged in by lines.
+pub(crate) fn is_folded(text: &[u8]) -> bool {
+    let label = |line: &[u8]| line.trim_ascii_end().strip_prefix(b"<").map(|rest| rest.ends_with(b"< ours"));
+    let opens = |length| lines(text).find(|line| is_marker(line, b'<', length)).and_then(label);
+    LENGTHS.into_iter().find_map(opens).unwrap_or(false)
+}
+
 /// Whether any line of the text is a conflict marker: then it is not done.
 pub(crate) fn has_markers(text: &[u8]) -> bool {
     LENGTHS.into_iter().any(|length| {
@@ -190,6 +198,8 @@ mod tests {
             assert!(unfold(text).is_none());
         }
         assert!(has_markers(b"<<<<<<< ours\na\n"));
+        assert!(is_folded(b"x\n<<<<<<< ours\na\n"));
+        assert!(!is_folded(b"x\n<<<<<<< HEAD\na\n"));
         assert!(!has_markers(b"a\n=======\n"));
     }
 

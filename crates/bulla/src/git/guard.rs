@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use bulla_core::SecretBytes;
-use bulla_format::sops::EncryptedFile;
 use bulla_format::sops::config::Config;
+use bulla_format::sops::{self, EncryptedFile};
 
 use crate::app::App;
+use crate::config::meets_all;
 use crate::error::Failure;
 use crate::git::conflict;
 use crate::git::repository::{Entry, Repository};
@@ -17,8 +18,6 @@ use crate::kind::kind_of;
 /// The attribute of files that may hold what looks like secrets: `PATTERN bulla-allow` in `.gitattributes`.
 const ALLOW_ATTRIBUTE: &str = "bulla-allow";
 const CONFIG_NAME: &str = ".sops.yaml";
-/// A path that no rule is written for: a rule that meets it meets everything, and tells nothing about a file.
-const NO_FILE: &str = "\u{1}";
 
 /// What is looked through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,16 +68,23 @@ pub(crate) fn look(app: &App, repository: &Repository, reach: Reach, only: &[Pat
     repository.blobs(entries.iter().map(|entry| entry.blob.as_str()), |index, contents| {
         let Some(entry) = entries.get(index) else { return };
         let path = entry.path.to_string_lossy();
-        let state = state(app, &path, contents);
+        let file = encrypted_file(app, &path, contents);
+        let state = if file.is_some() { State::Encrypted } else { State::Plain };
         let mut findings = scan::scan(&path, contents, state);
         match state {
-            State::Encrypted => encrypted.push(index),
+            State::Encrypted => {
+                encrypted.push(index);
+                let left = file.and_then(|file| file.left_plain().ok()).unwrap_or_default();
+                findings.extend(
+                    left.into_iter().map(|left| Finding { line: left.line, what: What::LeftPlain { path: left.path } }),
+                );
+            }
             State::Plain if is_conflict(app, &path, contents) => {
                 let marker = contents.split(|&byte| byte == b'\n').position(|line| line.starts_with(b"<<<<<<<"));
                 findings.push(Finding { line: marker.unwrap_or(0) + 1, what: What::Conflict });
             }
             State::Plain if findings.is_empty() && !contents.is_empty() => {
-                let rule = configs.rule(&entry.path);
+                let rule = configs.rule(app, &entry.path, contents);
                 findings.extend(rule.map(|rule| Finding { line: 1, what: What::Unencrypted { rule } }));
             }
             State::Plain => {}
@@ -96,18 +102,20 @@ pub(crate) fn look(app: &App, repository: &Repository, reach: Reach, only: &[Pat
     Ok(report)
 }
 
-/// Whether the contents are an encrypted file of the type that its name, or else its looks, say.
+/// Whether the contents are an encrypted file.
 pub(crate) fn state(app: &App, path: &str, contents: &[u8]) -> State {
+    if encrypted_file(app, path, contents).is_some() { State::Encrypted } else { State::Plain }
+}
+
+/// The contents, if they are an encrypted file of the type that its name, or else its looks, say.
+fn encrypted_file(app: &App, path: &str, contents: &[u8]) -> Option<EncryptedFile> {
     let has = |part: &[u8]| contents.windows(part.len()).any(|window| window == part);
     // All encrypted files have both words; most files have neither, and are not parsed for it.
     if !has(b"ENC[") || !has(b"sops") {
-        return State::Plain;
+        return None;
     }
     let kind = kind_of(app.personality, None, path, contents);
-    match EncryptedFile::parse(kind, SecretBytes::from(contents)) {
-        Ok(_) => State::Encrypted,
-        Err(_) => State::Plain,
-    }
+    EncryptedFile::parse(kind, SecretBytes::from(contents)).ok()
 }
 
 /// Whether two versions of an encrypted file stand in the contents.
@@ -140,17 +148,19 @@ impl Configs {
         }
     }
 
-    /// The rule that wants the file encrypted, if it is one that means some files and not all.
-    fn rule(&self, path: &Path) -> Option<String> {
+    /// The rule that wants the file encrypted, if it is one that means some files and not all, and some of what is in it.
+    fn rule(&self, app: &App, path: &Path, contents: &[u8]) -> Option<String> {
         if path.file_name().is_some_and(|name| name == CONFIG_NAME || name == ".gitattributes" || name == ".gitignore")
         {
             return None;
         }
         let (folder, config) = path.ancestors().skip(1).find_map(|folder| Some((folder, self.0.get(folder)?)))?;
         let relative = path.strip_prefix(folder).unwrap_or(path).to_string_lossy();
-        let (index, _) = config.rule_for(&relative).ok()??;
-        let meets_all = config.rule_for(NO_FILE).ok().flatten().is_some_and(|(other, _)| other == index);
-        (!meets_all).then(|| format!("rule {} of {}", index + 1, folder.join(CONFIG_NAME).display()))
+        let (index, rule) = config.rule_for(&relative).ok()??;
+        let kind = kind_of(app.personality, None, &relative, contents);
+        let wants =
+            !meets_all(config, index, &relative) && sops::selects(kind, &SecretBytes::from(contents), &rule.rules);
+        wants.then(|| format!("rule {} of {}", index + 1, folder.join(CONFIG_NAME).display()))
     }
 }
 

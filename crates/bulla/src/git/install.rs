@@ -11,6 +11,7 @@ use bulla_core::file;
 use crate::error::Failure;
 use crate::exit::Code;
 use crate::git::repository::Repository;
+use crate::shell;
 
 /// Whose configuration is changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,14 +36,15 @@ const HOOK: &str = "#!/bin/sh\n# Refuses to commit plain secrets. Installed by: 
 pub(crate) fn drivers(repository: &Repository, scope: Scope) -> Result<Done, Failure> {
     let bulla = command_name();
     let settings = [
-        ("diff.bulla.textconv", format!("{bulla} git textconv")),
+        // `--`: a file may be called `--keyservice=…`.
+        ("diff.bulla.textconv", format!("{bulla} git textconv --")),
         // Git would keep what textconv prints, plaintext, as notes in the repository.
         ("diff.bulla.cachetextconv", "false".to_owned()),
         ("merge.bulla.name", "merge of encrypted files by key".to_owned()),
-        ("merge.bulla.driver", format!("{bulla} git merge --marker-size %L %O %A %B %P")),
+        ("merge.bulla.driver", format!("{bulla} git merge --marker-size %L -- %O %A %B %P")),
         // Ancestors that git merges among themselves stay valid files: one of them is taken.
         ("merge.bulla.recursive", "binary".to_owned()),
-        ("mergetool.bulla.cmd", format!("{bulla} git mergetool \"$BASE\" \"$LOCAL\" \"$REMOTE\" \"$MERGED\"")),
+        ("mergetool.bulla.cmd", format!("{bulla} git mergetool -- \"$BASE\" \"$LOCAL\" \"$REMOTE\" \"$MERGED\"")),
         ("mergetool.bulla.trustExitCode", "true".to_owned()),
     ];
     for (name, value) in &settings {
@@ -68,6 +70,12 @@ pub(crate) fn attributes(repository: &Repository, scope: Scope, patterns: &[Stri
         Scope::Global => global_attributes(repository)?,
     };
     let failed = |what: String| Failure::new(Code::CouldNotWriteOutput, what);
+    // Git does not follow such a link, and it may be the repository's author who says where it leads: to a shell's profile, with
+    // file names for commands.
+    if scope == Scope::Local && path.is_symlink() {
+        return Err(failed(format!("{} is a symbolic link, which Git does not follow", path.display()))
+            .with_hint("put a file in its place"));
+    }
     let mut text = match fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
@@ -145,12 +153,7 @@ fn command_name() -> String {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let first = std::env::split_paths(&path).map(|folder| folder.join("bulla")).find(|file| file.is_file());
     let same = |other: PathBuf| fs::canonicalize(other).ok() == fs::canonicalize(&me).ok();
-    if first.is_some_and(same) { "bulla".to_owned() } else { shell_quote(&me.to_string_lossy()) }
-}
-
-fn shell_quote(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+".contains(&byte);
-    if text.bytes().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+    if first.is_some_and(same) { "bulla".to_owned() } else { shell::quote(&me.to_string_lossy()) }
 }
 
 /// A pattern as `.gitattributes` has it: in quotes, C style, where it has spaces or looks like something else.
@@ -204,11 +207,5 @@ mod tests {
         assert_eq!(quote("*.yaml"), "*.yaml");
         assert_eq!(quote("#x"), "\"#x\"");
         assert_eq!(exact(Path::new("a[1].yaml")), "/a\\[1].yaml");
-    }
-
-    #[test]
-    fn a_path_is_quoted_for_the_shell_that_git_runs() {
-        assert_eq!(shell_quote("/usr/bin/bulla"), "/usr/bin/bulla");
-        assert_eq!(shell_quote("/my apps/it's"), "'/my apps/it'\\''s'");
     }
 }

@@ -5,14 +5,14 @@
 //! conflict, which is how Git treats files that it cannot merge.
 
 use bulla_core::{DataKey, SecretBytes};
-use bulla_format::sops::{self, EncryptedFile, FileKind, MacCheck, Metadata, PlainFile};
+use bulla_format::sops::{self, EncryptedFile, Exposed, FileKind, MacCheck, Metadata, PlainFile, Stash};
 
 use crate::app::App;
 use crate::engine::{self, Access};
 use crate::error::Failure;
 use crate::git::conflict;
 use crate::git::metadata::{self, Choice, KeysEqual, Side};
-use crate::git::text;
+use crate::git::text::{self, Merged};
 use crate::rekey::{self, Recipients};
 
 /// Three versions of one file.
@@ -69,24 +69,84 @@ pub(crate) fn merge(
         Some(Version::read(&mut keys, "the common ancestor", kind, versions.base, check)?)
     };
     let (metadata, key, side) = who(app, access, name, base.as_ref(), &ours, &theirs)?;
-    let base_text = base.as_ref().map(|base| &base.plain.text);
-    let merged = text::merge(kind, base_text, &ours.plain.text, &theirs.plain.text)
-        .map_err(|what| Failure::generic(format!("{name}: {what}")))?;
     let stash = match side {
         Side::Ours => &ours.plain.stash,
         Side::Theirs => &theirs.plain.stash,
     };
-    let fail = |error| Failure::encrypting(name, error);
-    let encrypted = sops::encrypt(kind, merged.text, metadata.clone(), &key, Some(stash)).map_err(fail)?;
-    let proven = prove(name, kind, &encrypted, &key)?;
-    let Some(conflict) = merged.conflict else { return Ok(Outcome::Merged(encrypted)) };
-    let theirs = sops::encrypt(kind, conflict.theirs, metadata, &key, Some(&proven.stash)).map_err(fail)?;
-    prove(name, kind, &theirs, &key)?;
-    match conflict::fold(encrypted.expose(), theirs.expose()) {
-        Some(folded) => Ok(Outcome::Conflict(folded, conflict.paths)),
-        None => Err(Failure::generic(format!(
-            "{name}: the conflict has no form in this file: it has conflict markers itself"
-        ))),
+    let readable = [ours.exposed(name)?, theirs.exposed(name)?];
+    let sealer = Sealer { name, kind, metadata: &metadata, key: &key, readable };
+    let base_text = base.as_ref().map(|base| &base.plain.text);
+    let merged = text::merge(kind, base_text, &ours.plain.text, &theirs.plain.text)
+        .map_err(|what| Failure::generic(format!("{name}: {what}")))?;
+    match sealer.outcome(merged, stash) {
+        // A comment that selects a value may not have come along with it: whoever edits the conflict sees both.
+        Err(Refused::Exposed(_)) => {
+            Ok(sealer.outcome(text::apart(ours.plain.text.clone(), theirs.plain.text.clone()), stash)?)
+        }
+        outcome => Ok(outcome?),
+    }
+}
+
+/// What a merged text is encrypted with.
+struct Sealer<'a> {
+    name: &'a str,
+    kind: FileKind,
+    metadata: &'a Metadata,
+    key: &'a DataKey,
+    /// What of either side can be read without a key.
+    readable: [Exposed; 2],
+}
+
+/// Why a merged text is not given out.
+enum Refused {
+    /// A value that was encrypted would be plain; the message.
+    Exposed(Failure),
+    /// Anything else.
+    Failed(Failure),
+}
+
+impl From<Refused> for Failure {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Exposed(failure) | Refused::Failed(failure) => failure,
+        }
+    }
+}
+
+impl Sealer<'_> {
+    /// Encrypts the merged text, and in a conflict that of theirs, and puts both into one.
+    fn outcome(&self, merged: Merged, stash: &Stash) -> Result<Outcome, Refused> {
+        let (ours, proven) = self.seal(merged.text, stash)?;
+        let Some(conflict) = merged.conflict else { return Ok(Outcome::Merged(ours)) };
+        let (theirs, _) = self.seal(conflict.theirs, &proven.stash)?;
+        match conflict::fold(ours.expose(), theirs.expose()) {
+            Some(folded) => Ok(Outcome::Conflict(folded, conflict.paths)),
+            None => Err(Refused::Failed(Failure::generic(format!(
+                "{}: the conflict has no form in this file: it has conflict markers itself",
+                self.name
+            )))),
+        }
+    }
+
+    /// Encrypts a text, and decrypts it again with both MACs: nothing is given out that does not open, or that shows what
+    /// neither side does.
+    fn seal(&self, text: SecretBytes, stash: &Stash) -> Result<(SecretBytes, PlainFile), Refused> {
+        let encrypted = sops::encrypt(self.kind, text, self.metadata.clone(), self.key, Some(stash))
+            .map_err(|error| Refused::Failed(Failure::encrypting(self.name, error)))?;
+        let failed =
+            |error| Refused::Failed(Failure::decrypting(self.name, error).context("the merged file does not open"));
+        let exposed = Exposed::of(self.kind, &encrypted).map_err(failed)?;
+        if let Some(place) = exposed.beyond(&self.readable.each_ref()) {
+            return Err(Refused::Exposed(Failure::generic(format!(
+                "{}: {place} is encrypted on its side and would be plain in the merged file: what selects it (a rule, or a \
+                 comment) does not merge",
+                self.name
+            ))));
+        }
+        let plain = EncryptedFile::parse(self.kind, encrypted.clone())
+            .and_then(|file| file.decrypt(self.key, MacCheck::Check))
+            .map_err(failed)?;
+        Ok((encrypted, plain))
     }
 }
 
@@ -105,8 +165,15 @@ pub(crate) fn open_conflict(
 ) -> Result<Option<OpenConflict>, Failure> {
     let Some(sides) = conflict::unfold(text.expose()) else { return Ok(None) };
     let mut keys = Keys::new(app, access, name);
-    let ours = Version::read(&mut keys, "ours", kind, sides.ours, check)?;
-    let theirs = Version::read(&mut keys, "theirs", kind, sides.theirs, check)?;
+    let hint = |failure: Failure| {
+        if conflict::is_folded(text.expose()) {
+            return failure;
+        }
+        failure
+            .with_hint("Git merged this file by lines, without bulla; merge it anew with: git mergetool --tool=bulla")
+    };
+    let ours = Version::read(&mut keys, "ours", kind, sides.ours, check).map_err(hint)?;
+    let theirs = Version::read(&mut keys, "theirs", kind, sides.theirs, check).map_err(hint)?;
     let (Some((file, key)), Some(_)) = (ours.file, theirs.file) else {
         return Err(Failure::generic(format!("{name}: has conflict markers, and its sides are not encrypted")));
     };
@@ -137,11 +204,18 @@ impl Version {
                 let plain = file.decrypt(&key, check).map_err(|error| Failure::decrypting(&name, error))?;
                 Ok(Self { file: Some((file, key)), plain })
             }
-            Err(sops::Error::MetadataNotFound) => {
-                Ok(Self { file: None, plain: PlainFile { kind, text, stash: sops::Stash::default() } })
+            // What is plain need not read as its ending says: a template, any bytes.
+            Err(error) if is_plain(kind, &text, &error) => {
+                Ok(Self { file: None, plain: PlainFile { kind, text, stash: Stash::default() } })
             }
             Err(error) => Err(Failure::decrypting(&name, error)),
         }
+    }
+
+    /// What of it can be read without a key.
+    fn exposed(&self, name: &str) -> Result<Exposed, Failure> {
+        let text = self.file.as_ref().map_or(&self.plain.text, |(file, _)| file.text());
+        Exposed::of(self.plain.kind, text).map_err(|error| Failure::decrypting(name, error))
     }
 
     fn metadata(&self) -> Option<&Metadata> {
@@ -150,6 +224,16 @@ impl Version {
 
     fn key(&self) -> Option<&DataKey> {
         self.file.as_ref().map(|(_, key)| key)
+    }
+}
+
+/// Whether a text that cannot be read as an encrypted file is none.
+fn is_plain(kind: FileKind, text: &SecretBytes, error: &sops::Error) -> bool {
+    let has = |part: &[u8]| text.expose().windows(part.len()).any(|window| window == part);
+    match error {
+        sops::Error::MetadataNotFound => true,
+        sops::Error::Document(_) => kind == FileKind::Binary || !has(b"sops") || !has(b"ENC["),
+        _ => false,
     }
 }
 
@@ -237,11 +321,4 @@ fn who(
         }
     };
     Ok((merged, key, side))
-}
-
-/// Decrypts what was just encrypted, with both MACs: nothing is given out that does not open.
-fn prove(name: &str, kind: FileKind, text: &SecretBytes, key: &DataKey) -> Result<PlainFile, Failure> {
-    EncryptedFile::parse(kind, text.clone())
-        .and_then(|file| file.decrypt(key, MacCheck::Check))
-        .map_err(|error| Failure::decrypting(name, error).context("the merged file does not open"))
 }

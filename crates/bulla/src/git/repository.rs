@@ -31,9 +31,14 @@ impl Repository {
     /// # Errors
     /// If git is not there, or `folder` is in no repository.
     pub(crate) fn at(folder: &Path) -> Result<Self, Failure> {
-        let repository = Self { folder: folder.to_owned() };
+        let repository = Self::anywhere(folder);
         repository.line(&["rev-parse", "--git-dir"])?;
         Ok(repository)
+    }
+
+    /// Git in `folder`, whether a repository is there or not: for the user's own configuration.
+    pub(crate) fn anywhere(folder: &Path) -> Self {
+        Self { folder: folder.to_owned() }
     }
 
     /// The top of the work tree.
@@ -183,7 +188,8 @@ impl Repository {
     /// # Errors
     /// As [`output`](Self::output).
     pub(crate) fn attribute(&self, name: &str, paths: &[&Path]) -> Result<Vec<Option<String>>, Failure> {
-        let mut git = Command::new("git")
+        let mut git = self
+            .command()
             .current_dir(self.top()?)
             .args(["check-attr", "--cached", "-z", "--stdin", name])
             .stdin(Stdio::piped())
@@ -198,7 +204,8 @@ impl Repository {
         })
         .map_err(|error| not_run(&error))?;
         // `PATH<NUL>ATTRIBUTE<NUL>VALUE<NUL>`
-        let answers: Vec<&[u8]> = fields(&output.stdout).collect();
+        // A value may be empty.
+        let answers: Vec<&[u8]> = output.stdout.split(|&byte| byte == 0).collect();
         let values = answers.chunks_exact(3).map(|answer| match answer[2] {
             b"unspecified" => None,
             value => Some(String::from_utf8_lossy(value).into_owned()),
@@ -209,6 +216,11 @@ impl Repository {
     fn command(&self) -> Command {
         let mut command = Command::new("git");
         command.current_dir(&self.folder);
+        // Git runs what its configuration says, and that must be the user's. A folder of a cloned repository that looks like a bare
+        // repository would bring another, and so does an archive with a `.git` in it.
+        command.args(["-c", "safe.bareRepository=explicit", "-c", "core.fsmonitor=false"]);
+        // Set by `git --literal-pathspecs commit` for its hooks; `:/` would name a file then.
+        command.env_remove("GIT_LITERAL_PATHSPECS");
         command
     }
 }

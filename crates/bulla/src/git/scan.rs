@@ -12,6 +12,8 @@ mod kubernetes;
 
 use std::fmt;
 
+/// What some editors put before the first character of a file.
+const BYTE_ORDER_MARK: char = '\u{feff}';
 /// The mark of a line that may stay as it is.
 const ALLOW: &[u8] = b"bulla:allow";
 
@@ -46,6 +48,11 @@ pub(crate) enum What {
     AgeIdentity,
     /// An encrypted file between conflict markers.
     Conflict,
+    /// A value in an encrypted file that should be encrypted and is not.
+    LeftPlain {
+        /// Where in the file: `stringData.password`.
+        path: String,
+    },
     /// A whole file that a creation rule wants encrypted.
     Unencrypted {
         /// The configuration and the rule: `.sops.yaml, rule 1`.
@@ -62,13 +69,14 @@ impl What {
             Self::PrivateKey { .. } => "private-key",
             Self::AgeIdentity => "age-identity",
             Self::Conflict => "conflict",
+            Self::LeftPlain { .. } => "left-plain",
             Self::Unencrypted { .. } => "rule",
         }
     }
 
     /// Whether encrypting the file is what to do about it; a key file has no business in a repository at all.
     pub(crate) fn can_be_encrypted(&self) -> bool {
-        !matches!(self, Self::AgeIdentity | Self::Conflict)
+        !matches!(self, Self::AgeIdentity | Self::Conflict | Self::LeftPlain { .. })
     }
 }
 
@@ -80,6 +88,10 @@ impl fmt::Display for What {
             Self::PrivateKey { kind } => write!(f, "a {} in the plain", kind.to_lowercase()),
             Self::AgeIdentity => f.write_str("an age identity (AGE-SECRET-KEY-…): it opens everything encrypted to it"),
             Self::Conflict => f.write_str("a merge conflict that is not resolved; run: bulla edit FILE"),
+            Self::LeftPlain { path } => write!(
+                f,
+                "{path} is plain in an encrypted file; take it out again, and put it in with: bulla edit FILE"
+            ),
             Self::Unencrypted { rule } => write!(f, "{rule} wants this file encrypted, and it is not"),
         }
     }
@@ -88,6 +100,8 @@ impl fmt::Display for What {
 /// Looks through the contents of the file called `path`. Of an encrypted file the plain parts are plain on purpose; private keys
 /// are looked for all the same.
 pub(crate) fn scan(path: &str, contents: &[u8], state: State) -> Vec<Finding> {
+    let decoded = utf_16(contents);
+    let contents = decoded.as_ref().map_or(contents, |text| text.as_bytes());
     let mut findings = keys::scan(contents);
     if state == State::Plain {
         let found = kubernetes::scan(path, contents);
@@ -98,6 +112,18 @@ pub(crate) fn scan(path: &str, contents: &[u8], state: State) -> Vec<Finding> {
     findings.retain(|finding| !allowed.contains(finding.line));
     findings.sort_by_key(|finding| finding.line);
     findings
+}
+
+/// The text of a file that says in its first two bytes that it is UTF-16, as a Windows shell writes files.
+fn utf_16(contents: &[u8]) -> Option<zeroize::Zeroizing<String>> {
+    let unit = match contents {
+        [0xff, 0xfe, ..] => |pair: &[u8; 2]| u16::from_le_bytes(*pair),
+        [0xfe, 0xff, ..] => |pair: &[u8; 2]| u16::from_be_bytes(*pair),
+        _ => return None,
+    };
+    let units: zeroize::Zeroizing<Vec<u16>> =
+        zeroize::Zeroizing::new(contents[2..].as_chunks().0.iter().map(unit).collect());
+    Some(zeroize::Zeroizing::new(String::from_utf16_lossy(&units)))
 }
 
 /// Whether a file is encrypted.
@@ -188,6 +214,16 @@ mod tests {
         let text = b"# bulla:allow\nA_PASSWORD=hunter2\nB_PASSWORD=hunter2\nC_PASSWORD=hunter2 # bulla:allow\n";
         let lines: Vec<usize> = scan(".env", text, State::Plain).into_iter().map(|finding| finding.line).collect();
         assert_eq!(lines, [3]);
+    }
+
+    #[test]
+    fn a_file_of_utf_16_is_read_as_one() {
+        let text = "A_PASSWORD=hunter2\r\n";
+        let little: Vec<u8> = "\u{feff}".encode_utf16().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+        let big: Vec<u8> = "\u{feff}".encode_utf16().chain(text.encode_utf16()).flat_map(u16::to_be_bytes).collect();
+        assert_eq!(scan(".env", &little, State::Plain).len(), 1);
+        assert_eq!(scan(".env", &big, State::Plain).len(), 1);
+        assert_eq!(scan(".env", b"\xff\xfe", State::Plain), []);
     }
 
     #[test]

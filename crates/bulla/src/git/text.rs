@@ -33,7 +33,7 @@ pub(crate) struct Conflict {
 /// Merges three plaintexts of one kind. `base` is `None` where the file had no ancestor.
 ///
 /// # Errors
-/// What is wrong with a text, or that the merge has no form in this syntax. No plaintext is in it.
+/// What is wrong with a text. No plaintext is in it.
 pub(crate) fn merge(
     kind: FileKind,
     base: Option<&SecretBytes>,
@@ -46,19 +46,17 @@ pub(crate) fn merge(
                 Document::parse(syntax, text.clone()).map_err(|error| format!("{side}: {error}"))
             };
             let base = base.map(|base| parse("the common ancestor", base)).transpose()?;
-            merge_documents(base.as_ref(), &parse("ours", ours)?, &parse("theirs", theirs)?)
+            Ok(merge_documents(base.as_ref(), &parse("ours", ours)?, &parse("theirs", theirs)?))
         }
-        FileKind::Binary => {
-            Ok(merge_lines(base, ours, theirs).unwrap_or_else(|| whole_conflict(ours.clone(), theirs.clone())))
-        }
+        FileKind::Binary => Ok(merge_lines(base, ours, theirs).unwrap_or_else(|| apart(ours.clone(), theirs.clone()))),
     }
 }
 
-fn merge_documents(base: Option<&Document>, ours: &Document, theirs: &Document) -> Result<Merged, String> {
+fn merge_documents(base: Option<&Document>, ours: &Document, theirs: &Document) -> Merged {
     let (our_trees, their_trees) = (trees(ours), trees(theirs));
     let base_trees = base.map(trees);
     if our_trees.len() != their_trees.len() || base_trees.as_ref().is_some_and(|base| base.len() != our_trees.len()) {
-        return Ok(merge_whole(base.zip(base_trees), (ours, our_trees), (theirs, their_trees)));
+        return merge_whole(base.zip(base_trees), (ours, our_trees), (theirs, their_trees));
     }
     let merges: Vec<tree::Merge> = (0..our_trees.len())
         .map(|at| tree::merge(base_trees.as_ref().map(|base| &base[at]), &our_trees[at], &their_trees[at]))
@@ -84,16 +82,17 @@ fn merge_documents(base: Option<&Document>, ours: &Document, theirs: &Document) 
             && reads_as(ours, theirs, &wanted_as_theirs)
         {
             let conflict = merged.conflict.map(|conflict| Conflict { paths, ..conflict });
-            return Ok(Merged { conflict, ..merged });
+            return Merged { conflict, ..merged };
         }
     }
-    let text = patched(ours, &changes, &wanted)?;
-    let conflict = if paths.is_empty() {
-        None
-    } else {
-        Some(Conflict { theirs: patched(ours, &as_theirs, &wanted_as_theirs)?, paths })
+    let both = || {
+        let text = patched(ours, &changes, &wanted)?;
+        let theirs = if paths.is_empty() { None } else { Some(patched(ours, &as_theirs, &wanted_as_theirs)?) };
+        Ok::<_, String>((text, theirs))
     };
-    Ok(Merged { text, conflict })
+    // What cannot be written into ours (a value that an alias repeats) is for a person to write.
+    let Ok((text, theirs)) = both() else { return apart(ours.text().clone(), theirs.text().clone()) };
+    Merged { text, conflict: theirs.map(|theirs| Conflict { theirs, paths }) }
 }
 
 /// A different number of YAML documents: only a side that did not change gives way.
@@ -106,11 +105,12 @@ fn merge_whole(
     match base {
         Some((_, base)) if equal(&base, &their_trees) => Merged { text: ours.text().clone(), conflict: None },
         Some((_, base)) if equal(&base, &our_trees) => Merged { text: theirs.text().clone(), conflict: None },
-        _ => whole_conflict(ours.text().clone(), theirs.text().clone()),
+        _ => apart(ours.text().clone(), theirs.text().clone()),
     }
 }
 
-fn whole_conflict(ours: SecretBytes, theirs: SecretBytes) -> Merged {
+/// Both texts as they are, in conflict as a whole.
+pub(crate) fn apart(ours: SecretBytes, theirs: SecretBytes) -> Merged {
     Merged { text: ours, conflict: Some(Conflict { theirs, paths: vec![tree::show(&[])] }) }
 }
 
@@ -168,7 +168,7 @@ fn patched(ours: &Document, changes: &[Vec<Change>], wanted: &[Value]) -> Result
     if reads_as(ours, &text, wanted) {
         return Ok(text);
     }
-    Err("the changes of the other side cannot be written into this text".to_owned())
+    Err("it reads as another tree".to_owned())
 }
 
 /// Entries of a map.

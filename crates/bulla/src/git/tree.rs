@@ -130,7 +130,7 @@ fn walk(path: &mut Vec<Step>, ours: Option<&Value>, base: Option<&Value>, theirs
                 Some(Value::Seq(items)) => items.as_slice(),
                 _ => &[],
             };
-            let fixed = our_items.len() == their_items.len() && our_items.len() == base_items.len();
+            let fixed = stand_still(base_items, our_items) && stand_still(base_items, their_items);
             let appended = equal(ours, base)
                 && their_items.len() > our_items.len()
                 && our_items.iter().zip(their_items).all(|(ours, theirs)| same(ours, theirs));
@@ -149,6 +149,27 @@ fn walk(path: &mut Vec<Step>, ours: Option<&Value>, base: Option<&Value>, theirs
         }
         _ => decide(path, ours, base, theirs, merge),
     }
+}
+
+/// Whether the items of a list are those of the base, each in its place, changed or not: then they can be compared one by one.
+///
+/// After a removal at the front and an addition at the end there are as many items as before, and one that was changed on the
+/// other side meanwhile would be taken for its neighbour. Single values cannot be mixed up unseen: both sides changed them then.
+fn stand_still(base: &[Value], items: &[Value]) -> bool {
+    /// Past this many comparisons the list counts as one value.
+    const MOST: usize = 4_000_000;
+    if base.len() != items.len() {
+        return false;
+    }
+    let is_single = |value: &Value| !matches!(value, Value::Map(_) | Value::Seq(_));
+    let changed: Vec<&Value> = items
+        .iter()
+        .zip(base)
+        .filter(|(item, base)| !is_single(item) && !same(item, base))
+        .map(|(item, _)| item)
+        .collect();
+    changed.len().saturating_mul(base.len()) <= MOST
+        && !changed.iter().any(|item| base.iter().any(|other| same(item, other)))
 }
 
 fn walk_maps(
@@ -285,17 +306,44 @@ mod tests {
         assert_eq!(merged(&wrap(&[1, 2]), &wrap(&[1, 2, 4]), &wrap(&[1, 2, 3])).1, ["l"]);
     }
 
-    fn tree() -> impl Strategy<Value = Value> {
-        let leaf = prop_oneof![any::<bool>().prop_map(Value::Bool), (0_i64..3).prop_map(Value::Int), Just(Value::Null)];
-        let inner = leaf.prop_recursive(3, 16, 4, |inner| {
+    #[test]
+    fn an_item_that_moved_is_not_taken_for_its_neighbour() {
+        let user = |name: &str, more: &[(&str, Value)]| map(&[&[("name", Value::str(name))], more].concat());
+        let wrap = |items: &[Value]| map(&[("users", Value::Seq(items.to_vec()))]);
+        let (ann, bob, eve) = (user("ann", &[]), user("bob", &[]), user("eve", &[]));
+        let admin = [("admin", Value::Bool(true))];
+        let base = wrap(&[ann.clone(), bob.clone()]);
+        let theirs = wrap(&[ann, user("bob", &admin)]);
+        // Ann left and Eve came: Bob stands where Ann stood.
+        let (tree, conflicts) = merged(&base, &wrap(&[bob.clone(), eve.clone()]), &theirs);
+        assert_eq!(conflicts, ["users"]);
+        assert!(same(&tree, &wrap(&[bob, eve])), "nobody became an administrator unseen");
+    }
+
+    fn leaf() -> BoxedStrategy<Value> {
+        prop_oneof![any::<bool>().prop_map(Value::Bool), (0_i64..3).prop_map(Value::Int), Just(Value::Null)].boxed()
+    }
+
+    /// `items` makes the items of lists of what else there is.
+    fn tree_with(items: fn(BoxedStrategy<Value>) -> BoxedStrategy<Value>) -> impl Strategy<Value = Value> {
+        let inner = leaf().prop_recursive(3, 16, 4, move |inner| {
             prop_oneof![
                 proptest::collection::btree_map("[a-d]", inner.clone(), 0..4)
                     .prop_map(|entries| Value::Map(entries.into_iter().collect())),
-                proptest::collection::vec(inner, 0..3).prop_map(Value::Seq),
+                proptest::collection::vec(items(inner.boxed()), 0..3).prop_map(Value::Seq),
             ]
         });
         proptest::collection::btree_map("[a-d]", inner, 0..4)
             .prop_map(|entries| Value::Map(entries.into_iter().collect()))
+    }
+
+    fn tree() -> impl Strategy<Value = Value> {
+        tree_with(|inner| inner)
+    }
+
+    /// Merged items of a list can look like items that moved.
+    fn tree_with_simple_lists() -> impl Strategy<Value = Value> {
+        tree_with(|_| leaf())
     }
 
     proptest! {
@@ -310,7 +358,11 @@ mod tests {
         }
 
         #[test]
-        fn merging_conflicts_as_theirs_leaves_nothing_of_theirs_out(base in tree(), ours in tree(), theirs in tree()) {
+        fn merging_conflicts_as_theirs_leaves_nothing_of_theirs_out(
+            base in tree_with_simple_lists(),
+            ours in tree_with_simple_lists(),
+            theirs in tree_with_simple_lists(),
+        ) {
             let first = merge(Some(&base), &ours, &theirs);
             let mut changes = first.changes;
             changes.extend(first.conflicts.into_iter().map(|conflict| conflict.theirs));

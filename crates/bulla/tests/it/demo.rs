@@ -44,3 +44,25 @@ fn the_demo_tells_the_commands_and_keeps_its_folder_on_demand() {
     assert_eq!(files_with(&kept, "kx7-Wm4tQ"), Vec::<String>::new());
     assert!(kept.join("shop/.git").is_dir());
 }
+
+#[test]
+fn what_lay_there_before_the_demo_is_not_taken_for_what_it_left_and_what_it_leaves_is_found() {
+    let world = World::new();
+    // As a downloaded binary has it, or a clone.
+    let secret = "DB_PASSWORD=kx7-Wm4tQ-9vLp2-nbR6s\n";
+    world.write("tmp/bulla", secret);
+    let run = |path: &std::path::Path| {
+        let mut command = world.command(Program::Bulla);
+        let path = format!("{}:{}", path.display(), std::env::var("PATH").unwrap());
+        command.env("TMPDIR", world.path("tmp")).env("PATH", path);
+        finish(command.args(["demo", "--output", "json"]), b"")
+    };
+    run(&world.path("no")).ok();
+    // A shell that leaves the password behind, deep down and with an old date.
+    let leak = format!("d=$TMPDIR/a/b/c/d; mkdir -p $d; echo '{}' >$d/x; touch -d '1 hour ago' $d/x", secret.trim());
+    world.write("bin/sh", format!("#!/bin/sh\ncase $1 in app.sh) {leak};; esac\nexec /bin/sh \"$@\"\n"));
+    std::fs::set_permissions(world.path("bin/sh"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let leaky = run(&world.path("bin"));
+    assert_eq!(leaky.code, 1, "{}", leaky.stderr);
+    assert!(leaky.text().contains("DB_PASSWORD in "), "{}", leaky.text());
+}

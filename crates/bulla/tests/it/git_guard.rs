@@ -73,6 +73,8 @@ fn files_that_a_rule_wants_encrypted_are_refused_and_a_rule_for_everything_says_
     repository.write("other/a.yaml", "a: hunter2-value\n");
     let said = refused(&repository);
     assert!(said.contains("secrets/a.yaml:1: rule 1 of .sops.yaml"), "{said}");
+    let literal = repository.git(&["--literal-pathspecs", "commit", "--quiet", "--message", "x"]);
+    assert!(literal.stderr.contains("secrets/a.yaml:1: rule 1"), "{}", literal.stderr);
     assert!(!said.contains("other/a.yaml"), "{said}");
     repository.write(".sops.yaml", rule(".*"));
     repository.commit("everything");
@@ -155,4 +157,60 @@ fn a_hook_of_someone_else_stays() {
     assert_eq!(run.code, 1);
     assert!(run.stderr.contains("add this line"), "{}", run.stderr);
     assert_eq!(repository.read(".git/hooks/pre-commit"), "#!/bin/sh\ntrue\n");
+}
+
+#[test]
+fn a_plain_value_in_an_encrypted_file_is_refused() {
+    let repository = guarded();
+    repository.encrypted("s.yaml", "a: 1\n");
+    repository.commit("encrypted");
+    let text = repository.read("s.yaml");
+    repository.write("s.yaml", format!("new: hunter2-value\n{text}"));
+    let said = refused(&repository);
+    assert!(said.contains("s.yaml:1: new is plain in an encrypted file"), "{said}");
+    // A whole document behind an encrypted one.
+    repository.write("s.yaml", format!("{text}---\n{SECRET_MANIFEST}"));
+    let said = refused(&repository);
+    assert!(said.contains("stringData.password is plain in an encrypted file"), "{said}");
+}
+
+#[test]
+fn a_rule_for_a_part_of_every_yaml_file_says_nothing_about_one() {
+    let repository = guarded();
+    let rule = |regex: &str| {
+        format!(
+            "creation_rules:\n  - path_regex: {regex}\n    encrypted_regex: ^(data|stringData)$\n    age: {}\n",
+            ALICE.recipient
+        )
+    };
+    repository.write(".sops.yaml", rule(r".*\.yaml"));
+    repository.write("config.yaml", "kind: ConfigMap\ndata:\n  a: b\n");
+    repository.commit("as Flux has it");
+    repository.bulla(&["check"]).ok();
+    // A rule for some files wants those that it would encrypt a part of.
+    repository.write(".sops.yaml", rule(r"^apps/.*\.yaml$"));
+    repository.write("apps/deployment.yaml", "kind: Deployment\nspec:\n  replicas: 1\n");
+    repository.commit("nothing to encrypt");
+    repository.write("apps/values.yaml", "data:\n  a: hunter2-value\n");
+    assert!(refused(&repository).contains("apps/values.yaml:1: rule 1"));
+}
+
+#[test]
+fn an_attribute_without_a_value_excepts_no_other_file() {
+    let repository = guarded();
+    repository.write(".gitattributes", "a.txt bulla-allow=\n");
+    repository.write("a.txt", "x\n");
+    repository.write("b.yaml", SECRET_MANIFEST);
+    assert!(refused(&repository).contains("b.yaml:6"));
+}
+
+#[test]
+fn a_hint_is_a_command_that_does_no_more_than_it_says() {
+    let repository = guarded();
+    repository.write("a; touch owned #.yaml", SECRET_MANIFEST);
+    let said = refused(&repository);
+    assert!(
+        said.contains("bulla encrypt --in-place 'a; touch owned #.yaml' && git add 'a; touch owned #.yaml'"),
+        "{said}"
+    );
 }

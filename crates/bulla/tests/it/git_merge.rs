@@ -45,11 +45,7 @@ fn changes_of_different_values_merge_into_a_valid_encrypted_file() {
 fn comments_and_layout_of_both_sides_are_kept() {
     let repository = Repository::with("secrets.yaml", BASE);
     let edit = |from: &str, to: &str| {
-        let plain = repository.decrypt("secrets.yaml").replace(from, to);
-        repository.write("new.yaml", plain);
-        let editor = format!("cp {} ", repository.world.path("repo/new.yaml").display());
-        finish(repository.bulla_command().env("EDITOR", editor).args(["edit", "secrets.yaml"]), b"").ok();
-        fs::remove_file(repository.world.path("repo/new.yaml")).unwrap();
+        repository.edit("secrets.yaml", &repository.decrypt("secrets.yaml").replace(from, to));
     };
     repository.branch("theirs", |_| edit("port: 5432\n", "port: 5432\n# Added by them.\ntheirs:   'quoted'\n"));
     edit("# The database.\n", "# Our database.\n");
@@ -304,4 +300,143 @@ fn files_that_are_plain_on_both_sides_merge_as_git_does_it() {
     assert_eq!(repository.read("plain.yaml"), "a: 11\nb: 2\nc: 3\nd: 4\ne: 55\n");
     assert_eq!(repository.git(&["merge", "--quiet", "--no-edit", "clash"]).code, 1);
     assert!(repository.read("plain.yaml").contains("<<<<<<<"));
+}
+
+#[test]
+fn a_value_is_not_merged_without_the_comment_that_has_it_encrypted() {
+    let repository = Repository::new();
+    repository.write("s.yaml", "a: 1\nb: 2\n");
+    let rule = ["encrypt", "-i", "--age", ALICE.recipient, "--encrypted-comment-regex", "^ ?secret$", "s.yaml"];
+    repository.bulla(&rule).ok();
+    repository.bulla(&["git", "install", "/s.yaml"]).ok();
+    repository.commit("base");
+    // The lines conflict, the keys do not.
+    repository.branch("theirs", |repository| {
+        repository.edit("s.yaml", "a: 1\nb: 2\n# secret\npassword: their-secret\n");
+    });
+    repository.edit("s.yaml", "a: 1\nb: 2\nc: 3\n");
+    repository.commit("ours");
+    assert_eq!(repository.git(&["merge", "theirs"]).code, 1);
+    assert!(!repository.holds("their-secret"));
+    let conflict = repository.read("s.yaml");
+    for (side, has) in [("--ours", "c: 3"), ("--theirs", "# secret\npassword: their-secret")] {
+        repository.write("s.yaml", &conflict);
+        repository.bulla(&["git", "resolve", side, "s.yaml"]).ok();
+        assert!(repository.real(&["decrypt", "s.yaml"]).ok().text().contains(has), "{side}");
+    }
+}
+
+#[test]
+fn a_value_is_not_merged_under_rules_that_leave_it_plain() {
+    let repository = Repository::new();
+    let text = "data:\n  a: x\nstringData:\n  b: y\n";
+    let encrypt = |rule: &str| {
+        repository.write("s.yaml", text);
+        repository.bulla(&["encrypt", "-i", "--age", ALICE.recipient, "--encrypted-regex", rule, "s.yaml"]).ok();
+    };
+    encrypt("^(data|stringData)$");
+    repository.bulla(&["git", "install", "/s.yaml"]).ok();
+    repository.commit("base");
+    repository.branch("theirs", |_| encrypt("^data$"));
+    repository.set("s.yaml", r#"["stringData"]["new"]"#, "\"our-secret\"");
+    repository.commit("ours");
+    let before = repository.read("s.yaml");
+    let merge = repository.git(&["merge", "theirs"]);
+    assert_eq!(merge.code, 1);
+    assert!(merge.stderr.contains("stringData.new is encrypted on its side"), "{}", merge.stderr);
+    assert_eq!(repository.read("s.yaml"), before);
+    assert!(!repository.holds("our-secret"));
+}
+
+#[test]
+fn what_cannot_be_written_into_ours_is_a_conflict_of_the_whole() {
+    let repository = Repository::with("s.yaml", "a: &a base-secret\nb: 1\nc: 2\n");
+    // Theirs changes what ours repeats by an alias.
+    repository.branch("theirs", |repository| repository.edit("s.yaml", "a: their-secret\nb: 1\nc: 2\n"));
+    repository.edit("s.yaml", "a: &a base-secret\nb: 1\nc: *a\n");
+    repository.commit("ours");
+    assert_eq!(repository.git(&["merge", "theirs"]).code, 1);
+    let conflict = repository.read("s.yaml");
+    for (side, plain) in [("--ours", "a: &a base-secret\nb: 1\nc: *a\n"), ("--theirs", "a: their-secret\nb: 1\nc: 2\n")]
+    {
+        repository.write("s.yaml", &conflict);
+        repository.bulla(&["git", "resolve", side, "s.yaml"]).ok();
+        assert_eq!(repository.decrypt("s.yaml"), plain);
+    }
+}
+
+#[test]
+fn a_plain_side_need_not_read_as_the_type_of_the_file() {
+    let repository = Repository::with("key.bin", "one\ntwo\nthree\n");
+    repository.branch("theirs", |repository| repository.encrypted("key.bin", "one\ntwo\nTHREE\n"));
+    repository.write("key.bin", "ONE\ntwo\nthree\n");
+    repository.commit("ours, plain");
+    repository.git(&["merge", "--quiet", "--no-edit", "theirs"]).ok();
+    assert_eq!(repository.decrypt("key.bin"), "ONE\ntwo\nTHREE\n");
+
+    let template = "{{- if .x }}\na: 1\nb: 2\nc: 3\nd: 4\n{{- end }}\n";
+    let repository = Repository::new();
+    repository.write("t.yaml", template);
+    repository.bulla(&["git", "install", "*.yaml"]).ok();
+    repository.commit("base");
+    repository.branch("theirs", |repository| repository.write("t.yaml", template.replace("a: 1", "a: 9")));
+    repository.write("t.yaml", template.replace("d: 4", "d: 8"));
+    repository.commit("ours");
+    repository.git(&["merge", "--quiet", "--no-edit", "theirs"]).ok();
+    assert_eq!(repository.read("t.yaml"), template.replace("a: 1", "a: 9").replace("d: 4", "d: 8"));
+}
+
+#[test]
+fn a_file_may_be_called_like_a_flag() {
+    for name in ["-x.yaml", "--ignore-mac", "--keyservice=x.yaml"] {
+        let repository = Repository::new();
+        repository.write(name, "a: 1\nb: 2\n");
+        let path = format!("./{name}");
+        repository.bulla(&["encrypt", "-i", "--age", ALICE.recipient, &path]).ok();
+        repository.bulla(&["git", "install", "*"]).ok();
+        repository.commit("base");
+        repository.branch("theirs", |repository| repository.set(&path, r#"["a"]"#, "7777"));
+        repository.set(&path, r#"["b"]"#, "8888");
+        assert!(repository.git(&["diff"]).ok().text().contains("+b: 8888"), "{name}");
+        repository.commit("ours");
+        repository.git(&["merge", "--quiet", "--no-edit", "theirs"]).ok();
+        assert_eq!(repository.decrypt(&path), "a: 7777\nb: 8888\n", "{name}");
+    }
+}
+
+#[test]
+fn a_conflict_in_a_file_without_an_ending_is_shown_and_edited_in_the_plain() {
+    let repository = Repository::with("settings", "# of the shop\nA=base\nB=2\n");
+    repository.branch("theirs", |repository| repository.set("settings", r#"["A"]"#, "\"their-secret\""));
+    repository.set("settings", r#"["A"]"#, "\"our-secret\"");
+    repository.commit("ours");
+    assert_eq!(repository.git(&["merge", "theirs"]).code, 1);
+    let shown = repository.bulla(&["git", "textconv", "settings"]).ok();
+    let expected = "# of the shop\n<<<<<<< ours\nA=our-secret\n=======\nA=their-secret\n>>>>>>> theirs\nB=2\n";
+    assert_eq!(shown.text(), expected);
+    repository.edit("settings", "# of the shop\nA=both\nB=2\n");
+    assert_eq!(repository.decrypt("settings"), "# of the shop\nA=both\nB=2\n");
+}
+
+#[test]
+fn what_git_merged_by_lines_without_the_driver_is_merged_anew() {
+    let repository = Repository::new();
+    repository.encrypted("s.yaml", "a: 1\nb: 2\nc: 3\nd: 4\n");
+    repository.commit("base");
+    repository.branch("theirs", |repository| repository.set("s.yaml", r#"["d"]"#, "7777"));
+    repository.set("s.yaml", r#"["a"]"#, "8888");
+    repository.commit("ours");
+    assert_eq!(repository.git(&["merge", "theirs"]).code, 1);
+    let before = repository.read("s.yaml");
+    assert!(before.contains("<<<<<<< HEAD"), "{before}");
+    // Either side has changes of the other by now, and a MAC that does not match.
+    for arguments in [&["git", "resolve", "--ours", "s.yaml"][..], &["edit", "s.yaml"]] {
+        let run = repository.bulla(arguments);
+        assert_ne!(run.code, 0, "{arguments:?}");
+        assert!(run.stderr.contains("git mergetool --tool=bulla"), "{}", run.stderr);
+        assert_eq!(repository.read("s.yaml"), before);
+    }
+    repository.bulla(&["git", "install", "/s.yaml"]).ok();
+    repository.git(&["mergetool", "--no-prompt", "--tool=bulla", "s.yaml"]).ok();
+    assert_eq!(repository.decrypt("s.yaml"), "a: 8888\nb: 2\nc: 3\nd: 7777\n");
 }

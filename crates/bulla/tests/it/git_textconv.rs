@@ -1,7 +1,10 @@
 //! What `git diff` shows, and what `git install` sets.
 
+use std::net::TcpListener;
+use std::os::unix::fs::symlink;
+
 use crate::repository::Repository;
-use crate::world::{BOB, finish};
+use crate::world::{BOB, Program, World, finish};
 
 const TEXT: &str = "# why\npassword: base-secret\nport: 1\n";
 
@@ -62,4 +65,70 @@ fn install_can_be_global() {
     assert_eq!(repository.world.read(".config/git/attributes"), "*.enc.yaml diff=bulla merge=bulla\n");
     let attributes = repository.git(&["check-attr", "diff", "x.enc.yaml"]).ok();
     assert_eq!(attributes.text(), "x.enc.yaml: diff: bulla\n");
+}
+
+#[test]
+fn install_for_all_repositories_needs_to_be_in_none() {
+    let world = World::new();
+    let mut command = world.command(Program::Bulla);
+    finish(command.args(["git", "install", "--global", "*.enc.yaml"]), b"").ok();
+    assert_eq!(world.read(".config/git/attributes"), "*.enc.yaml diff=bulla merge=bulla\n");
+}
+
+#[test]
+fn install_writes_through_no_link_of_the_repository() {
+    let repository = Repository::new();
+    repository.world.write("profile", "# mine\n");
+    symlink("../profile", repository.world.path("repo/.gitattributes")).unwrap();
+    repository.encrypted("x;touch owned;.yaml", TEXT);
+    repository.git(&["add", "."]).ok();
+    let run = repository.bulla(&["git", "install"]);
+    assert_ne!(run.code, 0);
+    assert!(run.stderr.contains("symbolic link"), "{}", run.stderr);
+    assert_eq!(repository.world.read("profile"), "# mine\n");
+}
+
+#[test]
+fn a_folder_of_a_repository_cannot_say_what_git_runs() {
+    let repository = Repository::new();
+    for folder in ["objects", "refs"] {
+        repository.write(&format!("deploy/{folder}/x"), "x");
+    }
+    repository.write("deploy/HEAD", "ref: refs/heads/main\n");
+    repository.write(
+        "deploy/config",
+        "[core]\n\trepositoryformatversion = 0\n\tbare = false\n\tworktree = ../deploy\n\tfsmonitor = \"touch ../owned; false\"\n",
+    );
+    repository.write("deploy/a.yaml", "a: 1\n");
+    for arguments in [&["check", "deploy"][..], &["diff", "deploy/a.yaml"]] {
+        let _ = repository.bulla(arguments);
+        assert!(!repository.world.path("repo/owned").exists(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn git_diff_sends_no_token_to_a_server_that_only_the_file_names() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    server.set_nonblocking(true).unwrap();
+    let address = format!("http://{}", server.local_addr().unwrap());
+    let repository = Repository::new();
+    repository.write(
+        "s.yaml",
+        format!(
+            "a: ENC[AES256_GCM,data:AA==,iv:AA==,tag:AA==,type:str]\nsops:\n    lastmodified: \"2026-01-02T03:04:05Z\"\n    mac: x\n    \
+             version: 3.11.0\n    hc_vault:\n        - vault_address: {address}\n          engine_path: transit\n          key_name: app\n          \
+             created_at: \"2026-01-02T03:04:05Z\"\n          enc: vault:v1:AAAA\n"
+        ),
+    );
+    let ask = |command: &str, more: &[(&str, &str)]| {
+        let mut bulla = repository.bulla_command();
+        bulla.env("VAULT_TOKEN", "hunter2-token").env("VAULT_MAX_RETRIES", "0").env("BULLA_KEY_TIMEOUT", "500ms");
+        let words = command.split(' ');
+        let _ = finish(bulla.envs(more.iter().copied()).args(words).arg("s.yaml"), b"");
+        server.accept().is_ok()
+    };
+    assert!(!ask("git textconv", &[]));
+    assert!(!ask("git textconv", &[("VAULT_ADDR", "http://127.0.0.1:1")]));
+    assert!(ask("git textconv", &[("VAULT_ADDR", &address)]));
+    assert!(ask("decrypt", &[]), "the control: whoever opens the file means it");
 }

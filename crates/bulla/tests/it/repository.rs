@@ -90,6 +90,20 @@ impl Repository {
         self.bulla(&["set", name, path, value]).ok();
     }
 
+    /// Makes this the plaintext of an encrypted file, in the editor.
+    pub(crate) fn edit(&self, name: &str, plain: &str) {
+        self.world.write("new", plain);
+        let editor = format!("cp {}", self.world.path("new").display());
+        finish(self.bulla_command().env("EDITOR", editor).args(["edit", name]), b"").ok();
+    }
+
+    /// Whether any object of the repository, reachable or not, or any file of the work tree has this in it.
+    pub(crate) fn holds(&self, text: &str) -> bool {
+        let objects = self.git(&["cat-file", "--batch-all-objects", "--batch"]).ok();
+        String::from_utf8_lossy(&objects.stdout).contains(text)
+            || !crate::processes::files_with(&self.world.path("repo"), text).is_empty()
+    }
+
     pub(crate) fn decrypt(&self, name: &str) -> String {
         self.bulla(&["decrypt", name]).ok().text().to_owned()
     }

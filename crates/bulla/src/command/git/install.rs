@@ -39,7 +39,10 @@ pub(crate) struct InstallArgs {
 pub(super) fn run(app: &App, args: &InstallArgs) -> Result<Code, Failure> {
     let scope = if args.global { Scope::Global } else { Scope::Local };
     let here = PathBuf::from(".");
-    let repository = Repository::at(&here)?;
+    let repository = match scope {
+        Scope::Global => Repository::anywhere(&here),
+        Scope::Local => Repository::at(&here)?,
+    };
     let mut done = install::drivers(&repository, scope)?;
     let patterns = match (args.patterns.as_slice(), scope) {
         ([], Scope::Local) => encrypted_files(app, &repository)?,

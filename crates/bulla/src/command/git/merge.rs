@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use bulla_core::{SecretBytes, file};
+use bulla_format::sops;
 use clap::Args;
 
 use crate::app::App;
@@ -14,6 +15,7 @@ use crate::exit::Code;
 use crate::git::conflict;
 use crate::git::merge::{self, Outcome, Versions};
 use crate::input::Source;
+use crate::shell;
 
 /// Arguments of `git merge`, as Git gives them to the driver: `%O %A %B %P`.
 #[derive(Args, Debug)]
@@ -60,11 +62,12 @@ pub(crate) struct ResolveArgs {
 /// If the versions cannot be merged.
 pub(super) fn run(app: &App, args: &MergeArgs) -> Result<Code, Failure> {
     let name = args.path.display().to_string();
+    let file = shell::argument(&args.path);
     // Git takes a status above 128 for a crash and gives the whole merge up.
     merge(app, args, &name).map_err(|failure| {
         let failure = Failure { code: Code::Generic, ..failure };
         failure.context("bulla cannot merge this file, ours is left in place").with_hint(format!(
-            "take a side: git checkout --ours {name} (or --theirs), then git add {name}; or merge again where a key is at hand"
+            "take a side: git checkout --ours {file} (or --theirs), then git add {file}; or merge again where a key is at hand"
         ))
     })
 }
@@ -77,9 +80,10 @@ fn merge(app: &App, args: &MergeArgs, name: &str) -> Result<Code, Failure> {
         Outcome::Plain => return plain(args),
         Outcome::Merged(text) => (text, Ok(Code::Success)),
         Outcome::Conflict(text, paths) => {
+            let file = shell::argument(&args.path);
             let conflict = Failure::generic(format!("{name}: both branches changed {}", paths.join(", ")))
-                .with_hint(format!("see both in the plain: bulla edit {name}, then git add {name}"))
-                .with_hint(format!("or take one side's: bulla git resolve --ours {name} (or --theirs)"));
+                .with_hint(format!("see both in the plain: bulla edit {file}, then git add {file}"))
+                .with_hint(format!("or take one side's: bulla git resolve --ours {file} (or --theirs)"));
             (text, Err(conflict))
         }
     };
@@ -115,6 +119,13 @@ pub(super) fn resolve(args: &ResolveArgs) -> Result<Code, Failure> {
     let sides = conflict::unfold(text.expose())
         .ok_or_else(|| Failure::generic(format!("{name}: there are no conflict markers in it")))?;
     let side = if args.ours { sides.ours } else { sides.theirs };
+    let is_encrypted = sops::is_encrypted(sops::kind_of(&args.file.to_string_lossy(), side.expose()), side.expose());
+    if is_encrypted && !conflict::is_folded(text.expose()) {
+        return Err(Failure::generic(format!(
+            "{name}: Git merged it by lines, without bulla; neither side is a whole file"
+        ))
+        .with_hint("merge it anew with: git mergetool --tool=bulla"));
+    }
     write(&args.file, &side)?;
     Ok(Code::Success)
 }

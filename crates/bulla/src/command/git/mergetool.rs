@@ -40,13 +40,13 @@ pub(crate) struct MergetoolArgs {
     access: AccessArgs,
 }
 
-/// Merges again if the driver could not (a key was missing), then opens what is left of the conflict in the editor.
+/// Merges again if the driver could not (a key was missing) or was not called, then opens what is left of the conflict in the editor.
 ///
 /// # Errors
 /// As `git merge` and `edit`.
 pub(super) fn run(app: &App, args: MergetoolArgs) -> Result<Code, Failure> {
     let text = Source::File(args.merged.clone()).read()?;
-    if conflict::unfold(text.expose()).is_none() {
+    if conflict::unfold(text.expose()).is_none() || !conflict::is_folded(text.expose()) {
         let name = args.merged.display().to_string();
         // Without an ancestor Git names a file that may not be there.
         let base =

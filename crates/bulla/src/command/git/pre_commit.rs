@@ -10,8 +10,8 @@ use crate::error::Failure;
 use crate::exit::Code;
 use crate::git::guard::{self, Reach, Report};
 use crate::git::repository::Repository;
-use crate::output;
 use crate::term;
+use crate::{output, shell};
 
 /// Arguments of `git pre-commit`.
 #[derive(Args, Debug)]
@@ -59,7 +59,7 @@ fn text(report: &Report, reach: Reach) -> Result<Code, Failure> {
     for path in &report.without_driver {
         term::say(&format!(
             "note: {0} is encrypted, and Git does not know how to merge it; run: bulla git install {0}",
-            path.display()
+            shell::argument(path)
         ));
     }
     if report.found.is_empty() {
@@ -75,10 +75,12 @@ fn text(report: &Report, reach: Reach) -> Result<Code, Failure> {
     let mut failure = Failure::generic("");
     for found in &report.found {
         for finding in &found.findings {
-            let _ = write!(message, "\n  {}:{}: {}", found.path.display(), finding.line, finding.what);
+            let path = found.path.to_string_lossy();
+            let path = if path.contains(char::is_control) { shell::quote(&path) } else { path.into_owned() };
+            let _ = write!(message, "\n  {path}:{}: {}", finding.line, finding.what);
         }
         if found.findings.iter().any(|finding| finding.what.can_be_encrypted()) {
-            let path = found.path.display();
+            let path = shell::argument(&found.path);
             failure = failure.with_hint(format!("bulla encrypt --in-place {path} && git add {path}"));
         }
     }

@@ -53,14 +53,14 @@ fn decrypted(
     text: &SecretBytes,
 ) -> Result<Option<SecretBytes>, Failure> {
     if conflict::has_markers(text.expose()) {
-        let access = Access::new(app, access)?;
+        let access = Access::unasked(app, access)?;
         let open = merge::open_conflict(app, &access, name, kind, text, MacCheck::Check)?;
         return Ok(open.map(|open| open.plain.text));
     }
     if EncryptedFile::parse(kind, text.clone()).is_err() {
         return Ok(None);
     }
-    let access = Access::new(app, access)?;
+    let access = Access::unasked(app, access)?;
     let opened = engine::open(app, &access, name, kind, text.clone(), MacCheck::Check)?;
     let mut shown = opened.plain.text;
     // Without these lines a commit that lets someone in would show no change.

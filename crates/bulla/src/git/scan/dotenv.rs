@@ -1,9 +1,9 @@
 //! `.env` files: variables whose names or values are those of secrets.
 
-use super::{Finding, What, is_placeholder};
+use super::{BYTE_ORDER_MARK, Finding, What, is_placeholder};
 
 /// Endings of files that show which variables there are, without their values.
-const MODELS: [&str; 7] = [".example", ".sample", ".template", ".tpl", ".dist", ".defaults", ".schema"];
+const MODELS: [&str; 7] = ["example", "sample", "template", "tpl", "dist", "defaults", "schema"];
 
 /// Parts of names that secrets have.
 const SECRET_NAMES: [&str; 12] = [
@@ -32,7 +32,8 @@ pub(super) fn scan(path: &str, contents: &[u8]) -> Vec<Finding> {
     let lines = contents.split(|&byte| byte == b'\n').enumerate();
     lines
         .filter_map(|(index, line)| {
-            let (name, value) = assignment(std::str::from_utf8(line).ok()?)?;
+            let line = String::from_utf8_lossy(line);
+            let (name, value) = assignment(line.trim_start_matches(BYTE_ORDER_MARK))?;
             is_secret(name, value).then(|| Finding { line: index + 1, what: What::Variable { name: name.to_owned() } })
         })
         .collect()
@@ -41,15 +42,16 @@ pub(super) fn scan(path: &str, contents: &[u8]) -> Vec<Finding> {
 fn is_dotenv(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path).to_ascii_lowercase();
     let dotenv = name == ".env"
+        || name == ".envrc"
         || name.starts_with(".env.")
         || name.rsplit_once('.').is_some_and(|(_, extension)| extension == "env");
-    dotenv && !MODELS.iter().any(|model| name.contains(model))
+    dotenv && !name.split('.').any(|part| MODELS.contains(&part))
 }
 
 /// `NAME=value`, with or without `export` before it and quotes around the value.
 fn assignment(line: &str) -> Option<(&str, &str)> {
     let line = line.trim();
-    let line = line.strip_prefix("export ").unwrap_or(line);
+    let line = line.strip_prefix("export").filter(|rest| rest.starts_with([' ', '\t'])).unwrap_or(line);
     let (name, value) = line.split_once('=')?;
     let name = name.trim();
     let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
@@ -93,8 +95,15 @@ mod tests {
     }
 
     #[test]
+    fn a_byte_order_mark_and_bytes_that_are_no_text_hide_nothing() {
+        let text = b"\xef\xbb\xbfA_SECRET=x1\r\nexport\t B_SECRET = 'p\xe4ss'\r\n";
+        let lines: Vec<usize> = scan(".env", text).into_iter().map(|finding| finding.line).collect();
+        assert_eq!(lines, [1, 2]);
+    }
+
+    #[test]
     fn only_files_of_variables_are_looked_at_and_not_their_models() {
-        for path in [".env", "a/.env.prod", "prod.env"] {
+        for path in [".env", "a/.env.prod", "prod.env", ".envrc", ".env.distro"] {
             assert_eq!(names(path, "A_SECRET=1\n").len(), 1, "{path}");
         }
         for path in [".env.example", "sample.env.dist", "env.rs", "environment"] {

@@ -2,14 +2,19 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a developer's tool: what it prints is its purpose")]
 
 mod bench;
+mod cluster;
 mod dist;
 mod fuzz;
 mod generate;
+mod image;
 mod peers;
 mod process;
+mod sbom;
+mod shipped_image;
 mod tidy;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -54,6 +59,18 @@ enum Command {
         #[command(subcommand)]
         which: bench::Which,
     },
+    /// Write the container image, and what it is made of beside it, under target/image
+    Image {
+        /// Skip link-time optimisation: faster to build, a little larger
+        #[arg(long)]
+        fast: bool,
+    },
+    /// Run a real Kubernetes on this machine, for tests
+    Cluster {
+        /// What to do
+        #[command(subcommand)]
+        action: cluster::Action,
+    },
     /// Build the static binary that is shipped, and check its size and hardening
     Dist {
         /// Skip link-time optimisation: faster to build, a little larger
@@ -62,23 +79,46 @@ enum Command {
     },
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
     let root = root();
     match Cli::parse().command {
         Command::Peers => peers::install(&root),
         Command::Test { arguments } => {
             peers::install(&root)?;
-            process::cargo(&root).args(["test", "--workspace", "--locked"]).args(arguments).run()
+            test(&root, &arguments)
         }
         Command::Generate { check: false } => generate::write(&root),
         Command::Generate { check: true } => generate::check(&root),
         Command::Tidy => tidy::check(&root),
         Command::Fuzz { seconds, target } => fuzz::run(&root, seconds, target.as_deref()),
         Command::Bench { which } => bench::run(&root, &which),
-        Command::Dist { fast } => {
-            dist::build(&root, if fast { dist::Profile::Release } else { dist::Profile::Dist }).map(|_| ())
-        }
+        Command::Cluster { action } => cluster::run(&root, action),
+        Command::Image { fast } => shipped_image::write(&root, profile(fast)),
+        Command::Dist { fast } => dist::build(&root, profile(fast)).map(drop),
     }
+}
+
+fn profile(fast: bool) -> dist::Profile {
+    if fast { dist::Profile::Release } else { dist::Profile::Dist }
+}
+
+/// Runs every test, on a cluster of their own unless `BULLA_TEST_KUBECONFIG` names one.
+fn test(root: &Path, arguments: &[String]) -> Result<()> {
+    let tests = || process::cargo(root).args(["test", "--workspace", "--locked"]).args(arguments).run();
+    if std::env::var_os("BULLA_TEST_KUBECONFIG").is_some() {
+        return tests();
+    }
+    cluster::with_tests_cluster(root, tests)
 }
 
 /// The workspace's folder.

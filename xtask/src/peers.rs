@@ -2,13 +2,15 @@
 //!
 //! `bin/` has `sops-3.11.0`, `sops-3.13.3`, `age`, `age-inspect`, `age-keygen`, `age-plugin-batchpass`; `venv/` has `moto_server` and `bao`. Debian's
 //! `age`, `gpg` and the others of [`DEBIAN`] are installed by `apt-get` where they are missing. Each step is skipped once its result
-//! is there, so a second call costs nothing.
+//! is there, so a second call costs nothing. Kubernetes, which is too large to be built anew for each clean checkout, is kept in
+//! the user's cache (see `cluster::kube`).
 
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
+use crate::cluster;
 use crate::process::Process;
 
 /// Debian's packages: the program that shows it is there, and the package.
@@ -38,27 +40,29 @@ pub fn install(root: &Path) -> Result<()> {
     let peers = root.join("target/peers");
     let bin = peers.join("bin");
     fs::create_dir_all(&bin)?;
-    debian()?;
+    debian(DEBIAN)?;
+    // Debian's Python comes without what makes a virtual environment.
+    if !Process::new("python3").args(["-c", "import ensurepip"]).quiet() {
+        apt(&["python3-venv"])?;
+    }
     python(&peers)?;
-    go(&bin)
+    go(&bin)?;
+    cluster::build(root)
 }
 
-fn debian() -> Result<()> {
-    let mut missing: Vec<_> =
-        DEBIAN.iter().filter(|(program, _)| !on_path(program)).map(|(_, package)| *package).collect();
-    // Debian's Python comes without what makes a virtual environment.
-    if Process::new("python3").args(["-c", "import ensurepip"]).output().is_err() {
-        missing.push("python3-venv");
-    }
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let failed = || format!("install these packages and run again: {}", missing.join(" "));
+/// Installs the packages whose program (a name, or a path) is missing.
+pub fn debian(wanted: &[(&str, &'static str)]) -> Result<()> {
+    let missing: Vec<_> = wanted.iter().filter(|(program, _)| !on_path(program)).map(|(_, package)| *package).collect();
+    if missing.is_empty() { Ok(()) } else { apt(&missing) }
+}
+
+fn apt(packages: &[&str]) -> Result<()> {
+    let failed = || format!("install these packages and run again: {}", packages.join(" "));
     Process::new("apt-get").args(["update", "-qq"]).run().with_context(failed)?;
     Process::new("apt-get")
         .env("DEBIAN_FRONTEND", "noninteractive")
         .args(["install", "-y", "-qq", "--no-install-recommends"])
-        .args(&missing)
+        .args(packages)
         .run()
         .with_context(failed)
 }
@@ -121,7 +125,8 @@ fn install_binary(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-fn on_path(program: &str) -> bool {
+/// Whether a program can be started by its name.
+pub fn on_path(program: &str) -> bool {
     std::env::var_os("PATH")
         .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
 }

@@ -1,7 +1,8 @@
 //! Child processes that fail loudly.
 
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
@@ -40,6 +41,16 @@ impl Process {
             bail!("{:?} failed: {status}", self.0);
         }
         Ok(())
+    }
+
+    /// Becomes it. Comes back only with an error.
+    pub fn replace(mut self) -> Result<()> {
+        Err(self.0.exec()).with_context(|| format!("cannot start {}", self.0.get_program().display()))
+    }
+
+    /// Runs it and says whether it succeeded; what it prints is thrown away.
+    pub fn quiet(mut self) -> bool {
+        self.0.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
     }
 
     /// Runs it and gives what it printed.

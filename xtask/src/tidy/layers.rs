@@ -12,6 +12,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("bulla-format", &["bulla-core", "bulla-document"]),
     ("bulla", &["bulla-core", "bulla-document", "bulla-format", "bulla-kms"]),
     ("bulla-test-support", &[]),
+    ("bulla-cluster-tests", &[]),
     ("xtask", &["bulla-kms"]),
 ];
 

@@ -11,13 +11,6 @@ use crate::process::Process;
 /// Longest source file in lines, tests in it not counted. Past it a file is two ideas.
 const LONGEST: usize = 600;
 
-/// Source files that may be longer, each with its reason.
-const LONGER: &[(&str, &str)] = &[
-    ("crates/document/src/yaml/edit.rs", "all changes of one tree; the parts call each other"),
-    ("crates/document/src/yaml/events.rs", "one grammar, a function a state"),
-    ("crates/document/src/yaml/scan/mod.rs", "one scanner, a function a token"),
-];
-
 /// Files that may contain `unsafe`.
 const UNSAFE: &[&str] = &["crates/core/src/memory.rs"];
 
@@ -61,7 +54,7 @@ fn source(name: &str, text: &str, findings: &mut Vec<Finding>) {
     }
     let own = text.split("\n#[cfg(test)]\nmod tests").next().unwrap_or(text);
     let lines = own.lines().count();
-    if in_src && !generated && lines > LONGEST && !LONGER.iter().any(|(longer, _)| *longer == name) {
+    if in_src && !generated && lines > LONGEST {
         findings.push(format!("{name}: {lines} lines without tests: more than one idea? (limit {LONGEST})"));
     }
     for (number, line) in text.lines().enumerate() {

@@ -1,0 +1,199 @@
+//! What tests on a cluster share: a namespace for each test, kubectl, and commands on a node.
+//!
+//! The cluster is that of `cargo xtask test`, or the one that `BULLA_TEST_KUBECONFIG` names (then `kubectl` is taken from the PATH).
+//! Without any, a test fails and says how to start one.
+#![allow(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    clippy::print_stderr,
+    reason = "test code: a failure is a panic"
+)]
+
+use std::ffi::OsStr;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// The image that tests' pods run: Debian's busybox.
+pub const BUSYBOX: &str = "bulla.test/busybox:1";
+
+/// The folder of the cluster that `cargo xtask test` starts.
+const OWN_CLUSTER: &str = "/var/tmp/bulla-cluster/test";
+
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// What a command came to.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Whether it succeeded.
+    pub success: bool,
+    /// What it printed.
+    pub stdout: String,
+    /// What it complained of.
+    pub stderr: String,
+}
+
+impl Outcome {
+    fn of(output: Output) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Self { success: output.status.success(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+
+    /// Its output; a failure fails the test.
+    #[track_caller]
+    pub fn ok(self) -> String {
+        assert!(self.success, "{}{}", self.stdout, self.stderr);
+        self.stdout
+    }
+
+    /// What it complained of; success fails the test.
+    #[track_caller]
+    pub fn refused(self) -> String {
+        assert!(!self.success, "not refused: {}", self.stdout);
+        self.stderr
+    }
+}
+
+/// Where clients find the configuration for the cluster.
+pub fn kubeconfig() -> PathBuf {
+    if let Some(path) = std::env::var_os("BULLA_TEST_KUBECONFIG") {
+        return path.into();
+    }
+    let path = Path::new(OWN_CLUSTER).join("pki/admin.kubeconfig");
+    assert!(
+        Path::new(OWN_CLUSTER).join("ready").exists(),
+        "no cluster runs. Start one: cargo xtask cluster up --name test (or set BULLA_TEST_KUBECONFIG)"
+    );
+    path
+}
+
+/// kubectl, as the administrator.
+pub fn kubectl() -> Command {
+    kubectl_as(&kubeconfig())
+}
+
+/// kubectl with another configuration.
+pub fn kubectl_as(kubeconfig: &Path) -> Command {
+    let own = Path::new(OWN_CLUSTER).join("bin/kubectl");
+    let mut command = Command::new(if own.exists() { own.as_os_str() } else { OsStr::new("kubectl") });
+    command.env("KUBECONFIG", kubeconfig).stdin(Stdio::null());
+    command
+}
+
+/// A file of the cluster of `cargo xtask test`, for tests that look at the machine below it.
+pub fn own_cluster(path: &str) -> PathBuf {
+    let path = Path::new(OWN_CLUSTER).join(path);
+    assert!(
+        path.exists(),
+        "{} is not there: this test looks at the machine under the cluster of: cargo xtask test",
+        path.display()
+    );
+    path
+}
+
+/// Runs `cargo xtask cluster` with these arguments.
+pub fn xtask<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Outcome {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(["run", "--quiet", "--package", "xtask", "--", "cluster"]).args(arguments);
+    command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).stdin(Stdio::null());
+    Outcome::of(command.output().unwrap())
+}
+
+/// Runs a command on the first node of the cluster of `cargo xtask test`, in its mounts and network.
+pub fn on_node(command: &[&str]) -> Outcome {
+    let mut arguments = vec!["enter", "--name", "test", "--"];
+    arguments.extend(command);
+    xtask(arguments)
+}
+
+/// A namespace, gone with the test.
+pub struct Namespace {
+    /// Its name.
+    pub name: String,
+}
+
+impl Namespace {
+    /// Makes one. The word is for whoever looks at the cluster meanwhile.
+    pub fn new(word: &str) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("{word}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let namespace = Self { name };
+        Outcome::of(kubectl().args(["create", "namespace", &namespace.name]).output().unwrap()).ok();
+        // Pods need it, and it comes a moment after the namespace.
+        namespace
+            .eventually("the service account", || namespace.kubectl(&["get", "serviceaccount", "default"]).success);
+        namespace
+    }
+
+    /// kubectl in the namespace, as the administrator.
+    pub fn command(&self) -> Command {
+        let mut command = kubectl();
+        command.args(["--namespace", &self.name]);
+        command
+    }
+
+    /// Runs kubectl in the namespace.
+    pub fn kubectl(&self, arguments: &[&str]) -> Outcome {
+        Outcome::of(self.command().args(arguments).output().unwrap())
+    }
+
+    /// Runs kubectl with another configuration in the namespace.
+    pub fn kubectl_as(&self, kubeconfig: &Path, arguments: &[&str]) -> Outcome {
+        Outcome::of(kubectl_as(kubeconfig).args(["--namespace", &self.name]).args(arguments).output().unwrap())
+    }
+
+    /// Gives an object to the API server.
+    pub fn apply(&self, object: &Value) -> Outcome {
+        let mut child = self
+            .command()
+            .args(["apply", "--filename", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(object.to_string().as_bytes()).unwrap();
+        Outcome::of(child.wait_with_output().unwrap())
+    }
+
+    /// A field of an object, by `JSONPath`; empty if there is none.
+    pub fn field(&self, object: &str, path: &str) -> String {
+        self.kubectl(&["get", object, "--ignore-not-found", "--output", &format!("jsonpath={{{path}}}")]).ok()
+    }
+
+    /// Waits until a pod has come to a phase (Running: until its containers are ready).
+    #[track_caller]
+    pub fn wait_for_pod(&self, pod: &str, phase: &str) {
+        let object = format!("pod/{pod}");
+        self.eventually(&format!("{pod} {phase}"), || {
+            let ready =
+                phase != "Running" || self.field(&object, ".status.containerStatuses[*].ready").contains("true");
+            ready && self.field(&object, ".status.phase") == phase
+        });
+    }
+
+    /// Waits until something is true; if it never is, the test fails and shows the namespace.
+    #[track_caller]
+    pub fn eventually(&self, what: &str, mut is_true: impl FnMut() -> bool) {
+        let since = Instant::now();
+        while !is_true() {
+            if since.elapsed() > PATIENCE {
+                let events = self.kubectl(&["get", "events,pods", "--output", "wide"]);
+                panic!("{what} did not come true\n{}{}", events.stdout, events.stderr);
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let _ = kubectl().args(["delete", "namespace", &self.name, "--wait=false"]).output();
+    }
+}

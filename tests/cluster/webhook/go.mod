@@ -1,0 +1,3 @@
+module bulla.test/webhook
+
+go 1.26

@@ -1,0 +1,62 @@
+//! The images that a node starts with: the pause container, and a busybox for tests' pods.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use serde_json::json;
+
+use super::components::PAUSE;
+use super::state::{Cluster, Node};
+use crate::image::{Entry, Image};
+use crate::process::Process;
+
+/// An image with Debian's static busybox, for tests' pods.
+pub const BUSYBOX: &str = "bulla.test/busybox:1";
+
+/// Writes the images of every node to a folder. Answers their files.
+pub fn write(folder: &Path) -> Result<Vec<PathBuf>> {
+    let busybox = Path::new("/bin/busybox");
+    let mut entries = vec![
+        Entry::Folder { path: "bin/".to_owned(), mode: 0o755 },
+        Entry::Folder { path: "etc/".to_owned(), mode: 0o755 },
+        Entry::Folder { path: "tmp/".to_owned(), mode: 0o1777 },
+        Entry::File { path: "etc/passwd".to_owned(), mode: 0o644, contents: b"root:x:0:0::/:/bin/sh\n".into() },
+        Entry::program("bin/busybox", busybox)?,
+    ];
+    let pause = Image {
+        name: PAUSE,
+        entries: vec![Entry::Folder { path: "bin/".to_owned(), mode: 0o755 }, Entry::program("bin/busybox", busybox)?],
+        config: json!({"Entrypoint": ["/bin/busybox", "sleep", "2147483647"], "User": "65535:65535"}),
+    };
+    let applets = String::from_utf8(Process::new(busybox).args(["--list"]).output()?)?;
+    entries.extend(
+        applets
+            .lines()
+            .filter(|name| *name != "busybox")
+            .map(|name| Entry::Link { path: format!("bin/{name}"), target: "busybox".to_owned() }),
+    );
+    let busybox = Image { name: BUSYBOX, entries, config: json!({"Cmd": ["sh"], "Env": ["PATH=/bin"]}) };
+    let files = vec![folder.join("pause.tar"), folder.join("busybox.tar")];
+    for (image, file) in [pause, busybox].iter().zip(&files) {
+        image.write(file)?;
+    }
+    Ok(files)
+}
+
+/// Gives every node an image with one static program.
+pub fn load(cluster: &Cluster, name: &str, program: &Path) -> Result<()> {
+    let folder = tempfile::tempdir_in(cluster.folder())?;
+    let file = folder.path().join("image.tar");
+    let image = Image {
+        name,
+        entries: vec![Entry::Folder { path: "bin/".to_owned(), mode: 0o755 }, Entry::program("bin/main", program)?],
+        config: json!({"Entrypoint": ["/bin/main"], "User": "65532:65532"}),
+    };
+    image.write(&file)?;
+    cluster.all_nodes().try_for_each(|node| import(&node, &file))
+}
+
+/// Gives an image to a node.
+pub fn import(node: &Node, file: &Path) -> Result<()> {
+    node.enter()?.args(["ctr", "--namespace", "k8s.io", "images", "import"]).args([file]).output().map(drop)
+}

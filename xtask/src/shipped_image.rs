@@ -1,0 +1,52 @@
+//! The container image that is shipped: nothing but the static binary, for a user without privileges and a read-only root.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use serde_json::json;
+
+use crate::dist;
+use crate::image::{Entry, Image};
+use crate::sbom;
+
+/// The image's name, without a registry.
+const NAME: &str = "bulla:latest";
+
+/// The most that the image may weigh, in bytes.
+const BUDGET: u64 = 40_000_000;
+
+/// The user that it runs as. Numeric, so that Kubernetes can tell that it is not root (`runAsNonRoot`).
+const USER: &str = "65532:65532";
+
+/// Builds the binary and writes the image and its bill of materials under `target/image`.
+pub fn write(root: &Path, profile: dist::Profile) -> Result<()> {
+    let binary = dist::build(root, profile)?;
+    let folder = root.join("target/image");
+    fs::create_dir_all(&folder)?;
+    let file = folder.join("bulla.oci.tar");
+    let image = Image {
+        name: NAME,
+        entries: vec![
+            Entry::Folder { path: "bin/".to_owned(), mode: 0o755 },
+            Entry::program("bin/bulla", &binary)?,
+            Entry::Link { path: "bin/sops".to_owned(), target: "bulla".to_owned() },
+        ],
+        config: json!({
+            "Entrypoint": ["/bin/bulla"],
+            "User": USER,
+            "Env": ["PATH=/bin"],
+            "Labels": {"org.opencontainers.image.licenses": "Apache-2.0", "org.opencontainers.image.title": "bulla"},
+        }),
+    };
+    let digest = image.write(&file)?;
+    let size = fs::metadata(&file)?.len();
+    println!("image: {size} bytes of {BUDGET} ({} %), {digest}, {}", size * 100 / BUDGET, file.display());
+    if size > BUDGET {
+        bail!("the image is over its budget");
+    }
+    let bill = folder.join("bulla.cdx.json");
+    serde_json::to_writer_pretty(fs::File::create(&bill)?, &sbom::of_binary(root)?)?;
+    println!("image: made of what {} lists", bill.display());
+    Ok(())
+}

@@ -1,4 +1,4 @@
-//! Least privilege is real here: what the Node authorizer, NodeRestriction and RBAC refuse.
+//! Least privilege is real here: what the Node authorizer, `NodeRestriction` and RBAC refuse.
 
 use std::fs;
 

@@ -138,7 +138,7 @@ pub fn with_tests_cluster(root: &Path, tests: impl FnOnce() -> Result<()>) -> Re
 }
 
 fn running(name: &Name) -> Result<Cluster> {
-    match Cluster::load(name)? {
+    match Cluster::load(name) {
         Some(cluster) if cluster.is_running() => Ok(cluster),
         _ => bail!("no cluster {name} runs; start it: cargo xtask cluster up --name {name}"),
     }
@@ -153,7 +153,7 @@ fn status(name: &Name) -> Result<()> {
 }
 
 fn logs(name: &Name, component: Option<&str>) -> Result<()> {
-    let Some(cluster) = Cluster::load(name)? else { bail!("there is no cluster {name}") };
+    let Some(cluster) = Cluster::load(name) else { bail!("there is no cluster {name}") };
     let mut found = false;
     for node in cluster.all_nodes() {
         for (name, path) in node.logs()? {

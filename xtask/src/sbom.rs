@@ -1,6 +1,6 @@
 //! What the shipped binary is made of: every crate that is compiled into it, with its licence and checksum.
 //!
-//! Format: CycloneDX 1.6 in JSON (ECMA-424), which scanners read.
+//! Format: `CycloneDX` 1.6 in JSON (ECMA-424), which scanners read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

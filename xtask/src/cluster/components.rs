@@ -1,6 +1,6 @@
 //! The command lines and configurations of a node's components.
 //!
-//! As a cluster in production has them (Node and RBAC authorizers, NodeRestriction, TLS with client certificates everywhere), but for
+//! As a cluster in production has them (Node and RBAC authorizers, `NodeRestriction`, TLS with client certificates everywhere), but for
 //! what a machine without `CAP_SYS_RESOURCE`, systemd and cgroup v2 asks for: containerd leaves out-of-memory scores alone
 //! (`restrict_oom_score_adj`), the kubelet takes cgroup v1 and swap and makes no cgroups of its own above the pods', kube-proxy leaves
 //! the limits of connection tracking alone.

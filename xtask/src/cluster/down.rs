@@ -25,7 +25,7 @@ pub fn run(name: &Name) -> Result<()> {
 
 /// The same, for who has the lock.
 pub fn take_down(name: &Name, lock: &Lock) -> Result<bool> {
-    let cluster = Cluster::load(name)?;
+    let cluster = Cluster::load(name);
     if let Some(cluster) = &cluster {
         for node in cluster.all_nodes() {
             end_processes(&node)?;

@@ -1,5 +1,7 @@
 //! A bridge on the machine, a link from it into each node, and the routes between the nodes' pods.
 
+use std::path::Path;
+
 use anyhow::Result;
 
 use super::state::{Cluster, Node};
@@ -35,8 +37,13 @@ pub fn connect(cluster: &Cluster, node: &Node, pid: u32) -> Result<()> {
 /// Takes down what there is of it. Links into nodes go with the nodes; here are those of nodes that never began.
 pub fn remove(cluster: &Cluster) -> Result<()> {
     for interface in cluster.all_nodes().map(|node| node.interface).chain([cluster.bridge()]) {
-        if std::path::Path::new("/sys/class/net").join(&interface).exists() {
-            ip(["link", "delete", &interface])?;
+        let path = Path::new("/sys/class/net").join(&interface);
+        // A link into a node that has just ended may go while we try.
+        if path.exists()
+            && let Err(error) = Process::new("ip").args(["link", "delete", &interface]).output()
+            && path.exists()
+        {
+            return Err(error);
         }
     }
     Ok(())

@@ -98,10 +98,7 @@ impl Lock {
 impl Cluster {
     /// Writes down a new cluster, before anything of it exists, so that whatever follows can be taken down.
     pub fn create(name: &Name, nodes: u8, program: PathBuf) -> Result<Self> {
-        let mut taken = Vec::new();
-        for other in all()? {
-            taken.extend(Self::load(&other)?.map(|cluster| cluster.number));
-        }
+        let taken: Vec<u8> = all()?.iter().filter_map(Self::load).map(|cluster| cluster.number).collect();
         let Some(number) = (1..=250).find(|number| !taken.contains(number)) else {
             bail!("250 clusters run; end some: cargo xtask cluster down --all");
         };
@@ -118,21 +115,21 @@ impl Cluster {
     }
 
     /// The cluster of that name, if there is something of it.
-    pub fn load(name: &Name) -> Result<Option<Self>> {
+    pub fn load(name: &Name) -> Option<Self> {
         let folder = folder(name);
         if !folder.exists() {
-            return Ok(None);
+            return None;
         }
         let text = fs::read_to_string(folder.join("cluster.json")).unwrap_or_default();
         let value: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
         let small = |key: &str| value[key].as_u64().and_then(|number| u8::try_from(number).ok());
-        Ok(Some(Self {
+        Some(Self {
             name: name.clone(),
             // A file that was cut off was written before anything else was made.
             number: small("number").unwrap_or(0),
             nodes: small("nodes").unwrap_or(1),
             program: value["program"].as_str().unwrap_or_default().into(),
-        }))
+        })
     }
 
     pub fn folder(&self) -> PathBuf {

@@ -22,7 +22,7 @@ pub fn run(root: &Path, name: &Name, nodes: u8) -> Result<()> {
     requirements::check(&[&kube::cache(), Path::new("/var/tmp")])?;
     let program = kube::program(root)?;
     let lock = Lock::take()?;
-    if let Some(cluster) = Cluster::load(name)? {
+    if let Some(cluster) = Cluster::load(name) {
         if cluster.is_running() && cluster.nodes == nodes && cluster.program() == program {
             eprintln!("cluster {name}: runs already");
             return Ok(());

@@ -1,6 +1,6 @@
 //! Files that are read with a limit, and replaced whole or not at all.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -70,11 +70,16 @@ pub fn read(path: &Path, limit: u64) -> Result<SecretBytes, FileError> {
 pub fn read_key(path: &Path, limit: u64) -> Result<SecretBytes, FileError> {
     let file = File::open(path).map_err(FileError::io("read", path))?;
     let metadata = file.metadata().map_err(FileError::io("read", path))?;
-    let mode = metadata.permissions().mode() & 0o7777;
-    if metadata.is_file() && mode & 0o077 != 0 {
+    if let Some(mode) = exposed_mode(&metadata) {
         return Err(FileError::Exposed { path: path.to_owned(), mode });
     }
     read_from(file, path, metadata.len(), limit)
+}
+
+/// The mode of a regular file that group or others may read or write; `None` for any other file.
+pub fn exposed_mode(metadata: &Metadata) -> Option<u32> {
+    let mode = metadata.permissions().mode() & 0o7777;
+    (metadata.is_file() && mode & 0o077 != 0).then_some(mode)
 }
 
 /// Reads all of `source` into secret memory; `name` stands for it in errors, `expected` is a guess at its size.

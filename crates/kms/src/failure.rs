@@ -2,7 +2,10 @@
 
 use std::error::Error;
 use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
 
+use bulla_core::file::exposed_mode;
 use bulla_core::{KeyError, KeyErrorKind, KeyId};
 
 /// What a [`KeyError`] says, without the key.
@@ -32,6 +35,14 @@ impl Failure {
             Some(hint) => error.with_hint(hint),
             None => error,
         }
+    }
+}
+
+/// Tells the owner of a file with a secret in it that others may read it. (sops takes such files, so we do.)
+pub(crate) fn warn_if_exposed(path: &Path, secret: &str) {
+    if let Some(mode) = fs::metadata(path).ok().as_ref().and_then(exposed_mode) {
+        let path = path.display();
+        tracing::warn!("{path} holds {secret} and others may read it (mode {mode:04o}); run: chmod 600 {path}");
     }
 }
 

@@ -18,9 +18,7 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -33,7 +31,7 @@ use super::locked::Locked;
 use super::ssh;
 use crate::ask::{Ask, Terminal, person_is_there};
 use crate::command::{Program, last_complaint, words};
-use crate::failure::Failure;
+use crate::failure::{Failure, warn_if_exposed};
 use crate::registry::Context;
 
 const KEY: &str = "SOPS_AGE_KEY";
@@ -311,15 +309,7 @@ fn key_file(path: &Path, name: &str) -> Result<SecretBytes, Holds> {
         }
         error => Holds::Failed(Failure::new(KeyErrorKind::BadKeyFile, format!("{name}: {error}"))),
     })?;
-    // sops takes such files, so we do; but their owner should know.
-    if let Ok(found) = fs::metadata(path)
-        && found.is_file()
-        && found.permissions().mode() & 0o077 != 0
-    {
-        let mode = found.permissions().mode() & 0o7777;
-        let path = path.display();
-        tracing::warn!("{path} holds a private key and others may read it (mode {mode:04o}); run: chmod 600 {path}");
-    }
+    warn_if_exposed(path, "a private key");
     Ok(bytes)
 }
 

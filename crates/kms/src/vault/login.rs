@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::server::Server;
 use super::settings::{Login, SecretId};
 use super::{error, variable};
-use crate::failure::Failure;
+use crate::failure::{Failure, warn_if_exposed};
 
 /// A token and how long it lives.
 pub(super) struct Session {
@@ -89,7 +89,10 @@ fn end_of(lease: Duration) -> Option<Instant> {
 /// The token that `vault login` left, if it did.
 fn token_file(path: &Path) -> Result<Option<SecretString>, Failure> {
     match std::fs::read(path) {
-        Ok(bytes) => text(bytes, path).map(|token| Some(token).filter(|token| !token.expose().is_empty())),
+        Ok(bytes) => {
+            warn_if_exposed(path, "a Vault token");
+            text(bytes, path).map(|token| Some(token).filter(|token| !token.expose().is_empty()))
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(unreadable(path, &error)),
     }

@@ -1,7 +1,10 @@
 //! Transit engines, against the real OpenBao and the real sops.
 
 use std::collections::BTreeMap;
+use std::fs::Permissions;
+use std::io::Write;
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -103,8 +106,34 @@ async fn the_token_of_vault_login_is_found_in_the_home_folder() {
     let error = failure(open(&env, &id).wrap(&SecretBytes::random(32).unwrap()).await);
     assert_eq!(error.kind(), KeyErrorKind::NotFound);
     assert!(error.to_string().contains("VAULT_TOKEN and ~/.vault-token"), "{error}");
-    std::fs::write(home.path().join(".vault-token"), format!("{ROOT}\n")).unwrap();
-    round_trip(&open(&env, &id)).await;
+    let file = home.path().join(".vault-token");
+    std::fs::write(&file, format!("{ROOT}\n")).unwrap();
+    for (mode, warns) in [(0o600, false), (0o640, true)] {
+        std::fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+        let _guard = tracing::subscriber::set_default(subscriber);
+        round_trip(&open(&env, &id)).await;
+        let logged = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(logged.contains(&format!("chmod 600 {}", file.display())), warns, "{mode:o}: {logged}");
+        assert!(!logged.contains(ROOT));
+    }
+}
+
+/// Collects what is logged on this thread.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 #[tokio::test]

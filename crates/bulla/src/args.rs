@@ -8,7 +8,7 @@ mod output;
 mod rules;
 mod types;
 
-pub(crate) use access::{AccessArgs, go_bool};
+pub(crate) use access::{AccessArgs, duration, go_bool};
 pub(crate) use keys::{AddKeys, EncryptKeys, GroupKeys, KEY_FLAGS, RemoveKeys};
 pub(crate) use mac::MacArgs;
 pub(crate) use many::{ManyArgs, ReportFormat};

@@ -39,7 +39,7 @@ pub(crate) struct AccessArgs {
 }
 
 /// A time with its unit; a number alone is seconds.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     // A variable that is set to nothing counts as not set.
     if text.is_empty() {
         return Ok(bulla_kms::Options::default().timeout);

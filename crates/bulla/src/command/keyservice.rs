@@ -1,14 +1,17 @@
 //! `keyservice`: this process' key services for others, over sops' gRPC protocol.
 
+use std::time::Duration;
+
 use bulla_kms::keyservice::{Listen, Prompt, Server};
 use bulla_kms::{Options, Registry};
 use clap::{Args, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::App;
+use crate::args::duration;
 use crate::error::Failure;
 use crate::exit::Code;
-use crate::term;
+use crate::{env_vars, term};
 
 /// Examples for the help.
 pub(crate) const EXAMPLES: &str = "\
@@ -34,6 +37,10 @@ pub(crate) struct KeyserviceArgs {
     /// Ask before each request is answered
     #[arg(long)]
     pub(crate) prompt: bool,
+
+    /// Give up on a key after this time: 10s, 500ms (default 30s)
+    #[arg(long, value_name = "TIME", env = env_vars::BULLA_KEY_TIMEOUT, hide_env = true, value_parser = duration)]
+    pub(crate) key_timeout: Option<Duration>,
 }
 
 /// What a server listens on.
@@ -58,7 +65,9 @@ pub(crate) fn run(app: &App, args: &KeyserviceArgs) -> Result<Code, Failure> {
         let ask: Prompt = Box::new(|request| term::ask(&format!("{request} [y/N]")) == Some('y'));
         ask
     });
-    let registry = Registry::new(app.env.clone(), Options::default());
+    let mut options = Options::default();
+    options.timeout = args.key_timeout.unwrap_or(options.timeout);
+    let registry = Registry::new(app.env.clone(), options);
     let failed = |error: std::io::Error| Failure::generic(format!("cannot serve on {}: {error}", args.address));
     app.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;

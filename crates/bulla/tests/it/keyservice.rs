@@ -18,7 +18,10 @@ impl Drop for Service {
 }
 
 fn start(world: &World, program: Program, network: &str, address: &str) -> Service {
-    let mut command = world.command(program);
+    start_with(world.command(program), network, address)
+}
+
+fn start_with(mut command: Command, network: &str, address: &str) -> Service {
     let service = Service(command.args(["keyservice", "--network", network, "--address", address]).spawn().unwrap());
     for _ in 0..200 {
         let up = match network {
@@ -58,6 +61,18 @@ fn ours_serves_ours_and_the_real_sops_and_is_served_by_it() {
         }
         drop(service);
     }
+}
+
+#[test]
+fn a_slow_key_of_the_server_is_given_up_in_the_server_s_own_time() {
+    let world = World::new();
+    world.encrypted("a.json", "{\"a\": 1}\n");
+    let socket = world.path("s").display().to_string();
+    let mut command = world.command(Program::Bulla);
+    command.env_remove("SOPS_AGE_KEY_FILE").env("SOPS_AGE_KEY_CMD", "sleep 600").env("BULLA_KEY_TIMEOUT", "300ms");
+    let _service = start_with(command, "unix", &socket);
+    let run = decrypt(&world, Program::Bulla, &format!("unix://{socket}")).fails(128);
+    assert!(run.stderr.contains("SOPS_AGE_KEY_CMD") && run.stderr.contains("0.3 s"), "{}", run.stderr);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod authorizers;
 mod baseline;
+mod lacks;
 mod lifecycle;
 mod network;
 mod pods;

@@ -20,7 +20,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use clap::Subcommand;
 
-use state::{Cluster, Name};
+use state::Name;
+
+pub use state::Cluster;
+pub use up::wait_for;
 
 /// What to do with a cluster.
 #[derive(Subcommand)]
@@ -129,10 +132,10 @@ pub fn build(root: &Path) -> Result<()> {
     kube::program(root).map(drop)
 }
 
-/// Runs tests with a cluster named `test` beside them, which ends with them.
-pub fn with_tests_cluster(root: &Path, tests: impl FnOnce() -> Result<()>) -> Result<()> {
-    let name: Name = "test".parse().map_err(anyhow::Error::msg)?;
-    let result = up::run(root, &name, 1).and_then(|()| tests());
+/// Does something with a cluster of one node, which ends with it.
+pub fn with(name: &str, root: &Path, work: impl FnOnce(&Cluster) -> Result<()>) -> Result<()> {
+    let name: Name = name.parse().map_err(anyhow::Error::msg)?;
+    let result = up::run(root, &name, 1).and_then(|()| work(&running(&name)?));
     // After a failure the cluster has the logs that say why; a new `up` or `down` removes it.
     if result.is_ok() { down::run(&name) } else { result }
 }

@@ -64,6 +64,9 @@ enum Command {
         /// Skip link-time optimisation: faster to build, a little larger
         #[arg(long)]
         fast: bool,
+        /// Run it in a cluster too, confined as far as Kubernetes can
+        #[arg(long)]
+        run: bool,
     },
     /// Run a real Kubernetes on this machine, for tests
     Cluster {
@@ -103,7 +106,10 @@ fn run() -> Result<()> {
         Command::Fuzz { seconds, target } => fuzz::run(&root, seconds, target.as_deref()),
         Command::Bench { which } => bench::run(&root, &which),
         Command::Cluster { action } => cluster::run(&root, action),
-        Command::Image { fast } => shipped_image::write(&root, profile(fast)),
+        Command::Image { fast, run } => {
+            let image = shipped_image::write(&root, profile(fast))?;
+            if run { shipped_image::run(&root, &image) } else { Ok(()) }
+        }
         Command::Dist { fast } => dist::build(&root, profile(fast)).map(drop),
     }
 }
@@ -118,7 +124,7 @@ fn test(root: &Path, arguments: &[String]) -> Result<()> {
     if std::env::var_os("BULLA_TEST_KUBECONFIG").is_some() {
         return tests();
     }
-    cluster::with_tests_cluster(root, tests)
+    cluster::with("test", root, |_| tests())
 }
 
 /// The workspace's folder.

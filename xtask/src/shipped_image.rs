@@ -1,17 +1,16 @@
 //! The container image that is shipped: nothing but the static binary, for a user without privileges and a read-only root.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use serde_json::json;
 
-use crate::dist;
 use crate::image::{Entry, Image};
-use crate::sbom;
+use crate::{cluster, dist, sbom};
 
-/// The image's name, without a registry.
-const NAME: &str = "bulla:latest";
+/// The image's name, written out as `docker load` and Kubernetes understand `bulla:latest`.
+const NAME: &str = "docker.io/library/bulla:latest";
 
 /// The most that the image may weigh, in bytes.
 const BUDGET: u64 = 40_000_000;
@@ -19,8 +18,8 @@ const BUDGET: u64 = 40_000_000;
 /// The user that it runs as. Numeric, so that Kubernetes can tell that it is not root (`runAsNonRoot`).
 const USER: &str = "65532:65532";
 
-/// Builds the binary and writes the image and its bill of materials under `target/image`.
-pub fn write(root: &Path, profile: dist::Profile) -> Result<()> {
+/// Builds the binary and writes the image and its bill of materials under `target/image`. Answers the image's file.
+pub fn write(root: &Path, profile: dist::Profile) -> Result<PathBuf> {
     let binary = dist::build(root, profile)?;
     let folder = root.join("target/image");
     fs::create_dir_all(&folder)?;
@@ -48,5 +47,46 @@ pub fn write(root: &Path, profile: dist::Profile) -> Result<()> {
     let bill = folder.join("bulla.cdx.json");
     serde_json::to_writer_pretty(fs::File::create(&bill)?, &sbom::of_binary(root)?)?;
     println!("image: made of what {} lists", bill.display());
-    Ok(())
+    Ok(file)
+}
+
+/// Runs the image in a cluster of its own, in a namespace that enforces the `restricted` standard, with a read-only root.
+pub fn run(root: &Path, image: &Path) -> Result<()> {
+    cluster::with("image", root, |cluster| {
+        cluster.import(image)?;
+        cluster.apply(&json!({
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {"name": "restricted", "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
+        }))?;
+        let account = ["get", "serviceaccount", "default", "--namespace", "restricted"];
+        cluster::wait_for("the service account", || cluster.kubectl(account).quiet())?;
+        cluster.apply(&json!({
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "bulla", "namespace": "restricted"},
+            "spec": {
+                "restartPolicy": "Never",
+                "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
+                "containers": [{
+                    "name": "bulla",
+                    "image": NAME,
+                    "imagePullPolicy": "Never",
+                    "args": ["version"],
+                    "securityContext": {
+                        "readOnlyRootFilesystem": true,
+                        "allowPrivilegeEscalation": false,
+                        "capabilities": {"drop": ["ALL"]},
+                    },
+                }],
+            },
+        }))?;
+        let phase = ["get", "pod", "bulla", "--namespace", "restricted", "--output", "jsonpath={.status.phase}"];
+        cluster::wait_for("the pod's end", || {
+            cluster.kubectl(phase).output().is_ok_and(|phase| phase == b"Succeeded")
+        })?;
+        let log = cluster.kubectl(["logs", "bulla", "--namespace", "restricted"]).output()?;
+        println!("image: ran in a restricted pod: {}", String::from_utf8_lossy(&log).trim());
+        Ok(())
+    })
 }

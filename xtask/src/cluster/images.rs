@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde_json::json;
 
 use super::components::PAUSE;
-use super::state::{Cluster, Node};
+use super::state::Cluster;
 use crate::image::{Entry, Image};
 use crate::process::Process;
 
@@ -53,10 +53,5 @@ pub fn load(cluster: &Cluster, name: &str, program: &Path) -> Result<()> {
         config: json!({"Entrypoint": ["/bin/main"], "User": "65532:65532"}),
     };
     image.write(&file)?;
-    cluster.all_nodes().try_for_each(|node| import(&node, &file))
-}
-
-/// Gives an image to a node.
-pub fn import(node: &Node, file: &Path) -> Result<()> {
-    node.enter()?.args(["ctr", "--namespace", "k8s.io", "images", "import"]).args([file]).output().map(drop)
+    cluster.import(&file)
 }

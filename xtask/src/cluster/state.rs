@@ -193,6 +193,21 @@ impl Cluster {
     pub fn kubectl<A: AsRef<std::ffi::OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Process {
         Process::new(self.folder().join("bin/kubectl")).args(arguments).env("KUBECONFIG", self.kubeconfig())
     }
+
+    /// Gives an object to the API server, as the administrator.
+    pub fn apply(&self, object: &serde_json::Value) -> Result<()> {
+        let file = self.folder().join("apply.json");
+        write(&file, &object.to_string())?;
+        self.kubectl(["apply".as_ref(), "--filename".as_ref(), file.as_os_str()]).output().map(drop)
+    }
+
+    /// Gives every node an image from a file.
+    pub fn import(&self, image: &Path) -> Result<()> {
+        self.all_nodes().try_for_each(|node| {
+            let import = ["ctr", "--namespace", "k8s.io", "images", "import"];
+            node.enter()?.args(import).args([image]).output().map(drop)
+        })
+    }
 }
 
 impl Node {

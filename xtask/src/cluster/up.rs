@@ -48,13 +48,11 @@ fn start(cluster: &Cluster, since: Instant) -> Result<()> {
     let files = images::write(&cluster.folder())?;
     wait_for("the API", || cluster.kubectl(["get", "--raw", "/readyz"]).quiet())?;
     say("the API answers");
-    apply(cluster, &kubelet_access())?;
+    cluster.apply(&kubelet_access())?;
     for node in cluster.all_nodes() {
         wait_for("containerd", || node.enter().is_ok_and(|enter| enter.args(["ctr", "version"]).quiet()))?;
-        for file in &files {
-            images::import(&node, file)?;
-        }
     }
+    files.iter().try_for_each(|file| cluster.import(file))?;
     for node in cluster.all_nodes() {
         wait_for("the node", || {
             let ready = "jsonpath={.status.conditions[?(@.type=='Ready')].status}";
@@ -132,13 +130,8 @@ fn first_pod(cluster: &Cluster) -> bool {
     }
 }
 
-fn apply(cluster: &Cluster, object: &Value) -> Result<()> {
-    let file = cluster.folder().join("apply.json");
-    write(&file, &object.to_string())?;
-    cluster.kubectl(["apply".as_ref(), "--filename".as_ref(), file.as_os_str()]).output().map(drop)
-}
-
-fn wait_for(what: &str, mut ready: impl FnMut() -> bool) -> Result<()> {
+/// Waits until something is so, for two minutes at most.
+pub fn wait_for(what: &str, mut ready: impl FnMut() -> bool) -> Result<()> {
     let since = Instant::now();
     while !ready() {
         if since.elapsed() > PATIENCE {

@@ -82,6 +82,8 @@ pub(crate) fn fold(ours: &[u8], theirs: &[u8]) -> Option<SecretBytes> {
 /// The two versions in a text with markers, git's own included (a `|||||||` part is left out). `None` if there are no markers,
 /// or they do not pair.
 pub(crate) fn unfold(text: &[u8]) -> Option<Sides> {
+    // Nearly all texts have none, and are not copied to find that out.
+    memchr::memmem::find(text, &[b'<'; LENGTHS[0]])?;
     LENGTHS.into_iter().rev().find_map(|length| unfold_by(text, length))
 }
 

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::image::digest;
 
-/// The release that the components say they are.
+/// The release that the components say they are: that of `go.mod`.
 const VERSION: &str = "v1.37.2";
 
 /// Where the program is kept: `BULLA_CACHE`, else the user's cache folder.
@@ -53,7 +53,7 @@ fn build(sources: &Path, program: &Path) -> Result<()> {
     }
     let all = packages.stdout.split(|byte| *byte == b'\n').count();
     let unfinished = program.with_extension("unfinished");
-    let flags = ["gitVersion=v1.37.2", "gitMajor=1", "gitMinor=37"]
+    let flags = [&format!("gitVersion={VERSION}"), "gitMajor=1", "gitMinor=37"]
         .map(|value| format!("-X k8s.io/component-base/version.{value}"));
     let mut go = Command::new("go")
         .args(["build", "-v", "-trimpath", "-buildvcs=false", "-ldflags", &format!("-s -w {}", flags.join(" ")), "-o"])

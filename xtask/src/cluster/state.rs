@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -84,7 +84,7 @@ impl Lock {
     pub fn take() -> Result<Self> {
         let path = Path::new(BASE).join("lock");
         loop {
-            fs::create_dir_all(BASE).with_context(|| format!("cannot make {BASE}"))?;
+            private_base()?;
             let file = fs::File::create(&path)?;
             file.lock()?;
             // Who had it before may have removed it with the last cluster; then others lock another file.
@@ -93,6 +93,21 @@ impl Lock {
             }
         }
     }
+}
+
+/// Makes the folder of all clusters, for its owner alone: the administrators' keys are in it, and whoever has one can become
+/// root of the machine. Where it stands, others may have put something before.
+fn private_base() -> Result<()> {
+    match fs::DirBuilder::new().mode(0o700).create(BASE) {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error).with_context(|| format!("cannot make {BASE}")),
+    }
+    let found = fs::symlink_metadata(BASE)?;
+    if !found.is_dir() || found.uid() != nix::unistd::geteuid().as_raw() || found.mode() & 0o077 != 0 {
+        bail!("{BASE} is not a folder that only its owner can enter; remove it");
+    }
+    Ok(())
 }
 
 impl Cluster {

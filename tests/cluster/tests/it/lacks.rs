@@ -56,6 +56,14 @@ fn without_go_it_says_which() {
 }
 
 #[test]
+fn nobody_else_gets_at_the_keys_of_a_cluster() {
+    let folder = bulla_cluster_tests::own_cluster("pki");
+    let key = folder.join("admin.kubeconfig");
+    let output = Command::new("setpriv").args(["--reuid=65534", "--clear-groups", "cat"]).arg(&key).output().unwrap();
+    assert!(!output.status.success() && output.stdout.is_empty(), "another user reads {}", key.display());
+}
+
+#[test]
 fn without_room_it_says_where() {
     let disk = SmallDisk::mount();
     let complaint = refused(&mut Command::new(xtask()), disk.0.path());

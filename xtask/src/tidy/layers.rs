@@ -10,10 +10,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("bulla-document", &["bulla-core"]),
     ("bulla-kms", &["bulla-core"]),
     ("bulla-format", &["bulla-core", "bulla-document"]),
-    ("bulla", &["bulla-core", "bulla-document", "bulla-format", "bulla-kms"]),
+    ("bulla-template", &["bulla-core"]),
+    ("bulla-operator", &["bulla-core", "bulla-format", "bulla-kms", "bulla-template"]),
+    ("bulla", &["bulla-core", "bulla-document", "bulla-format", "bulla-kms", "bulla-operator", "bulla-template"]),
     ("bulla-test-support", &[]),
     ("bulla-cluster-tests", &[]),
-    ("xtask", &["bulla-kms"]),
+    ("xtask", &["bulla-kms", "bulla-operator"]),
 ];
 
 pub fn check(metadata: &Value) -> Vec<Finding> {

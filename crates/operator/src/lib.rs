@@ -1,0 +1,1 @@
+//! Kubernetes controllers: one runtime for all of them, one module a controller.

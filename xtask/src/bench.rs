@@ -4,6 +4,7 @@ mod files;
 mod inputs;
 mod limit;
 pub mod measure;
+mod seal;
 
 use std::path::Path;
 
@@ -25,6 +26,11 @@ pub enum Which {
         #[arg(long)]
         bulla: Option<std::path::PathBuf>,
     },
+    /// Sealing, against kubeseal and the sealed-secrets controller (an hour: the peer makes 5 requests a second)
+    Seal {
+        #[command(flatten)]
+        amount: seal::Amount,
+    },
     /// Run one command and print what it used, as JSON (used by the benchmarks themselves)
     #[command(hide = true)]
     Measure {
@@ -43,6 +49,7 @@ pub enum Which {
 pub fn run(root: &Path, which: &Which) -> Result<()> {
     match which {
         Which::Files { sops, only, bulla } => files::run(root, sops, only.as_deref(), bulla.as_deref()),
+        Which::Seal { amount } => seal::run(root, amount),
         Which::Measure { times, stdin, command } => measure::child(*times, stdin.as_deref(), command),
     }
 }

@@ -22,6 +22,7 @@ use clap::Subcommand;
 
 use state::Name;
 
+pub use images::load;
 pub use state::Cluster;
 pub use up::wait_for;
 
@@ -121,7 +122,7 @@ pub fn run(root: &Path, action: Action) -> Result<()> {
         }
         Action::Load { which, image, program } => {
             let cluster = running(&which.name)?;
-            images::load(&cluster, &image, &program)
+            load(&cluster, &image, &program)
         }
         Action::Node { folder } => node::run(&folder),
     }

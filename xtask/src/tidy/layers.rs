@@ -16,7 +16,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("bulla", &["bulla-core", "bulla-document", "bulla-format", "bulla-kms", "bulla-operator", "bulla-template"]),
     ("bulla-test-support", &[]),
     ("bulla-cluster-tests", &[]),
-    ("xtask", &["bulla-kms", "bulla-operator"]),
+    ("xtask", &["bulla-format", "bulla-kms", "bulla-operator"]),
 ];
 
 pub fn check(metadata: &Value) -> Vec<Finding> {

@@ -1,0 +1,215 @@
+//! The two controllers, each in a pod, on the same objects.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::api::{Api, DynamicObject, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+
+use super::objects::{Ring, Spread, foreign};
+use super::process::{Account, wait_for_end};
+use super::watch;
+use crate::cluster::{self, Cluster};
+
+/// The image of the controller that runs.
+const IMAGE: &str = "bulla.test/controller:1";
+
+/// Where the image has its program.
+const PROGRAM: &str = "/bin/main";
+
+/// The namespace of the controller and its keys.
+const OWN: &str = "sealing";
+
+/// How many objects are created at the same time.
+const AT_ONCE: usize = 16;
+
+/// How long the peer at its defaults may take: it makes 5 requests a second.
+const PATIENCE: Duration = Duration::from_hours(1);
+
+/// A controller: each of its runs has a cluster of its own.
+pub struct Contender<'a> {
+    name: &'static str,
+    program: &'a Path,
+    arguments: &'static [&'static str],
+    root: &'a Path,
+    runtime: &'a Runtime,
+}
+
+/// The objects of a run.
+#[derive(Clone, Copy)]
+pub struct Work<'a> {
+    pub ring: &'a Ring,
+    pub spread: Spread,
+    /// How many SealedSecrets.
+    pub objects: usize,
+    /// Over how many namespaces.
+    pub namespaces: usize,
+    /// How many values each has.
+    pub values: usize,
+}
+
+/// What one installation came to.
+pub struct Run {
+    /// From nothing to all Secrets.
+    pub first: Figures,
+    /// From the start beside all Secrets to one more.
+    pub restart: Figures,
+}
+
+/// From the controller's start to the end of its work.
+pub struct Figures {
+    pub seconds: f64,
+    pub cpu: f64,
+}
+
+impl<'a> Contender<'a> {
+    /// sealed-secrets' controller at its defaults.
+    pub const fn theirs(program: &'a Path, root: &'a Path, runtime: &'a Runtime) -> Self {
+        Self { name: "sealed-secrets", program, arguments: &[], root, runtime }
+    }
+
+    /// Ours, with the keys where the other has them.
+    pub const fn ours(program: &'a Path, root: &'a Path, runtime: &'a Runtime) -> Self {
+        let arguments = &["operator", "--enable=sealing", "--key-service=plain-secret"];
+        Self { name: "bulla", program, arguments, root, runtime }
+    }
+
+    /// Opens all SealedSecrets from nothing, then starts once more.
+    pub fn sync(&self, work: &Work<'_>) -> Result<Run> {
+        self.with(work, |cluster, client| {
+            let account = self.start(cluster)?;
+            let all = watch::all_synced(client, work.objects, PATIENCE);
+            let first = figures(&account, self.runtime.block_on(all)?)?;
+            stop(cluster)?;
+
+            let account = self.start(cluster)?;
+            let one_more = async {
+                create_sealed(client, work, work.objects..=work.objects).await?;
+                watch::all_synced(client, work.objects + 1, PATIENCE).await
+            };
+            let restart = figures(&account, self.runtime.block_on(one_more)?)?;
+            Ok(Run { first, restart })
+        })
+    }
+
+    /// The resident memory beside the SealedSecrets and as many foreign Secrets, when the caches are full: in MB.
+    pub fn memory(&self, work: &Work<'_>) -> Result<f64> {
+        self.with(work, |cluster, client| {
+            let api: Api<Secret> = Api::namespaced(client.clone(), &team(0));
+            self.runtime.block_on(create(&api, (0..work.objects).map(|index| Ok(foreign(index)))))?;
+            let account = self.start(cluster)?;
+            // The peer would need an hour or more to open all; its caches are full after a minute. Ours is done by then.
+            std::thread::sleep(Duration::from_secs(90));
+            account.resident()
+        })
+    }
+
+    /// Does something with a cluster that has everything but the controller.
+    fn with<T>(&self, work: &Work<'_>, measure: impl FnOnce(&Cluster, &Client) -> Result<T>) -> Result<T> {
+        let mut measured = None;
+        cluster::with("bench", self.root, |cluster| {
+            cluster::load(cluster, IMAGE, self.program)?;
+            let client = self.runtime.block_on(client(cluster))?;
+            eprintln!("bench: {} SealedSecrets of {} values for {}", work.objects, work.values, self.name);
+            self.runtime.block_on(prepare(cluster, &client, work))?;
+            self.runtime.block_on(create_sealed(&client, work, 0..work.objects))?;
+            measured = Some(measure(cluster, &client)?);
+            Ok(())
+        })?;
+        measured.context("a figure")
+    }
+
+    fn start(&self, cluster: &Cluster) -> Result<Account> {
+        cluster.apply(&json!({
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "controller", "namespace": OWN},
+            "spec": {
+                "terminationGracePeriodSeconds": 5,
+                "containers": [{
+                    "name": "controller",
+                    "image": IMAGE,
+                    "imagePullPolicy": "Never",
+                    "args": self.arguments,
+                    "env": [{"name": "POD_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}}],
+                }],
+            },
+        }))?;
+        Account::wait_for(PROGRAM)
+    }
+}
+
+fn figures(account: &Account, end: Instant) -> Result<Figures> {
+    Ok(Figures { seconds: end.duration_since(account.since).as_secs_f64(), cpu: account.cpu()? })
+}
+
+fn stop(cluster: &Cluster) -> Result<()> {
+    cluster.kubectl(["delete", "pod", "controller", "--namespace", OWN, "--wait"]).output()?;
+    wait_for_end(PROGRAM)
+}
+
+async fn client(cluster: &Cluster) -> Result<Client> {
+    let file = Kubeconfig::read_from(cluster.kubeconfig())?;
+    Ok(Client::try_from(Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?)?)
+}
+
+/// The definitions, the controller's namespace with its rights and keys, the teams' namespaces.
+async fn prepare(cluster: &Cluster, client: &Client, work: &Work<'_>) -> Result<()> {
+    for definition in bulla_operator::api::custom_resources() {
+        cluster.apply(&serde_json::to_value(definition)?)?;
+    }
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let names = std::iter::once(OWN.to_owned()).chain((0..work.namespaces).map(team));
+    create(&namespaces, names.map(|name| Ok(json!({"metadata": {"name": name}})))).await?;
+    cluster.apply(&json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": "sealing"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+        "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": OWN}],
+    }))?;
+    let account = ["get", "serviceaccount", "default", "--namespace", OWN];
+    cluster::wait_for("the service account", || cluster.kubectl(account).quiet())?;
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), OWN);
+    create(&secrets, work.ring.secrets()?.into_iter().map(Ok)).await
+}
+
+async fn create_sealed(client: &Client, work: &Work<'_>, objects: impl IntoIterator<Item = usize>) -> Result<()> {
+    let resource = watch::resource();
+    let created = stream::iter(objects).map(|index| {
+        let namespace = team(index % work.namespaces);
+        let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &resource);
+        async move {
+            let object = work.ring.sealed(&namespace, index, work.values, work.spread)?;
+            create(&api, [Ok(object)]).await
+        }
+    });
+    created.buffer_unordered(AT_ONCE).try_collect().await
+}
+
+async fn create<K>(api: &Api<K>, objects: impl IntoIterator<Item = Result<Value>>) -> Result<()>
+where
+    K: Clone + std::fmt::Debug + Serialize + DeserializeOwned,
+{
+    let parameters = PostParams::default();
+    let created = stream::iter(objects).map(|object| {
+        let parameters = &parameters;
+        async move {
+            let object: K = serde_json::from_value(object?).context("an object")?;
+            api.create(parameters, &object).await.map(drop).context("create")
+        }
+    });
+    created.buffer_unordered(AT_ONCE).try_collect().await
+}
+
+fn team(number: usize) -> String {
+    format!("team-{number}")
+}

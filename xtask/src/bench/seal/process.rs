@@ -1,0 +1,76 @@
+//! What a controller in a pod uses, by the kernel's own account. The nodes are processes of this machine, and so are their pods.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+/// A process of this machine.
+pub struct Account {
+    folder: PathBuf,
+    /// When it was first seen.
+    pub since: Instant,
+}
+
+impl Account {
+    /// Waits for the one process whose first argument is `program`.
+    pub fn wait_for(program: &str) -> Result<Self> {
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_mins(2) {
+            if let Some(folder) = find(program)? {
+                return Ok(Self { folder, since: Instant::now() });
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        bail!("{program} was not started in two minutes")
+    }
+
+    /// User and system time so far, in seconds.
+    pub fn cpu(&self) -> Result<f64> {
+        let stat = fs::read_to_string(self.folder.join("stat")).context("the controller has ended")?;
+        // proc_pid_stat(5): fields 14 and 15, counted after the name in parentheses, which is the second.
+        let fields: Vec<&str> = stat.rsplit_once(')').context("stat")?.1.split_whitespace().collect();
+        let ticks = |field: usize| fields.get(field - 3).and_then(|text| text.parse::<f64>().ok()).context("stat");
+        // USER_HZ is 100 on every architecture that Linux keeps up.
+        Ok((ticks(14)? + ticks(15)?) / 100.0)
+    }
+
+    /// Memory in use, in MB (10^6 bytes).
+    pub fn resident(&self) -> Result<f64> {
+        let status = fs::read_to_string(self.folder.join("status")).context("the controller has ended")?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("status")?;
+        let kilobytes: f64 = line.trim().trim_end_matches(" kB").parse().context("status")?;
+        Ok(kilobytes * 1024.0 / 1e6)
+    }
+}
+
+/// Waits until no process has `program` as its first argument.
+pub fn wait_for_end(program: &str) -> Result<()> {
+    let start = Instant::now();
+    while find(program)?.is_some() {
+        if start.elapsed() > Duration::from_mins(2) {
+            bail!("{program} did not end in two minutes");
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
+fn find(program: &str) -> Result<Option<PathBuf>> {
+    for entry in fs::read_dir("/proc")? {
+        let folder = entry?.path();
+        if first_argument(&folder).is_some_and(|first| first == program.as_bytes()) {
+            return Ok(Some(folder));
+        }
+    }
+    Ok(None)
+}
+
+fn first_argument(folder: &Path) -> Option<Vec<u8>> {
+    let mut line = fs::read(folder.join("cmdline")).ok()?;
+    let end = line.iter().position(|byte| *byte == 0)?;
+    line.truncate(end);
+    Some(line)
+}

@@ -1,4 +1,5 @@
 //! Kubernetes controllers: one runtime for all of them, one module a controller.
 
 pub mod api;
+pub mod runtime;
 pub mod sealing;

@@ -74,6 +74,11 @@ impl Keys {
         self.compromised.contains(fingerprint)
     }
 
+    /// Whether any key is compromised.
+    pub const fn has_compromised(&self) -> bool {
+        !self.compromised.is_empty()
+    }
+
     /// The key to seal new values to: the newest active one of an algorithm whose time has come.
     pub fn current(&self, algorithm: Algorithm, now: Timestamp) -> Option<&Arc<Key>> {
         let mut keys = self.pairs.iter().filter(|key| key.private.algorithm() == algorithm);

@@ -1,0 +1,203 @@
+//! A Lease (`coordination.k8s.io/v1`) that is taken, renewed and given up.
+//!
+//! **Clocks.** Whether somebody else's Lease has run out is judged by our own clock alone: it has when we saw it unchanged for its
+//! whole duration. Clocks of machines may differ by any amount.
+//!
+//! **Who writes.** Every write carries the resourceVersion that it is based on, so that of two that take a Lease at once one fails.
+
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use k8s_openapi::jiff::Timestamp;
+use kube::Api;
+use kube::api::PostParams;
+use tokio::time::Instant;
+
+/// How long Leases last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// After this time without renewal a Lease is anybody's.
+    pub duration: Duration,
+    /// A holder that could not renew for this long stops.
+    pub deadline: Duration,
+    /// How often it is renewed.
+    pub renew: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self { duration: Duration::from_secs(15), deadline: Duration::from_secs(10), renew: Duration::from_secs(4) }
+    }
+}
+
+impl Timing {
+    /// How long work that was begun may go on after the deadline, before it is cut off: until shortly before the Lease runs out.
+    pub fn grace(&self) -> Duration {
+        self.duration.saturating_sub(self.deadline).mul_f64(0.6)
+    }
+}
+
+/// One Lease, as one process sees it.
+pub struct Holder {
+    api: Api<Lease>,
+    name: String,
+    /// This process: no other has it, not even the same pod's next one.
+    identity: String,
+    labels: Vec<(String, String)>,
+    timing: Timing,
+    /// What was seen last, and since when it has been so.
+    seen: Option<(Lease, Instant)>,
+    /// When the last renewal that succeeded was sent.
+    renewed: Option<Instant>,
+}
+
+/// What came of trying to take or renew a Lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// It is ours.
+    Ours,
+    /// It is somebody else's.
+    Theirs,
+}
+
+impl Holder {
+    /// For the Lease `name`, not taken yet.
+    pub fn new(api: Api<Lease>, name: &str, identity: &str, timing: Timing) -> Self {
+        Self {
+            api,
+            name: name.to_owned(),
+            identity: identity.to_owned(),
+            labels: Vec::new(),
+            timing,
+            seen: None,
+            renewed: None,
+        }
+    }
+
+    /// Labels that the Lease gets.
+    #[must_use]
+    pub fn with_label(mut self, key: &str, value: &str) -> Self {
+        self.labels.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Takes the Lease if it is free, renews it if it is ours.
+    ///
+    /// # Errors
+    /// If the server did not answer or refused. What is ours stays so until [`expires`](Self::expires).
+    pub async fn hold(&mut self) -> Result<Held, kube::Error> {
+        let sent = Instant::now();
+        let current = match self.seen.take() {
+            // A renewal needs no reading: if what we know is old, the write fails.
+            Some((lease, since)) if self.is_ours(&lease) => Some((lease, since)),
+            seen => self.read(seen).await?,
+        };
+        let Some((lease, since)) = current else {
+            let lease = self.api.create(&PostParams::default(), &self.next(None)).await;
+            return self.settle(lease, sent);
+        };
+        if !self.is_ours(&lease) && !self.is_free(&lease, since) {
+            self.seen = Some((lease, since));
+            self.renewed = None;
+            return Ok(Held::Theirs);
+        }
+        let lease = self.api.replace(&self.name, &PostParams::default(), &self.next(Some(lease))).await;
+        self.settle(lease, sent)
+    }
+
+    /// Until when the Lease is surely ours; then work must have stopped.
+    pub fn expires(&self) -> Option<Instant> {
+        self.renewed.map(|renewed| renewed + self.timing.duration)
+    }
+
+    /// Until when new work may be begun.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.renewed.map(|renewed| renewed + self.timing.deadline)
+    }
+
+    /// Gives the Lease up, so that another may take it at once. Does nothing if it is not ours.
+    ///
+    /// # Errors
+    /// If the server did not answer; the Lease then runs out by itself.
+    pub async fn release(&mut self) -> Result<(), kube::Error> {
+        self.renewed = None;
+        let Some((mut lease, _)) = self.seen.take().filter(|(lease, _)| self.is_ours(lease)) else { return Ok(()) };
+        if let Some(spec) = &mut lease.spec {
+            spec.holder_identity = None;
+            spec.renew_time = None;
+        }
+        self.api.replace(&self.name, &PostParams::default(), &lease).await.map(drop)
+    }
+
+    /// Removes the Lease altogether.
+    ///
+    /// # Errors
+    /// If the server did not answer; the Lease then runs out by itself.
+    pub async fn remove(&mut self) -> Result<(), kube::Error> {
+        self.renewed = None;
+        let Some((lease, _)) = self.seen.take().filter(|(lease, _)| self.is_ours(lease)) else { return Ok(()) };
+        let preconditions = kube::api::Preconditions { uid: lease.metadata.uid, ..Default::default() };
+        let params = kube::api::DeleteParams { preconditions: Some(preconditions), ..Default::default() };
+        self.api.delete(&self.name, &params).await.map(drop)
+    }
+
+    async fn read(&mut self, before: Option<(Lease, Instant)>) -> Result<Option<(Lease, Instant)>, kube::Error> {
+        let Some(lease) = self.api.get_opt(&self.name).await? else { return Ok(None) };
+        let since = match before {
+            Some((old, since)) if old.metadata.resource_version == lease.metadata.resource_version => since,
+            _ => Instant::now(),
+        };
+        Ok(Some((lease, since)))
+    }
+
+    fn settle(&mut self, written: Result<Lease, kube::Error>, sent: Instant) -> Result<Held, kube::Error> {
+        match written {
+            Ok(lease) => {
+                self.seen = Some((lease, Instant::now()));
+                self.renewed = Some(sent);
+                Ok(Held::Ours)
+            }
+            // Somebody else was faster; the next round reads what there is.
+            Err(kube::Error::Api(status)) if status.code == 409 || status.code == 404 => {
+                self.renewed = None;
+                Ok(Held::Theirs)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn is_ours(&self, lease: &Lease) -> bool {
+        lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_ref()) == Some(&self.identity)
+    }
+
+    fn is_free(&self, lease: &Lease, since: Instant) -> bool {
+        let Some(spec) = &lease.spec else { return true };
+        let held = spec.holder_identity.as_ref().is_some_and(|holder| !holder.is_empty()) && spec.renew_time.is_some();
+        !held || since.elapsed() >= duration_of(spec, self.timing.duration)
+    }
+
+    fn next(&self, current: Option<Lease>) -> Lease {
+        let now = MicroTime(Timestamp::now());
+        let mut lease = current.unwrap_or_else(|| Lease {
+            metadata: ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() },
+            spec: None,
+        });
+        let ours = self.is_ours(&lease);
+        lease.metadata.labels.get_or_insert_default().extend(self.labels.iter().cloned());
+        let spec = lease.spec.get_or_insert_with(LeaseSpec::default);
+        if !ours {
+            spec.acquire_time = Some(now.clone());
+            spec.lease_transitions = Some(spec.lease_transitions.map_or(0, |count| count.saturating_add(1)));
+        }
+        spec.holder_identity = Some(self.identity.clone());
+        spec.lease_duration_seconds = Some(i32::try_from(self.timing.duration.as_secs()).unwrap_or(i32::MAX).max(1));
+        spec.renew_time = Some(now);
+        lease
+    }
+}
+
+/// How long a Lease says that it lasts.
+pub fn duration_of(spec: &LeaseSpec, default: Duration) -> Duration {
+    spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok()).map_or(default, Duration::from_secs)
+}

@@ -1,0 +1,1 @@
+//! Random small templates, compared with the peer's answers.

@@ -64,10 +64,17 @@ impl Translator<'_> {
         if self.rest.peek() != Some(&'?') {
             return Ok(());
         }
-        for c in self.rest.clone().skip(1) {
+        for (place, c) in self.rest.clone().skip(1).enumerate() {
             match c {
-                // A name, or the end of the flags.
-                'P' | '<' | ':' | ')' => break,
+                'P' | '<' if place == 0 => {
+                    let name = self.rest.clone().skip_while(|&c| c != '<').skip(1).take_while(|&c| c != '>');
+                    if !name.into_iter().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+                        return Err("invalid named capture".to_owned());
+                    }
+                    break;
+                }
+                // The end of the flags.
+                ':' | ')' => break,
                 'i' | 'm' | 's' | 'U' | '-' => {}
                 _ => return Err(format!("(?{c} is not known here")),
             }

@@ -113,11 +113,12 @@ pub(crate) fn parse_float(text: &str) -> Option<f64> {
         "nan" => f64::NAN,
         hex if hex.starts_with("0x") => hex_float(&hex[2..])?,
         decimal => {
-            let plain = decimal.bytes().all(|byte| byte.is_ascii_digit() || b".e+-".contains(&byte));
-            if !plain || !decimal.bytes().any(|byte| byte.is_ascii_digit()) {
+            let plain = decimal.bytes().all(|byte| byte.is_ascii_digit() || b".e+-_".contains(&byte));
+            let apart = |parts: &str| parts.split(['.', 'e', '+', '-']).all(|part| underscores_stand_between_digits(part, false));
+            if !plain || !apart(decimal) || !decimal.bytes().any(|byte| byte.is_ascii_digit()) {
                 return None;
             }
-            let value: f64 = decimal.parse().ok()?;
+            let value: f64 = decimal.replace('_', "").parse().ok()?;
             if value.is_infinite() {
                 return None;
             }

@@ -36,8 +36,9 @@ fn time(name: &str) -> Option<Function> {
     }
     Some(match name {
         "Format" => Function::new("Format", &[Param::Text], |meter, args| {
-            meter.memory(args.text(1).len() * 2)?;
-            Ok(Value::text(time_format::format(args.time(0), args.text(1))))
+            let mut out = meter.buf();
+            time_format::write_layout(args.time(0), args.text(1), &mut out);
+            Ok(meter.text(out)?.into())
         }),
         "String" => get("String", |time| Value::text(time.to_string())),
         "Unix" => get("Unix", |time| Value::Int64(time.seconds)),

@@ -254,8 +254,8 @@ impl<'a> Printer<'a> {
         self.meter.steps(1)?;
         match value {
             Value::Missing | Value::Nil => match verb.0 {
-                'v' if self.depth > 0 && self.flags.sharp_v => self.out.push(b"interface {}(nil)"),
-                'v' if self.depth > 0 => self.out.push(b"<nil>"),
+                _ if self.depth > 0 && self.flags.sharp_v => self.out.push(b"interface {}(nil)"),
+                _ if self.depth > 0 => self.out.push(b"<nil>"),
                 'v' => self.padded(b"<nil>"),
                 verb => self.bad(verb, b"(<nil>)"),
             },

@@ -102,7 +102,7 @@ impl Time {
 
     /// As JSON has it.
     pub(crate) fn rfc3339(self) -> String {
-        time_format::format(self, b"2006-01-02T15:04:05.999999999Z07:00")
+        time_format::format(self, "2006-01-02T15:04:05.999999999Z07:00")
     }
 }
 
@@ -176,6 +176,6 @@ impl PartialEq for Time {
 /// As Go's `Time.String` has it.
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&time_format::format(*self, b"2006-01-02 15:04:05.999999999 -0700 MST"))
+        f.write_str(&time_format::format(*self, "2006-01-02 15:04:05.999999999 -0700 MST"))
     }
 }

@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 
+use crate::text::Buf;
 use crate::time::Time;
 
 pub(crate) const MONTHS: [&str; 12] = [
@@ -141,14 +142,20 @@ fn fraction(rest: &[u8]) -> Option<(usize, Item, usize)> {
     Some((0, item, 1 + count))
 }
 
-/// A moment by a layout. Bytes of the layout that are no UTF-8 become U+FFFD.
-pub(crate) fn format(time: Time, layout: &[u8]) -> String {
+/// A moment by a layout that is text.
+pub(crate) fn format(time: Time, layout: &str) -> String {
+    let mut out = Buf::new(usize::MAX);
+    write_layout(time, layout.as_bytes(), &mut out);
+    String::from_utf8_lossy(out.bytes()).into_owned()
+}
+
+/// Appends a moment by a layout of any bytes.
+pub(crate) fn write_layout(time: Time, layout: &[u8], out: &mut Buf) {
     let civil = time.civil();
-    let mut out = String::new();
     let mut rest = layout;
     while !rest.is_empty() {
         let (before, item, after) = next(rest);
-        out.push_str(&String::from_utf8_lossy(before));
+        out.push(before);
         rest = after;
         let Some(item) = item else { break };
         let month = MONTHS[usize::from(civil.month - 1).min(11)];
@@ -173,37 +180,35 @@ pub(crate) fn format(time: Time, layout: &[u8]) -> String {
             Item::ZeroMinute => write!(out, "{:02}", civil.minute),
             Item::Second => write!(out, "{}", civil.second),
             Item::ZeroSecond => write!(out, "{:02}", civil.second),
-            Item::LongYear => write_year(&mut out, civil.year),
+            Item::LongYear => write_year(out, civil.year),
             Item::Year => write!(out, "{:02}", civil.year.max(0) % 100),
             Item::Pm => write!(out, "{}", if civil.hour >= 12 { "PM" } else { "AM" }),
             Item::LowerPm => write!(out, "{}", if civil.hour >= 12 { "pm" } else { "am" }),
-            Item::ZoneName => write_zone(&mut out, time),
-            Item::Offset(style) => write_offset(&mut out, time.zone.offset, style),
-            Item::Fraction0(point, count) => write_fraction(&mut out, time.nanos, point, count, false),
-            Item::Fraction9(point, count) => write_fraction(&mut out, time.nanos, point, count, true),
+            Item::ZoneName => write_zone(out, time),
+            Item::Offset(style) => write_offset(out, time.zone.offset, style),
+            Item::Fraction0(point, count) => write_fraction(out, time.nanos, point, count, false),
+            Item::Fraction9(point, count) => write_fraction(out, time.nanos, point, count, true),
         };
     }
-    out
 }
 
-fn write_year(out: &mut String, year: i64) -> std::fmt::Result {
+fn write_year(out: &mut Buf, year: i64) -> std::fmt::Result {
     let sign = if year < 0 { "-" } else { "" };
     write!(out, "{sign}{:04}", year.abs())
 }
 
 /// A zone without a name is shown by its offset.
-fn write_zone(out: &mut String, time: Time) -> std::fmt::Result {
+fn write_zone(out: &mut Buf, time: Time) -> std::fmt::Result {
     if !time.zone.name().is_empty() {
         return out.write_str(time.zone.name());
     }
     let minutes = time.zone.offset / 60;
     let sign = if minutes < 0 { '-' } else { '+' };
     let minutes = minutes.abs();
-    write!(out, "{sign}{:02}", minutes / 60)?;
-    if minutes % 60 == 0 { Ok(()) } else { write!(out, "{:02}", minutes % 60) }
+    write!(out, "{sign}{:02}{:02}", minutes / 60, minutes % 60)
 }
 
-fn write_offset(out: &mut String, offset: i32, style: OffsetStyle) -> std::fmt::Result {
+fn write_offset(out: &mut Buf, offset: i32, style: OffsetStyle) -> std::fmt::Result {
     if style.z && offset == 0 {
         return out.write_str("Z");
     }
@@ -219,7 +224,7 @@ fn write_offset(out: &mut String, offset: i32, style: OffsetStyle) -> std::fmt::
     Ok(())
 }
 
-fn write_fraction(out: &mut String, nanos: u32, point: u8, count: usize, trim: bool) -> std::fmt::Result {
+fn write_fraction(out: &mut Buf, nanos: u32, point: u8, count: usize, trim: bool) -> std::fmt::Result {
     let digits = format!("{nanos:09}");
     let mut digits = digits[..count.min(9)].to_owned();
     if trim {

@@ -252,9 +252,9 @@ impl Found {
             (Some(offset), name) => Zone::fixed(offset, name.as_deref().unwrap_or_default()),
             (None, Some(name)) if name == "UTC" => Zone::UTC,
             (None, Some(name)) => {
-                // "GMT+3" says what it is; of other names only the name is known.
+                // "GMT+3" says what it is; of other names only the name is known. As Go has it, the moment is not moved.
                 let hours = name.strip_prefix("GMT").and_then(|hours| hours.parse::<i32>().ok()).unwrap_or(0);
-                Zone::fixed(hours * 3600, name)
+                return Some(Time { seconds, nanos: self.nanos, zone: Zone::fixed(hours * 3600, name) });
             }
             (None, None) => Zone::UTC,
         };

@@ -79,11 +79,11 @@ fn in_zone(meter: &mut Meter, args: &Args<'_>) -> Result<Value, Failure> {
 
 /// In a zone that is not known it is UTC.
 fn write(meter: &mut Meter, layout: &[u8], time: Time, zone: &[u8]) -> Result<Value, Failure> {
-    // No element is longer than four times itself.
-    meter.memory(layout.len().saturating_mul(4))?;
     let zone = std::str::from_utf8(zone).unwrap_or_default();
     let time = time.in_zone(zone).or_else(|| time.in_zone("UTC")).unwrap_or(time);
-    Ok(Value::text(time_format::format(time, layout)))
+    let mut out = meter.buf();
+    time_format::write_layout(time, layout, &mut out);
+    Ok(meter.text(out)?.into())
 }
 
 fn read(meter: &mut Meter, args: &Args<'_>) -> Result<Option<Time>, Failure> {

@@ -167,7 +167,7 @@ fn merge(target: &Map, source: &Map, existing: Existing, meter: &mut Meter, dept
         let old = target.get(key.expose());
         if value.is_nil() {
             if existing == Existing::Goes {
-                put(target, key, value, meter)?;
+                put(target, key, value, source.elem(), meter)?;
             }
             continue;
         }
@@ -178,14 +178,14 @@ fn merge(target: &Map, source: &Map, existing: Existing, meter: &mut Meter, dept
             }
         }
         if existing == Existing::Goes || old.is_none_or(|old| !old.truth()) {
-            put(target, key, value, meter)?;
+            put(target, key, value, source.elem(), meter)?;
         }
     }
     Ok(())
 }
 
-fn put(target: &Map, key: Text, value: Value, meter: &mut Meter) -> Result<(), Failure> {
-    if target.elem() == Elem::Text && !matches!(value, Value::Text(_)) {
+fn put(target: &Map, key: Text, value: Value, from: Elem, meter: &mut Meter) -> Result<(), Failure> {
+    if target.elem() == Elem::Text && from != Elem::Text {
         return Err("a map of strings holds strings only".into());
     }
     target.set(key, value, meter)

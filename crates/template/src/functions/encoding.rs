@@ -94,8 +94,7 @@ impl Encoding {
                     if digits.is_empty() {
                         return Ok(());
                     }
-                    // base64 blames the start of the group, base32 the end of the text.
-                    return Err(if base32 { at } else { at - digits.len() });
+                    return Err(at - digits.len());
                 };
                 at += 1;
                 if let Some(digit) = self.alphabet.iter().position(|&c| c == byte) {

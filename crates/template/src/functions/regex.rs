@@ -31,7 +31,8 @@ pub(super) fn add(all: &mut Vec<Function>) {
     both(all, ["regexFindAll", "mustRegexFindAll"], &[Text, Text, Int], None, |meter, args| {
         let regex = expression(meter, args, 1)?;
         let mut found = Vec::new();
-        for one in regex.find_iter(args.text(1)).take(count(args.int(2))) {
+        let text = args.text(1);
+        for one in regex.find_iter(text).filter(|one| stands(text, one)).take(count(args.int(2))) {
             meter.items(2)?;
             meter.memory(one.len())?;
             found.push(Value::text(one.as_bytes()));
@@ -68,6 +69,13 @@ fn expression(meter: &mut Meter, args: &Args<'_>, text: usize) -> Result<Regex, 
     compile_bounded(expression, SIZE).map_err(|_| "the regular expression has an error or is too large".into())
 }
 
+/// Whether a match stands: one of nothing does not within a character.
+fn stands(text: &[u8], found: &regex::bytes::Match<'_>) -> bool {
+    let at = found.start();
+    let within = |start: usize| start + decode(&text[start..]).1 > at;
+    !found.is_empty() || !(at.saturating_sub(3)..at).any(within)
+}
+
 fn count(limit: i64) -> usize {
     usize::try_from(limit).unwrap_or(usize::MAX)
 }
@@ -84,7 +92,7 @@ fn split(meter: &mut Meter, args: &Args<'_>) -> Result<Value, Failure> {
     }
     let mut parts = Vec::new();
     let (mut start, mut end) = (0, 0);
-    for found in regex.find_iter(text).take(most) {
+    for found in regex.find_iter(text).filter(|found| stands(text, found)).take(most) {
         if parts.len() == most - 1 {
             break;
         }
@@ -115,7 +123,7 @@ fn replace(
     let mut out = meter.buf();
     let mut last = 0;
     for captures in regex.captures_iter(text) {
-        let Some(found) = captures.get(0) else { continue };
+        let Some(found) = captures.get(0).filter(|found| stands(text, found)) else { continue };
         meter.steps(1)?;
         out.push(&text[last..found.start()]);
         write(&regex, &captures, &mut out);

@@ -89,6 +89,9 @@ pub(super) fn add(all: &mut Vec<Function>) {
             Ok(Value::typed_list(Elem::Text, parts.into_iter().map(Value::Text).collect()))
         }),
         f("sortAlpha", &[Any], |meter, args| {
+            if args.value(0).is_nil() {
+                return Ok(Value::typed_list(Elem::Text, vec!["<nil>".into()]));
+            }
             let mut items = strings(args.value(0), meter)?;
             meter.steps(items.len() as u64 * u64::from(items.len().max(1).ilog2()))?;
             items.sort();

@@ -95,7 +95,8 @@ impl Url {
 
     fn authority(&mut self, text: &[u8]) -> Result<(), Failure> {
         let at = text.iter().rposition(|&byte| byte == b'@');
-        self.host = host(at.map_or(text, |at| &text[at + 1..]))?;
+        let last_colon = !matches!(&*self.scheme, b"http" | b"https");
+        self.host = host(at.map_or(text, |at| &text[at + 1..]), last_colon)?;
         let Some(at) = at else { return Ok(()) };
         let user = &text[..at];
         if !user.iter().all(|&byte| byte.is_ascii_alphanumeric() || b"-._:~!$&'()*+,;=%@".contains(&byte)) {
@@ -147,7 +148,8 @@ fn scheme(text: &[u8]) -> Result<(&[u8], &[u8]), Failure> {
     Ok((b"", text))
 }
 
-fn host(text: &[u8]) -> Result<Vec<u8>, Failure> {
+/// The host and its port. In other schemes than HTTP's, several hosts may stand beside each other: the last colon counts.
+fn host(text: &[u8], last_colon: bool) -> Result<Vec<u8>, Failure> {
     let valid_port = |port: &[u8]| match port.split_first() {
         None => true,
         Some((b':', digits)) => digits.iter().all(u8::is_ascii_digit),
@@ -166,8 +168,10 @@ fn host(text: &[u8]) -> Result<Vec<u8>, Failure> {
         }
     } else if text.contains(&b'[') || text.contains(&b']') {
         return Err("unable to parse url: invalid host".into());
-    } else if let Some(colon) = text.iter().position(|&byte| byte == b':') {
-        if !valid_port(&text[colon..]) {
+    } else {
+        let is_colon = |&byte: &u8| byte == b':';
+        let colon = if last_colon { text.iter().rposition(is_colon) } else { text.iter().position(is_colon) };
+        if colon.is_some_and(|colon| !valid_port(&text[colon..])) {
             return Err(invalid());
         }
     }

@@ -191,12 +191,18 @@ fn camel_case(meter: &mut Meter, args: &Args<'_>) -> Result<Value, Failure> {
     let mut out = meter.buf();
     let mut rest = chars(args.text(0)).map(|(_, c, _)| c);
     // Connectors at the start stay.
+    let mut last = None;
     let mut current = loop {
-        let Some(c) = rest.next() else { return Ok(meter.text(out)?.into()) };
+        let Some(c) = rest.next() else {
+            // Where there is nothing else, the library writes the last one twice.
+            last.into_iter().for_each(|c| out.push_char(c));
+            return Ok(meter.text(out)?.into());
+        };
         if !is_connector(c) {
             break c;
         }
         out.push_char(c);
+        last = Some(c);
     };
     let mut after_upper = is_upper(current);
     current = to_upper(current);

@@ -85,6 +85,8 @@ impl Template {
             // `parse` always adds the text itself.
             return Ok(SecretBytes::new());
         };
+        // Go cannot tell `nil` from nothing here.
+        let data = if data.is_nil() { &Value::Missing } else { data };
         let out = exec::Exec::run(self, name, nodes, data, limits)?;
         Ok(SecretBytes::from(out.bytes()))
     }

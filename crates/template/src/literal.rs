@@ -130,6 +130,9 @@ pub(crate) fn parse_float(text: &str) -> Option<f64> {
 
 /// `1.8p3`: hexadecimal digits, a binary exponent. Exact while the digits fit 64 bits.
 fn hex_float(text: &str) -> Option<f64> {
+    if !text.split(['.', 'p', '+', '-']).enumerate().all(|(i, part)| underscores_stand_between_digits(part, i == 0)) {
+        return None;
+    }
     let text = text.replace('_', "");
     let (mantissa, exponent) = text.split_once('p')?;
     let mut exponent: i32 = exponent.parse().ok()?;

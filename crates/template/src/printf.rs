@@ -242,7 +242,8 @@ impl<'a> Printer<'a> {
         match verb.0 {
             'T' => {
                 // Of `nil` as of any other type.
-                self.padded(value.type_name().as_bytes());
+                let name = self.truncated(value.type_name().as_bytes());
+                self.padded(name);
                 Ok(())
             }
             'w' => self.bad_verb(value, verb),

@@ -4,7 +4,6 @@ use super::{Args, Function, Param};
 use crate::duration;
 use crate::error::Failure;
 use crate::limits::Meter;
-use crate::literal::parse_int;
 use crate::time::Time;
 use crate::time_format;
 use crate::time_parse;
@@ -55,13 +54,20 @@ pub(super) fn add(all: &mut Vec<Function>) {
     ]);
 }
 
-/// Go gives the nearest number where one is too large.
+/// Go gives the nearest number where one is too large, even before it finds that it is none.
 fn parse_seconds(text: &str) -> i64 {
-    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
-    if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return parse_int(text, 10).unwrap_or(if text.starts_with('-') { i64::MIN } else { i64::MAX });
+    let (negative, digits) = text.strip_prefix('-').map_or((false, text.strip_prefix('+').unwrap_or(text)), |rest| (true, rest));
+    let mut magnitude: u64 = 0;
+    for byte in digits.bytes() {
+        if !byte.is_ascii_digit() {
+            return 0;
+        }
+        let Some(more) = magnitude.checked_mul(10).and_then(|tens| tens.checked_add(u64::from(byte - b'0'))) else {
+            return if negative { i64::MIN } else { i64::MAX };
+        };
+        magnitude = more;
     }
-    0
+    if negative { 0i64.saturating_sub_unsigned(magnitude) } else { 0i64.saturating_add_unsigned(magnitude) }
 }
 
 /// A time, or seconds since 1970; now for all else.

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use super::lists::both;
 use super::strings::strval;
 use super::{Args, Function, Param};
 use crate::error::{Failure, Limit};
@@ -67,13 +68,15 @@ pub(super) fn add(all: &mut Vec<Function>) {
         })
         .with_rest(Text),
         f("dig", &[], dig).with_rest(Any),
-        f("deepCopy", &[Any], |meter, args| Ok(deep_copy(args.value(0), meter, 0)?)),
-        f("mustDeepCopy", &[Any], |meter, args| Ok(deep_copy(args.value(0), meter, 0)?)),
         f("merge", &[Dict], |meter, args| merge_all(meter, args, Existing::Stays)).with_rest(Dict),
         f("mustMerge", &[Dict], |meter, args| merge_all(meter, args, Existing::Stays)).with_rest(Dict),
         f("mergeOverwrite", &[Dict], |meter, args| merge_all(meter, args, Existing::Goes)).with_rest(Dict),
         f("mustMergeOverwrite", &[Dict], |meter, args| merge_all(meter, args, Existing::Goes)).with_rest(Dict),
     ]);
+    both(all, ["deepCopy", "mustDeepCopy"], &[Any], None, |meter, args| match args.value(0) {
+        Value::Nil => Err("nil cannot be copied".into()),
+        value => Ok(deep_copy(value, meter, 0)?),
+    });
 }
 
 fn dict(meter: &mut Meter, args: &Args<'_>) -> Result<Value, Failure> {

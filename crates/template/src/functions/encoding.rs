@@ -152,25 +152,20 @@ impl Encoding {
             skip_lines(at);
             return if *at < text.len() { Err(*at) } else { Ok(()) };
         }
-        let missing = self.group - digits - 1;
-        if digits == 0 || digits < 2 && missing > 6 {
+        // What comes after a whole group is not looked at.
+        let (missing, left) = (7usize.saturating_sub(digits), text.len() - *at);
+        if digits < 2 || left >= 8 {
             return Err(*at - 1);
         }
-        // What is left must be the padding, and it must be of a length that there is.
-        let rest = text.len() - *at;
-        if rest < missing {
+        if left < missing {
             return Err(text.len());
         }
         if let Some(wrong) = text[*at..*at + missing].iter().position(|&byte| byte != b'=') {
             return Err(*at + wrong - 1);
         }
-        if matches!(digits, 1 | 3 | 6) {
+        if matches!(digits, 3 | 6) {
             return Err(*at - 1);
         }
-        if rest > missing {
-            return Err(*at + missing);
-        }
-        *at += missing;
         Ok(())
     }
 }

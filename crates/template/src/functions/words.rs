@@ -313,6 +313,12 @@ fn push_lower(out: &mut Buf, kind: Word, word: &[u8], connector: char) {
     }
 }
 
+/// A letter, but of the scripts that have no cases and no spaces between words.
+fn is_alphabet(c: char) -> bool {
+    let cjk = matches!(c, '\u{3400}'..='\u{4d85}' | '\u{4e00}'..='\u{9fcc}' | '\u{20000}'..='\u{2b81d}');
+    is_letter(c) && !cjk
+}
+
 /// What the first word is, and its length.
 fn next_word(text: &[u8]) -> (Word, usize) {
     let (first, mut len) = decode(text);
@@ -329,8 +335,8 @@ fn next_word(text: &[u8]) -> (Word, usize) {
         }
         len
     };
-    let letters: fn(char) -> bool = |c| is_letter(c) && !is_upper(c);
-    let other: fn(char) -> bool = |c| !(is_connector(c) || is_letter(c) || is_number(c) || is_punct(c));
+    let letters: fn(char) -> bool = |c| is_alphabet(c) && !is_upper(c);
+    let other: fn(char) -> bool = |c| !(is_connector(c) || is_alphabet(c) || is_number(c) || is_punct(c));
     if is_connector(first) {
         (Word::Connector, run(len, is_connector))
     } else if is_punct(first) {
@@ -342,7 +348,7 @@ fn next_word(text: &[u8]) -> (Word, usize) {
             len = run(len, is_upper);
             let (after, size) = decode(&text[len..]);
             // Of "HTTPStatus" the S belongs to the next word.
-            if size > 0 && is_letter(after) && len > start {
+            if size > 0 && is_alphabet(after) && len > start {
                 let last = chars(&text[..len]).last().map_or(len, |(at, ..)| at);
                 len = last;
             }
@@ -350,7 +356,7 @@ fn next_word(text: &[u8]) -> (Word, usize) {
             len = run(len, letters);
         }
         (Word::Upper, len)
-    } else if is_letter(first) {
+    } else if is_alphabet(first) {
         (Word::Letters, run(len, letters))
     } else if is_number(first) {
         (Word::Number, run(len, is_number))

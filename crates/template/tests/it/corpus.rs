@@ -85,6 +85,11 @@ macro_rules! corpora {
         }
     )*
 
+        /// The whole corpus.
+        pub fn all() -> Vec<Case> {
+            [$(concat!(stringify!($name), ".txt")),*].into_iter().flat_map(read).collect()
+        }
+
         #[test]
         fn every_file_of_the_corpus_has_its_test() {
             let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus");
@@ -98,9 +103,7 @@ macro_rules! corpora {
         /// The functions of sprig are all in the corpus, those left aside that give something else each time.
         #[test]
         fn every_function_is_in_the_corpus() {
-            let text: String = [$(concat!(stringify!($name), ".txt")),*]
-                .map(|name| read(name).into_iter().map(|case| case.template + "\n").collect::<String>())
-                .concat();
+            let text: String = all().into_iter().map(|case| case.template + "\n").collect();
             let words: std::collections::BTreeSet<&str> =
                 text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
             let functions = bulla_template::Functions::sprig();

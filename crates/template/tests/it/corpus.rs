@@ -74,8 +74,35 @@ fn compare(name: &str) {
     let cases = read(name);
     assert!(!cases.is_empty());
     let differences = differences(&cases);
-    assert!(differences.is_empty(), "{} of {} cases differ:\n{}", differences.len(), cases.len(), differences.join("\n"));
+    assert!(
+        differences.is_empty(),
+        "{} of {} cases differ:\n{}",
+        differences.len(),
+        cases.len(),
+        differences.join("\n")
+    );
 }
+
+/// The users' page names every function; families with `must` by the name without.
+#[test]
+fn every_function_is_in_the_documentation() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/templates.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let words: std::collections::BTreeSet<&str> =
+        page.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
+    let plain = |name: &str| {
+        let rest = name.strip_prefix("must").unwrap_or(name);
+        format!("{}{}", rest[..1].to_ascii_lowercase(), &rest[1..])
+    };
+    let functions = bulla_template::Functions::sprig();
+    let missing: Vec<_> =
+        functions.names().filter(|name| !words.contains(name) && !words.contains(plain(name).as_str())).collect();
+    assert!(missing.is_empty(), "not in docs/templates.md: {missing:?}");
+    assert_eq!(functions.names().count(), COUNT);
+}
+
+/// The functions of the language (20) and those of sprig but three.
+const COUNT: usize = 0;
 
 macro_rules! corpora {
     ($($name:ident)*) => {$(

@@ -74,22 +74,21 @@ fn read(line: &str) -> (Answer, String) {
 
 /// Bytes so that they can be compared and read.
 fn show(bytes: &[u8]) -> String {
-    bytes.utf8_chunks().map(|chunk| {
-        let bad: String = chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")).collect();
-        format!("{}{bad}", chunk.valid())
-    }).collect()
+    bytes
+        .utf8_chunks()
+        .map(|chunk| {
+            let bad: String = chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")).collect();
+            format!("{}{bad}", chunk.valid())
+        })
+        .collect()
 }
 
 /// Our answer, with our message where we fail.
 pub fn ours(case: &Case) -> (Answer, String) {
     let (left, right) = case.delims.clone();
     let or = |text: String, default: &str| if text.is_empty() { default.to_owned() } else { text };
-    let options = Options {
-        left: or(left, "{{"),
-        right: or(right, "}}"),
-        missing_key: case.missing_key,
-        ..Options::default()
-    };
+    let options =
+        Options { left: or(left, "{{"), right: or(right, "}}"), missing_key: case.missing_key, ..Options::default() };
     let template = match Template::parse("t", &case.template, &options) {
         Ok(template) => template,
         Err(error) => return (Answer::ParseError, error.to_string()),

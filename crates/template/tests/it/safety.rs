@@ -17,7 +17,7 @@ fn run(template: &str, data: &Value) -> Result<String, Box<bulla_template::ExecE
 
 fn limit_of(template: &str) -> Limit {
     let parsed = Template::parse("t", template, &Options::default()).expect("it parses");
-    let limits = Limits { steps: 20_000_000, ..Limits::default() };
+    let limits = Limits { steps: 1_000_000, output: 1 << 20, memory: 4 << 20, ..Limits::default() };
     let Err(error) = parsed.execute(&Value::Nil, &limits) else { panic!("{template} comes to an end") };
     match error.kind {
         ExecErrorKind::Limit(limit) => limit,
@@ -47,13 +47,13 @@ fn what_would_not_end_or_would_take_all_memory_is_stopped() {
         ("{{ $x := list 1 2 }}{{ range 60 }}{{ $x = list $x $x }}{{ end }}{{ toJson $x | len }}", Limit::Steps),
         (
             "{{ $x := list 1 2 }}{{ range 60 }}{{ $x = list $x $x }}{{ end }}{{ deepEqual $x (deepCopy $x) }}",
-            Limit::Steps,
+            Limit::Memory,
         ),
-        ("{{ $x := list }}{{ range 100000 }}{{ $x = list $x }}{{ end }}{{ $x }}", Limit::Depth),
-        ("{{ $x := list }}{{ range 100000 }}{{ $x = list $x }}{{ end }}{{ toJson $x }}", Limit::Depth),
-        ("{{ $x := list }}{{ range 100000 }}{{ $x = list $x }}{{ end }}{{ deepCopy $x | len }}", Limit::Depth),
+        ("{{ $x := list }}{{ range 1000 }}{{ $x = list $x }}{{ end }}{{ $x }}", Limit::Depth),
+        ("{{ $x := list }}{{ range 1000 }}{{ $x = list $x }}{{ end }}{{ toJson $x }}", Limit::Depth),
+        ("{{ $x := list }}{{ range 1000 }}{{ $x = list $x }}{{ end }}{{ deepCopy $x | len }}", Limit::Depth),
         (
-            "{{ $x := dict }}{{ range 100000 }}{{ $x = dict \"a\" $x }}{{ end }}{{ merge (dict \"a\" (dict \"a\" 1)) $x (deepCopy $x) }}",
+            "{{ $x := dict }}{{ range 1000 }}{{ $x = dict \"a\" $x }}{{ end }}{{ merge (dict \"a\" (dict \"a\" 1)) $x (deepCopy $x) }}",
             Limit::Depth,
         ),
         ("{{ fromJson (repeat 100000 \"[\") }}", Limit::Depth),

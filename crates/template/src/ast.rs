@@ -19,7 +19,11 @@ pub(crate) enum Node {
     Action(Pipe),
     Branch(Branch),
     Range(Range),
-    Template { span: Span, name: String, pipe: Option<Pipe> },
+    Template {
+        span: Span,
+        name: String,
+        pipe: Option<Pipe>,
+    },
     Break,
     Continue,
 }

@@ -83,7 +83,12 @@ fn digits(text: &str) -> (&str, &str) {
 }
 
 /// The digits after a point, as a part of a unit.
-#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "as Go does it")]
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "as Go does it"
+)]
 fn of_unit(fraction: &str, unit: u64) -> u64 {
     let digits = &fraction[..fraction.len().min(18)];
     let Ok(number) = digits.parse::<u64>() else { return 0 };

@@ -242,9 +242,7 @@ impl<'t> Exec<'t> {
             (ExprKind::Nil, Param::Any) => Ok(Value::Nil),
             (ExprKind::Nil, Param::Map) => Ok(Value::Map(Map::nil())),
             (ExprKind::Nil, Param::List) => Ok(Value::nil_list(Elem::Any)),
-            (ExprKind::Nil, param) => {
-                Err(self.error(arg.span, format!("cannot assign nil to {}", param.type_name())))
-            }
+            (ExprKind::Nil, param) => Err(self.error(arg.span, format!("cannot assign nil to {}", param.type_name()))),
             (ExprKind::Bool(_) | ExprKind::Number(_) | ExprKind::Text(_), Param::Any) => self.operand(dot, arg),
             (ExprKind::Bool(value), Param::Bool) => Ok(Value::Bool(*value)),
             (ExprKind::Text(text), Param::Text) => Ok(Value::Text(text.clone())),
@@ -268,9 +266,7 @@ impl<'t> Exec<'t> {
             (Value::Missing | Value::Nil, Param::Any) => Ok(Value::Nil),
             (Value::Missing, Param::Map) => Ok(Value::Map(Map::nil())),
             (Value::Missing, Param::List) => Ok(Value::nil_list(Elem::Any)),
-            (Value::Missing, param) => {
-                Err(self.error(span, format!("invalid value; expected {}", param.type_name())))
-            }
+            (Value::Missing, param) => Err(self.error(span, format!("invalid value; expected {}", param.type_name()))),
             (_, Param::Any)
             | (Value::Text(_), Param::Text)
             | (Value::Int(_), Param::Int)

@@ -66,8 +66,17 @@ pub(crate) enum Keyword {
 
 /// Splits a template. The last token is [`Kind::End`] or [`Kind::Error`].
 pub(crate) fn lex(text: &str, left: &str, right: &str) -> Vec<Token> {
-    let mut lexer =
-        Lexer { text: text.as_bytes(), left: left.as_bytes(), right: right.as_bytes(), at: 0, start: 0, line: 1, counted: 0, parens: 0, tokens: Vec::new() };
+    let mut lexer = Lexer {
+        text: text.as_bytes(),
+        left: left.as_bytes(),
+        right: right.as_bytes(),
+        at: 0,
+        start: 0,
+        line: 1,
+        counted: 0,
+        parens: 0,
+        tokens: Vec::new(),
+    };
     if let Err(message) = lexer.run() {
         lexer.at = lexer.start;
         lexer.emit(Kind::Error(message));

@@ -68,6 +68,14 @@ impl Meter {
         self.memory(count.saturating_mul(size_of::<Value>()))
     }
 
+    /// Whether there is memory for so many bytes; none is taken.
+    ///
+    /// # Errors
+    /// [`Limit::Memory`], when there is not.
+    pub(crate) fn has_memory(&self, bytes: usize) -> Result<(), Limit> {
+        if bytes > self.memory { Err(Limit::Memory) } else { Ok(()) }
+    }
+
     /// A buffer that holds what memory is left.
     pub(crate) fn buf(&self) -> Buf {
         Buf::new(self.memory)

@@ -114,7 +114,9 @@ pub(crate) fn parse_float(text: &str) -> Option<f64> {
         hex if hex.starts_with("0x") => hex_float(&hex[2..])?,
         decimal => {
             let plain = decimal.bytes().all(|byte| byte.is_ascii_digit() || b".e+-_".contains(&byte));
-            let apart = |parts: &str| parts.split(['.', 'e', '+', '-']).all(|part| underscores_stand_between_digits(part, false));
+            let apart = |parts: &str| {
+                parts.split(['.', 'e', '+', '-']).all(|part| underscores_stand_between_digits(part, false))
+            };
             if !plain || !apart(decimal) || !decimal.bytes().any(|byte| byte.is_ascii_digit()) {
                 return None;
             }

@@ -473,9 +473,7 @@ impl<'t> Parser<'t> {
             Kind::Complex | Kind::Number => {
                 ExprKind::Number(literal::number(source).map_err(|message| self.error(message))?)
             }
-            Kind::LeftParen => {
-                ExprKind::Pipe(Box::new(self.pipeline("parenthesized pipeline", &Kind::RightParen)?))
-            }
+            Kind::LeftParen => ExprKind::Pipe(Box::new(self.pipeline("parenthesized pipeline", &Kind::RightParen)?)),
             Kind::String | Kind::RawString => {
                 ExprKind::Text(literal::string(source).ok_or_else(|| self.error("invalid syntax"))?)
             }

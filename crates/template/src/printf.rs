@@ -538,7 +538,13 @@ impl<'a> Printer<'a> {
         };
         if !number.is_finite() {
             // The sign of an infinity is always shown.
-            let sign = if number.is_nan() || shown_sign == " " { shown_sign } else if sign == '-' { "-" } else { "+" };
+            let sign = if number.is_nan() || shown_sign == " " {
+                shown_sign
+            } else if sign == '-' {
+                "-"
+            } else {
+                "+"
+            };
             self.without_zero(format!("{sign}{digits}").as_bytes());
             return Ok(());
         }
@@ -628,4 +634,3 @@ fn can_backquote(text: &[u8]) -> bool {
         !bad && c != '\u{feff}' && c != '`' && c != '\x7f' && (c >= ' ' || c == '\t')
     })
 }
-

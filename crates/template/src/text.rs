@@ -136,10 +136,6 @@ impl Buf {
         }
     }
 
-    pub fn truncate(&mut self, len: usize) {
-        self.bytes.truncate(len);
-    }
-
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -206,11 +202,22 @@ mod tests {
 
     #[test]
     fn characters_are_decoded_as_go_does_it() {
-        let found: Vec<_> = chars(b"a\xff\xc3\xa9\xe2\x82x\xed\xa0\x80").map(|(at, c, bytes)| (at, c, bytes.len())).collect();
+        let found: Vec<_> =
+            chars(b"a\xff\xc3\xa9\xe2\x82x\xed\xa0\x80").map(|(at, c, bytes)| (at, c, bytes.len())).collect();
         let bad = char::REPLACEMENT_CHARACTER;
         assert_eq!(
             found,
-            [(0, 'a', 1), (1, bad, 1), (2, 'é', 2), (4, bad, 1), (5, bad, 1), (6, 'x', 1), (7, bad, 1), (8, bad, 1), (9, bad, 1)]
+            [
+                (0, 'a', 1),
+                (1, bad, 1),
+                (2, 'é', 2),
+                (4, bad, 1),
+                (5, bad, 1),
+                (6, 'x', 1),
+                (7, bad, 1),
+                (8, bad, 1),
+                (9, bad, 1)
+            ]
         );
     }
 

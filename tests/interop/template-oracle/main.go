@@ -5,7 +5,8 @@
 //	{"template": "…", "data": any, "strings": true, "missingkey": "error", "left": "[[", "right": "]]"}
 //
 // All but the template may be missing; with "strings" the data are a map[string]string. Each is answered by one line of JSON on
-// standard output, in order: {"out": HEX} or {"parse": "…"} or {"exec": "…"}, the message of a failure.
+// standard output, in order: {"out": HEX} or {"parse": "…"} or {"exec": "…"}, the message of a failure. {"functions": true} is
+// answered by the names of sprig's functions.
 package main
 
 import (
@@ -14,7 +15,10 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
+	"strings"
 	"text/template"
 
 	"github.com/Masterminds/sprig/v3"
@@ -27,6 +31,7 @@ type question struct {
 	Missingkey string
 	Left       string
 	Right      string
+	Functions  bool
 }
 
 func main() {
@@ -55,11 +60,11 @@ func answer(asked question) (result map[string]string) {
 	}()
 	var data any
 	if asked.Strings {
-		strings := map[string]string{}
-		if err := json.Unmarshal(asked.Data, &strings); err != nil {
+		values := map[string]string{}
+		if err := json.Unmarshal(asked.Data, &values); err != nil {
 			panic(err)
 		}
-		data = strings
+		data = values
 	} else if len(asked.Data) > 0 {
 		if err := json.Unmarshal(asked.Data, &data); err != nil {
 			panic(err)
@@ -68,6 +73,9 @@ func answer(asked question) (result map[string]string) {
 	functions := sprig.TxtFuncMap()
 	for _, name := range []string{"env", "expandenv", "getHostByName"} {
 		delete(functions, name)
+	}
+	if asked.Functions {
+		return map[string]string{"out": hex.EncodeToString([]byte(strings.Join(slices.Sorted(maps.Keys(functions)), " ")))}
 	}
 	parsed := template.New("t").Delims(asked.Left, asked.Right).Funcs(functions)
 	if asked.Missingkey != "" {

@@ -153,7 +153,8 @@ fn params(common_name: &str, days: i64) -> Result<CertificateParams, Failure> {
     // Dates from before 1970 or after 9999 have no place in a certificate.
     let now = Time::now().seconds;
     let end = days.checked_mul(86_400).and_then(|span| now.checked_add(span));
-    let end = end.filter(|end| (0..253_402_300_800).contains(end)).ok_or("the days lead to no date of a certificate")?;
+    let end =
+        end.filter(|end| (0..253_402_300_800).contains(end)).ok_or("the days lead to no date of a certificate")?;
     let moment = |seconds: i64| rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds.unsigned_abs());
     params.not_before = moment(now);
     params.not_after = moment(end);

@@ -56,7 +56,8 @@ pub(super) fn add(all: &mut Vec<Function>) {
 
 /// Go gives the nearest number where one is too large, even before it finds that it is none.
 fn parse_seconds(text: &str) -> i64 {
-    let (negative, digits) = text.strip_prefix('-').map_or((false, text.strip_prefix('+').unwrap_or(text)), |rest| (true, rest));
+    let (negative, digits) =
+        text.strip_prefix('-').map_or((false, text.strip_prefix('+').unwrap_or(text)), |rest| (true, rest));
     let mut magnitude: u64 = 0;
     for byte in digits.bytes() {
         if !byte.is_ascii_digit() {

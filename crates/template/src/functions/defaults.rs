@@ -16,10 +16,8 @@ pub(super) fn add(all: &mut Vec<Function>) {
         })
         .with_rest(Any),
         f("empty", &[Any], |_, args| Ok((!args.value(0).truth()).into())),
-        f("coalesce", &[], |_, args| {
-            Ok(args.all().iter().find(|value| value.truth()).cloned().unwrap_or(Value::Nil))
-        })
-        .with_rest(Any),
+        f("coalesce", &[], |_, args| Ok(args.all().iter().find(|value| value.truth()).cloned().unwrap_or(Value::Nil)))
+            .with_rest(Any),
         f("all", &[], |_, args| Ok(args.all().iter().all(Value::truth).into())).with_rest(Any),
         f("any", &[], |_, args| Ok(args.all().iter().any(Value::truth).into())).with_rest(Any),
         f("ternary", &[Any, Any, Bool], |_, args| Ok(args.value(if args.bool(2) { 0 } else { 1 }).clone())),

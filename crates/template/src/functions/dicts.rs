@@ -128,11 +128,8 @@ fn deep_copy(value: &Value, meter: &mut Meter, depth: usize) -> Result<Value, Li
         Value::Map(map) if map.is_nil() => value.clone(),
         Value::Map(map) => {
             meter.items(4 * (1 + map.len()))?;
-            let copied: Result<BTreeMap<Text, Value>, Limit> = map
-                .entries()
-                .iter()
-                .map(|(key, item)| Ok((key.clone(), deep_copy(item, meter, depth + 1)?)))
-                .collect();
+            let copied: Result<BTreeMap<Text, Value>, Limit> =
+                map.entries().iter().map(|(key, item)| Ok((key.clone(), deep_copy(item, meter, depth + 1)?))).collect();
             Value::Map(Map::new(map.elem(), copied?))
         }
         value => value.clone(),

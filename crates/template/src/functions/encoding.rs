@@ -32,8 +32,7 @@ const BASE64: Encoding = Encoding {
     bits: 6,
     group: 4,
 };
-const BASE32: Encoding =
-    Encoding { name: "base32", alphabet: b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", bits: 5, group: 8 };
+const BASE32: Encoding = Encoding { name: "base32", alphabet: b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", bits: 5, group: 8 };
 
 impl Encoding {
     fn encode(&self, meter: &mut Meter, args: &Args<'_>) -> Result<Value, Failure> {
@@ -124,13 +123,7 @@ impl Encoding {
     }
 
     /// After the first `=`, with `digits` in the group: the rest of the padding, and nothing after it.
-    fn padding(
-        &self,
-        text: &[u8],
-        at: &mut usize,
-        digits: usize,
-        is_line: impl Fn(u8) -> bool,
-    ) -> Result<(), usize> {
+    fn padding(&self, text: &[u8], at: &mut usize, digits: usize, is_line: impl Fn(u8) -> bool) -> Result<(), usize> {
         let skip_lines = |at: &mut usize| {
             while text.get(*at).is_some_and(|&byte| is_line(byte)) {
                 *at += 1;

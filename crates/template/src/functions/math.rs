@@ -40,9 +40,7 @@ pub(super) fn add(all: &mut Vec<Function>) {
         f("floor", &[Any], |_, args| Ok(Value::Float(to_float64(args.value(0)).floor()))),
         f("ceil", &[Any], |_, args| Ok(Value::Float(to_float64(args.value(0)).ceil()))),
         f("round", &[Any, Int], |_, args| Ok(Value::Float(round(args)))).with_rest(Float),
-        f("add1f", &[Any], |meter, args| {
-            exact(meter, &[args.value(0).clone(), Value::Int(1)], |a, b| Ok(a.add(b)))
-        }),
+        f("add1f", &[Any], |meter, args| exact(meter, &[args.value(0).clone(), Value::Int(1)], |a, b| Ok(a.add(b)))),
         f("addf", &[], |meter, args| {
             let mut values = vec![Value::Int(0)];
             values.extend_from_slice(args.all());

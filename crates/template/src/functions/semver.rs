@@ -48,9 +48,8 @@ impl Version {
 
     fn of(pieces: &Pieces<'_>, original: &str) -> Option<Self> {
         // Numbers in a pre-release do not start with 0.
-        let leading_zero = |part: &str| {
-            part.len() > 1 && part.starts_with('0') && part.bytes().all(|byte| byte.is_ascii_digit())
-        };
+        let leading_zero =
+            |part: &str| part.len() > 1 && part.starts_with('0') && part.bytes().all(|byte| byte.is_ascii_digit());
         if pieces.pre.split('.').any(leading_zero) {
             return None;
         }

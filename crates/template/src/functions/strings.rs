@@ -182,14 +182,9 @@ fn repeat(meter: &mut Meter, args: &Args<'_>) -> Result<Value, Failure> {
         return Ok("".into());
     }
     let mut out = meter.buf();
-    if text.len().checked_mul(count).is_none_or(|len| len > (1 << 40)) {
-        return Err(Limit::Memory.into());
-    }
+    meter.has_memory(text.len().saturating_mul(count))?;
     for _ in 0..count {
         out.push(text);
-        if out.is_full() {
-            break;
-        }
     }
     Ok(meter.text(out)?.into())
 }
@@ -225,10 +220,13 @@ pub(super) fn replace(meter: &mut Meter, text: &[u8], old: &[u8], new: &[u8]) ->
 
 fn indent(meter: &mut Meter, args: &Args<'_>, before: &[u8]) -> Result<Value, Failure> {
     let spaces = usize::try_from(args.int(0)).map_err(|_| "strings: negative Repeat count")?;
+    let text = args.text(1);
+    let lines = 1 + text.iter().filter(|&&byte| byte == b'\n').count();
+    meter.has_memory(spaces.saturating_mul(lines).saturating_add(text.len()))?;
     let mut out = meter.buf();
     out.push(before);
     out.fill(b' ', spaces);
-    for (index, line) in args.text(1).split(|&byte| byte == b'\n').enumerate() {
+    for (index, line) in text.split(|&byte| byte == b'\n').enumerate() {
         if index > 0 {
             out.push_byte(b'\n');
             out.fill(b' ', spaces);

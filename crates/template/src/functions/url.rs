@@ -36,7 +36,8 @@ fn parse(meter: &mut Meter, args: &Args<'_>) -> Result<Value, Failure> {
         // Escaped nowhere.
         return Ok(parts(Url { path: b"*".to_vec(), fragment, ..Url::default() }));
     }
-    let mut url = Url { scheme: scheme.to_ascii_lowercase(), query: query.unwrap_or_default().into(), ..Url::default() };
+    let mut url =
+        Url { scheme: scheme.to_ascii_lowercase(), query: query.unwrap_or_default().into(), ..Url::default() };
     url.fragment = fragment;
     url.read(rest, !scheme.is_empty())?;
     Ok(parts(url))
@@ -45,17 +46,19 @@ fn parse(meter: &mut Meter, args: &Args<'_>) -> Result<Value, Failure> {
 fn parts(url: Url) -> Value {
     let hostname = hostname(&url.host);
     let userinfo = url.user.as_ref().map(User::write).unwrap_or_default();
-    Value::map([
-        ("scheme", url.scheme),
-        ("host", url.host),
-        ("hostname", hostname),
-        ("path", url.path),
-        ("query", url.query),
-        ("opaque", url.opaque),
-        ("fragment", url.fragment),
-        ("userinfo", userinfo),
-    ]
-    .map(|(name, part)| (Text::from(name), Value::text(part))))
+    Value::map(
+        [
+            ("scheme", url.scheme),
+            ("host", url.host),
+            ("hostname", hostname),
+            ("path", url.path),
+            ("query", url.query),
+            ("opaque", url.opaque),
+            ("fragment", url.fragment),
+            ("userinfo", userinfo),
+        ]
+        .map(|(name, part)| (Text::from(name), Value::text(part))),
+    )
 }
 
 #[derive(Default)]
@@ -248,7 +251,8 @@ fn join(meter: &mut Meter, args: &Args<'_>) -> Result<Value, Failure> {
     let query = part(&map, "query")?;
     let fragment = part(&map, "fragment")?;
     let userinfo = part(&map, "userinfo")?;
-    let length: usize = [&scheme, &opaque, &host_text, &path, &query, &fragment, &userinfo].iter().map(|p| p.len()).sum();
+    let length: usize =
+        [&scheme, &opaque, &host_text, &path, &query, &fragment, &userinfo].iter().map(|p| p.len()).sum();
     meter.memory(length * 6 + 64)?;
     let mut user = None;
     if !userinfo.is_empty() {
@@ -280,7 +284,8 @@ fn join(meter: &mut Meter, args: &Args<'_>) -> Result<Value, Failure> {
         if !path.is_empty() && !path_text.starts_with(b"/") && !host_text.is_empty() {
             out.push_byte(b'/');
         }
-        let escaped: Cow<'_, [u8]> = if path_text == b"*" { path_text.into() } else { escape(path_text, Part::Path).into() };
+        let escaped: Cow<'_, [u8]> =
+            if path_text == b"*" { path_text.into() } else { escape(path_text, Part::Path).into() };
         if out.len() == 0 {
             // "a:b" would be read as a scheme.
             let segment = escaped.split(|&byte| byte == b'/').next().unwrap_or_default();

@@ -364,4 +364,3 @@ fn next_word(text: &[u8]) -> (Word, usize) {
         (Word::Other, run(len, other))
     }
 }
-

@@ -74,7 +74,40 @@ fn compare(name: &str) {
     let cases = read(name);
     assert!(!cases.is_empty());
     let differences = differences(&cases);
-    assert!(differences.is_empty(), "{} of {} cases differ:\n{}", differences.len(), cases.len(), differences.join("\n"));
+    assert!(
+        differences.is_empty(),
+        "{} of {} cases differ:\n{}",
+        differences.len(),
+        cases.len(),
+        differences.join("\n")
+    );
+}
+
+/// The users' page names every function; families with `must` by the name without.
+#[test]
+fn every_function_is_in_the_documentation() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/templates.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let words: std::collections::BTreeSet<&str> =
+        page.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
+    let plain = |name: &str| {
+        let rest = name.strip_prefix("must").unwrap_or(name);
+        format!("{}{}", rest[..1].to_ascii_lowercase(), &rest[1..])
+    };
+    let functions = bulla_template::Functions::sprig();
+    let missing: Vec<_> =
+        functions.names().filter(|name| !words.contains(name) && !words.contains(plain(name).as_str())).collect();
+    assert!(missing.is_empty(), "not in docs/templates.md: {missing:?}");
+}
+
+/// All functions of sprig but those that are left out on purpose, and no others but those of the language.
+#[test]
+fn the_functions_are_those_of_sprig() {
+    let builtin: Vec<_> = bulla_template::Functions::builtin().names().collect();
+    let all = bulla_template::Functions::sprig();
+    let peer = crate::oracle::function_names();
+    let ours: Vec<_> = all.names().filter(|name| !builtin.contains(name) || peer.iter().any(|p| p == name)).collect();
+    assert_eq!(ours, peer);
 }
 
 macro_rules! corpora {

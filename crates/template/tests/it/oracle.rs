@@ -27,6 +27,31 @@ pub enum Answer {
 
 /// The peer's answers, with its messages where it fails.
 pub fn ask(cases: &[Case]) -> Vec<(Answer, String)> {
+    let questions: Vec<_> = cases.iter().map(question).collect();
+    ask_all(&questions)
+}
+
+/// The names of sprig's functions, but those that the oracle leaves out.
+pub fn function_names() -> Vec<String> {
+    let (answer, message) = ask_all(&[json!({"functions": true})]).remove(0);
+    let Answer::Output(names) = answer else { panic!("{message}") };
+    names.split(' ').map(ToOwned::to_owned).collect()
+}
+
+fn question(case: &Case) -> serde_json::Value {
+    let missing = match case.missing_key {
+        MissingKey::Default => "default",
+        MissingKey::Zero => "zero",
+        MissingKey::Error => "error",
+    };
+    let (left, right) = &case.delims;
+    json!({
+        "template": case.template, "data": case.data, "strings": case.strings, "missingkey": missing,
+        "left": left, "right": right,
+    })
+}
+
+fn ask_all(questions: &[serde_json::Value]) -> Vec<(Answer, String)> {
     let mut child = Command::new(bulla_test_support::program("bin/template-oracle"))
         .env("TZ", "UTC")
         .stdin(Stdio::piped())
@@ -35,24 +60,10 @@ pub fn ask(cases: &[Case]) -> Vec<(Answer, String)> {
         .expect("the oracle starts");
     let mut stdin = child.stdin.take().unwrap();
     std::thread::scope(|scope| {
-        scope.spawn(move || {
-            for case in cases {
-                let missing = match case.missing_key {
-                    MissingKey::Default => "default",
-                    MissingKey::Zero => "zero",
-                    MissingKey::Error => "error",
-                };
-                let (left, right) = &case.delims;
-                let line = json!({
-                    "template": case.template, "data": case.data, "strings": case.strings, "missingkey": missing,
-                    "left": left, "right": right,
-                });
-                writeln!(stdin, "{line}").unwrap();
-            }
-        });
+        scope.spawn(move || questions.iter().for_each(|question| writeln!(stdin, "{question}").unwrap()));
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let answers: Vec<_> = lines.map(|line| read(&line.unwrap())).collect();
-        assert!(child.wait().unwrap().success() && answers.len() == cases.len(), "the oracle stopped early");
+        assert!(child.wait().unwrap().success() && answers.len() == questions.len(), "the oracle stopped early");
         answers
     })
 }
@@ -74,22 +85,21 @@ fn read(line: &str) -> (Answer, String) {
 
 /// Bytes so that they can be compared and read.
 fn show(bytes: &[u8]) -> String {
-    bytes.utf8_chunks().map(|chunk| {
-        let bad: String = chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")).collect();
-        format!("{}{bad}", chunk.valid())
-    }).collect()
+    bytes
+        .utf8_chunks()
+        .map(|chunk| {
+            let bad: String = chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")).collect();
+            format!("{}{bad}", chunk.valid())
+        })
+        .collect()
 }
 
 /// Our answer, with our message where we fail.
 pub fn ours(case: &Case) -> (Answer, String) {
     let (left, right) = case.delims.clone();
     let or = |text: String, default: &str| if text.is_empty() { default.to_owned() } else { text };
-    let options = Options {
-        left: or(left, "{{"),
-        right: or(right, "}}"),
-        missing_key: case.missing_key,
-        ..Options::default()
-    };
+    let options =
+        Options { left: or(left, "{{"), right: or(right, "}}"), missing_key: case.missing_key, ..Options::default() };
     let template = match Template::parse("t", &case.template, &options) {
         Ok(template) => template,
         Err(error) => return (Answer::ParseError, error.to_string()),

@@ -6,8 +6,8 @@ use bulla_document::{Document, Limits, Syntax};
 use super::keys;
 use super::node::{Fields, Node};
 use super::{Config, CreationRule, DestinationRule, VaultDestination};
-use bulla_core::go_regex;
 use crate::sops::{Error, Rules};
+use bulla_core::go_regex;
 
 /// Configurations are small; what aliases repeat is counted.
 const LIMITS: Limits = Limits { bytes: 16 << 20, depth: 100, nodes: 1_000_000 };

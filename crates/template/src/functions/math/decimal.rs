@@ -56,8 +56,11 @@ impl Decimal {
         }
         let shift = self.exponent - other.exponent + DIVISION;
         let power = power_of_ten(shift.unsigned_abs());
-        let (dividend, divisor) =
-            if shift >= 0 { (&self.value * power, other.value.clone()) } else { (self.value.clone(), &other.value * power) };
+        let (dividend, divisor) = if shift >= 0 {
+            (&self.value * power, other.value.clone())
+        } else {
+            (self.value.clone(), &other.value * power)
+        };
         let mut quotient = &dividend / &divisor;
         let rest = &dividend - &quotient * &divisor;
         if (rest.magnitude() * 2u32) >= *divisor.magnitude() {

@@ -3,9 +3,11 @@
 //! One file a service behind the one trait [`KeyService`](bulla_core::KeyService); [`Registry`] opens one by its
 //! [`KeyId`](bulla_core::KeyId); [`groups`] wraps a data key for all keys of a file and unwraps it with the first that answers.
 
+pub mod gcm;
 pub mod groups;
 pub mod keygen;
 pub mod shamir;
+pub mod shares;
 
 mod age;
 mod ask;

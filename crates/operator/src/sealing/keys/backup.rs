@@ -1,0 +1,1 @@
+//! A file that gives the keys back when the cluster is gone.

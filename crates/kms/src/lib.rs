@@ -24,6 +24,7 @@ mod vault;
 
 pub mod keyservice;
 
+pub use ask::ask_secret;
 pub use local::create as create_local_key;
 pub use registry::{Kind, Options, Registry};
 pub use vault::variable as vault_variable;

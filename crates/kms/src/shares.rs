@@ -247,7 +247,7 @@ impl Shares {
         };
         self.joined.key(set).ok_or_else(|| {
             KeyError::new(KeyErrorKind::NotFound, &self.id, "not enough people have given their share")
-                .with_hint("give shares with `bulla operator unseal`")
+                .with_hint("give shares with `bulla sealing-keys unseal`")
         })
     }
 

@@ -10,6 +10,7 @@ pub mod adopt;
 pub mod backup;
 pub mod cluster;
 pub mod envelope;
+pub mod http;
 pub mod index;
 pub mod keeper;
 pub mod metrics;

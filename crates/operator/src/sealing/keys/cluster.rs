@@ -84,6 +84,27 @@ pub enum Health {
     Ready(Vec<Problem>),
 }
 
+impl Health {
+    /// Whether the process can serve.
+    ///
+    /// # Errors
+    /// What it waits for, in a sentence.
+    pub fn ready(&self) -> Result<(), String> {
+        match self {
+            Self::Ready(_) => Ok(()),
+            Self::Starting => Err("the sealing keys were not read yet".to_owned()),
+            Self::Sealed(given, needed) => {
+                Err(format!("sealed: {given} of {needed} shares given; who holds one runs `bulla sealing-keys unseal`"))
+            }
+            Self::NoKey(problems) if problems.is_empty() => Err("there is no sealing key yet".to_owned()),
+            Self::NoKey(problems) => {
+                let all: Vec<_> = problems.iter().map(|one| format!("{}: {}", one.source, one.reason)).collect();
+                Err(format!("no sealing key can be used: {}", all.join("; ")))
+            }
+        }
+    }
+}
+
 impl ClusterRing {
     /// A ring that knows nothing yet. `set` is that of people's shares, if they are among the recipients.
     ///
@@ -102,7 +123,7 @@ impl ClusterRing {
         let set = set.filter(|set| trusted.contains(&set.key_id()));
         let unsealing = set.map(|set| Unsealing::new(set, Arc::clone(&joined))).transpose()?.map(Arc::new);
         if let Some(fingerprint) = unsealing.as_ref().and_then(|unsealing| unsealing.state().key_fingerprint()) {
-            tracing::info!(fingerprint, "sealed: waiting for people's shares (bulla operator unseal)");
+            tracing::info!(fingerprint, "sealed: waiting for people's shares (bulla sealing-keys unseal)");
         }
         if settings.recipients.is_none() {
             tracing::warn!(

@@ -15,7 +15,7 @@ no key service protects the sealing keys, so the controller does not start. Choo
                        local:/etc/bulla/sealing.key
   an age identity      age1… (SOPS_AGE_KEY_FILE says where the controller finds it)
   people               shares: first run `bulla sealing-keys init-shares`; after each start enough of them run
-                       `bulla operator unseal`
+                       `bulla sealing-keys unseal`
   none                 plain-secret: the private key stands in a Secret, and whoever reads Secrets or etcd opens
                        every SealedSecret. The controller warns at each start, and every audit lists it.";
 

@@ -38,11 +38,18 @@ impl From<ShareError> for SetError {
 /// # Errors
 /// [`SetError`].
 pub async fn load(store: &Store) -> Result<Option<Set>, SetError> {
-    let Some(map) = store.config.get_opt(NAME).await? else { return Ok(None) };
+    store.config.get_opt(NAME).await?.as_ref().map(read).transpose()
+}
+
+/// The set in an object.
+///
+/// # Errors
+/// [`SetError::Malformed`].
+pub fn read(map: &ConfigMap) -> Result<Set, SetError> {
     let text = map.data.as_ref().and_then(|data| data.get(FIELD));
     let text = text.ok_or_else(|| SetError::Malformed(format!("it has no {FIELD}")))?;
     let set: Set = serde_json::from_str(text).map_err(|error| SetError::Malformed(error.to_string()))?;
-    Ok(Some(set.checked()?))
+    Ok(set.checked()?)
 }
 
 /// Keeps a new set; the shares themselves are nobody's here.

@@ -301,14 +301,13 @@ mod tests {
 
     #[test]
     fn who_sends_too_much_waits() {
-        let (gate, shares, _) = gate(3, 2);
-        let sealed = gate.state().seal(&shares[0]).unwrap();
-        for _ in 0..BURST {
-            gate.give(&sealed).unwrap();
-        }
-        assert_eq!(gate.give(&sealed), Err(UnsealError::TooMany));
-        let mut inner = gate.inner.lock().unwrap();
-        let later = inner.since + REFILL;
+        let since = Instant::now();
+        let mut inner = Inner { collecting: None, allowed: BURST, since };
+        assert!((0..BURST).all(|_| inner.allow(since).is_ok()));
+        assert_eq!(inner.allow(since), Err(UnsealError::TooMany));
+        let later = since + REFILL;
         assert!(inner.allow(later).is_ok() && inner.allow(later).is_err());
+        assert!((0..BURST).all(|_| inner.allow(later + REFILL * 1000).is_ok()));
+        assert!(inner.allow(later + REFILL * 1000).is_err());
     }
 }

@@ -76,8 +76,8 @@ pub(crate) struct KeeperArgs {
     key_renew_period: SignedDuration,
 
     /// Make a new key if the newest is from before this time, as Mon, 02 Jan 2006 15:04:05 -0700
-    #[arg(long, value_name = "TIME", value_parser = moment)]
-    key_cutoff_time: Option<Option<Timestamp>>,
+    #[arg(long, value_name = "TIME", default_value = "", hide_default_value = true, value_parser = moment)]
+    key_cutoff_time: Cutoff,
 
     /// Which key is the newest
     #[arg(long, value_name = "ORDER", default_value = "CertNotBefore")]
@@ -111,6 +111,10 @@ pub(crate) struct KeeperArgs {
     #[arg(long)]
     open_with_compromised_keys: bool,
 }
+
+/// A time, or none: upstream takes the empty text for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Cutoff(Option<Timestamp>);
 
 /// Upstream's names.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -236,7 +240,7 @@ impl KeeperArgs {
 
     fn policy(&self) -> Policy {
         let period = Some(self.key_renew_period).filter(|period| !period.is_zero());
-        Policy { period, cutoff: self.key_cutoff_time.flatten() }
+        Policy { period, cutoff: self.key_cutoff_time.0 }
     }
 
     fn new_keys(&self) -> Vec<NewKey> {
@@ -269,12 +273,14 @@ fn span(text: &str) -> Result<SignedDuration, String> {
 }
 
 /// RFC 1123 with a numeric zone, Go's `time.RFC1123Z`; empty is none, as upstream.
-fn moment(text: &str) -> Result<Option<Timestamp>, String> {
+fn moment(text: &str) -> Result<Cutoff, String> {
     if text.is_empty() {
-        return Ok(None);
+        return Ok(Cutoff(None));
     }
     let zoned = jiff::fmt::rfc2822::parse(text);
-    zoned.map(|zoned| Some(zoned.timestamp())).map_err(|_| "must be as Mon, 02 Jan 2006 15:04:05 -0700".to_owned())
+    zoned
+        .map(|zoned| Cutoff(Some(zoned.timestamp())))
+        .map_err(|_| "must be as Mon, 02 Jan 2006 15:04:05 -0700".to_owned())
 }
 
 fn rsa_size(text: &str) -> Result<RsaSize, String> {
@@ -303,9 +309,9 @@ mod tests {
         assert_eq!(span("30d"), Ok(SignedDuration::from_hours(720)));
         assert_eq!(span("0"), Ok(SignedDuration::ZERO));
         assert!(span("-1h").is_err() && span("soon").is_err());
-        let time = moment("Mon, 02 Jan 2006 15:04:05 -0700").unwrap().unwrap();
+        let time = moment("Mon, 02 Jan 2006 15:04:05 -0700").unwrap().0.unwrap();
         assert_eq!(time.to_string(), "2006-01-02T22:04:05Z");
-        assert_eq!(moment(""), Ok(None));
+        assert_eq!(moment(""), Ok(Cutoff(None)));
         assert!(moment("2006-01-02").is_err());
     }
 }

@@ -23,3 +23,4 @@ pub mod secret;
 pub mod shares;
 pub mod store;
 pub mod unseal;
+mod watches;

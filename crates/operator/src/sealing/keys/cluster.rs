@@ -3,7 +3,7 @@
 //! New keys of another replica, states that change and keys that are blacklisted take effect as the watch tells of them. What cannot
 //! be unwrapped is tried again, further and further apart, and named meanwhile; the other keys work.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -13,22 +13,20 @@ use bulla_kms::groups::Services;
 use bulla_kms::shares::{Joined, Set};
 use bulla_kms::{Options, Registry};
 use futures_util::StreamExt;
-use futures_util::stream::{self, BoxStream};
+use futures_util::stream;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
-use kube::runtime::watcher::{self, Event};
-use kube::runtime::{WatchStreamExt, watcher as watch_objects};
-use kube::{Api, Resource, ResourceExt};
+use kube::ResourceExt;
 use tokio::sync::{Notify, watch};
 
 use super::envelope::Trusted;
-use super::index::{Compromised, Entry, Index, KeyOrder, Private, Problem, Source};
-use super::object::{at, created, public_part, unwrap};
+use super::index::{Compromised, Index, KeyOrder, Private, Problem, Source};
+use super::object::unwrap;
 use super::recipients::Recipients;
 use super::requests;
-use super::secret::{self, KEY_LABEL};
 use super::store::Store;
 use super::unseal::{UnsealError, Unsealing};
+use super::watches::{self, Change, Lists, from_key, from_secret};
 use crate::api::SealingKey;
 use crate::api::sealing_key::KeyState;
 use crate::sealing::ring::{KeyRing, Keys};
@@ -233,15 +231,7 @@ impl ClusterRing {
 
     /// Watches and unwraps. Never ends; dropped, it stops.
     pub async fn run(&self) {
-        let mut events = stream::select_all([
-            events(self.store.keys.clone(), watcher::Config::default(), Change::Wrapped),
-            events(self.store.secrets.clone(), watcher::Config::default().labels(KEY_LABEL), Change::Labelled),
-            events(
-                self.store.secrets.clone(),
-                watcher::Config::default().fields(&format!("metadata.name={}", self.store.prefix)),
-                Change::Named,
-            ),
-        ]);
+        let mut events = watches::all(&self.store);
         let mut unsealed = self.unsealing.as_ref().map(|unsealing| unsealing.opened());
         let mut lists = Lists::default();
         let mut wait = RETRY.0;
@@ -268,6 +258,10 @@ impl ClusterRing {
             self.publish();
             self.loaded.send_replace(true);
         }
+    }
+
+    fn is_sealed(&self) -> bool {
+        self.unsealing.as_ref().is_some_and(|unsealing| unsealing.state().sealed)
     }
 
     fn has_failed(&self) -> bool {
@@ -318,6 +312,11 @@ impl ClusterRing {
                     tracing::info!(%source, fingerprint = %pair.private.fingerprint(), "a sealing key was unwrapped");
                     Private::Held(pair.private)
                 }
+                // Expected while shares are missing; how many is said elsewhere.
+                Err(error) if self.is_sealed() => {
+                    tracing::debug!(%source, %error, "a sealing key waits for shares");
+                    Private::Failed(error.to_string())
+                }
                 Err(error) => {
                     tracing::error!(%source, %error, "a sealing key cannot be unwrapped");
                     Private::Failed(error.to_string())
@@ -363,129 +362,6 @@ impl KeyRing for ClusterRing {
 impl std::fmt::Debug for ClusterRing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ClusterRing").field("namespace", &self.store.namespace).finish_non_exhaustive()
-    }
-}
-
-/// What a watch told.
-enum Change {
-    Wrapped(Event<SealingKey>),
-    Labelled(Event<Secret>),
-    Named(Event<Secret>),
-}
-
-/// Lists that watches begin with: what is not in a new list is gone.
-#[derive(Default)]
-struct Lists {
-    /// The names seen in the list that is being read, by watch.
-    seen: [BTreeSet<Source>; 3],
-    /// What each watch has brought.
-    owned: [BTreeSet<Source>; 3],
-    done: [bool; 3],
-}
-
-impl Lists {
-    fn are_complete(&self) -> bool {
-        self.done.iter().all(|done| *done)
-    }
-
-    fn take<K>(
-        &mut self,
-        watch: usize,
-        index: &mut Index,
-        event: Event<K>,
-        source: impl Fn(&K) -> Source,
-        entry: impl Fn(K) -> Entry,
-    ) {
-        match event {
-            Event::Init => self.seen[watch].clear(),
-            Event::InitApply(object) => {
-                let source = source(&object);
-                self.seen[watch].insert(source.clone());
-                self.owned[watch].insert(source.clone());
-                index.apply(source, entry(object));
-            }
-            Event::InitDone => {
-                for gone in self.owned[watch].difference(&self.seen[watch]).cloned().collect::<Vec<_>>() {
-                    self.drop_source(watch, index, &gone);
-                }
-                self.done[watch] = true;
-            }
-            Event::Apply(object) => {
-                let source = source(&object);
-                self.owned[watch].insert(source.clone());
-                index.apply(source, entry(object));
-            }
-            Event::Delete(object) => self.drop_source(watch, index, &source(&object)),
-        }
-    }
-
-    /// A Secret that both watches have stays until both have lost it.
-    fn drop_source(&mut self, watch: usize, index: &mut Index, source: &Source) {
-        self.owned[watch].remove(source);
-        if !self.owned.iter().any(|owned| owned.contains(source)) {
-            index.remove(source);
-        }
-    }
-}
-
-fn events<K>(
-    api: Api<K>,
-    config: watcher::Config,
-    change: impl Fn(Event<K>) -> Change + Send + 'static,
-) -> BoxStream<'static, Change>
-where
-    K: Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + 'static,
-{
-    watch_objects(api, config)
-        .default_backoff()
-        .filter_map(move |event| {
-            let change = event
-                .inspect_err(
-                    |error| tracing::warn!(error = %error, "the watch of the sealing keys failed; it is begun again"),
-                )
-                .ok()
-                .map(&change);
-            std::future::ready(change)
-        })
-        .boxed()
-}
-
-fn from_key(key: SealingKey) -> Entry {
-    Entry {
-        public: public_part(&key.spec).map_err(|error| error.to_string()),
-        not_before: at(&key.spec.not_before),
-        created: created(&key),
-        state: key.spec.state,
-        private: Private::Waiting,
-        object: Some(Arc::new(key)),
-    }
-}
-
-fn from_secret(mut secret: Secret) -> Entry {
-    let read = secret::read(&secret);
-    let created = created(&secret);
-    let state = secret::state_of(&secret);
-    secret::wipe(&mut secret);
-    match read {
-        Ok(pair) => Entry {
-            public: Ok(super::object::PublicPart {
-                fingerprint: *pair.private.fingerprint(),
-                certificate: pair.certificate,
-            }),
-            not_before: pair.not_before,
-            created,
-            state,
-            private: Private::Held(pair.private),
-            object: None,
-        },
-        Err(reason) => Entry {
-            public: Err(reason.clone()),
-            not_before: created,
-            created,
-            state,
-            private: Private::Failed(reason),
-            object: None,
-        },
     }
 }
 

@@ -16,7 +16,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
 
-use super::adopt::{self, Plain};
+use super::adopt::{self, Adopted, Outcome, Plain};
 use super::cluster::{ClusterRing, Health};
 use super::index::{Private, Source};
 use super::object::{at, time};
@@ -131,15 +131,7 @@ impl Keeper {
     /// [`KeepError`]; what was done until then stays done.
     pub async fn once(&self, now: Timestamp, force: bool) -> Result<Duration, KeepError> {
         let mut found = self.ring.store().list().await?;
-        if let (Some(plain), Some(recipients)) = (self.chores.adopt, &self.ring.settings().recipients)
-            && !found.plain.is_empty()
-        {
-            let report =
-                adopt::adopt(self.ring.store(), &self.ring.registry(), recipients, self.ring.trusted(), &found, plain)
-                    .await?;
-            for one in &report {
-                tracing::info!(secret = one.secret, outcome = %one.outcome, "a plain sealing key was taken over");
-            }
+        if self.adopt(&found).await? {
             found = self.ring.store().list().await?;
         }
         self.rewrap(&found).await?;
@@ -164,6 +156,30 @@ impl Keeper {
         }
         self.show_use(&found, now).await?;
         Ok(wait)
+    }
+
+    /// Takes plain keys over, if it was told to. Whether anything changed.
+    async fn adopt(&self, found: &Found) -> Result<bool, KeepError> {
+        let (Some(plain), Some(recipients)) = (self.chores.adopt, &self.ring.settings().recipients) else {
+            return Ok(false);
+        };
+        let is_wrapped = |secret: &Secret| {
+            let fingerprint = secret::read(secret).map(|pair| pair.private.fingerprint().to_string());
+            found.wrapped.iter().any(|key| Ok(&key.spec.fingerprint) == fingerprint.as_ref())
+        };
+        // What is wrapped and is to stay needs no key service each time.
+        let waiting = found.plain.iter().filter(|secret| plain == Plain::Delete || !is_wrapped(secret));
+        let waiting = Found { wrapped: found.wrapped.clone(), plain: waiting.cloned().collect() };
+        let (store, registry) = (self.ring.store(), self.ring.registry());
+        let report = adopt::adopt(store, &registry, recipients, self.ring.trusted(), &waiting, plain).await?;
+        for Adopted { secret, outcome, .. } in &report {
+            if matches!(outcome, Outcome::Wrapped | Outcome::Deleted) {
+                tracing::info!(secret, %outcome, "a plain sealing key was taken over");
+            } else {
+                tracing::warn!(secret, %outcome, "a plain sealing key was not taken over");
+            }
+        }
+        Ok(!report.is_empty())
     }
 
     async fn make(&self, new: &NewKey, found: &Found, now: Timestamp, reason: &str) -> Result<(), KeepError> {

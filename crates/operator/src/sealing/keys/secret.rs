@@ -61,10 +61,7 @@ pub fn read(secret: &Secret) -> Result<KeyPair, String> {
     }
     let certificate = certificate.ok_or(format!("it has no {CERTIFICATE}"))?;
     let not_before = certificate.not_before();
-    let state = state_of(secret);
-    // A Secret without a date has not been to an API server.
-    let not_before = if not_before.as_second() == 0 { created(secret) } else { not_before };
-    Ok(KeyPair { private, certificate: Some(certificate), not_before, state })
+    Ok(KeyPair { private, certificate: Some(certificate), not_before, state: state_of(secret) })
 }
 
 /// Writes a key Secret without a name.

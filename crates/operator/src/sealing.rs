@@ -2,5 +2,6 @@
 
 pub mod access;
 pub mod http;
+pub mod keys;
 pub mod place;
 pub mod ring;

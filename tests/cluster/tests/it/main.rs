@@ -7,6 +7,7 @@ mod lacks;
 mod lifecycle;
 mod network;
 mod pods;
+mod sealing_keys;
 mod webhook;
 
 use serde_json::{Value, json};

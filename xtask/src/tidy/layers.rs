@@ -14,7 +14,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("bulla-operator", &["bulla-core", "bulla-format", "bulla-kms", "bulla-template"]),
     ("bulla", &["bulla-core", "bulla-document", "bulla-format", "bulla-kms", "bulla-operator", "bulla-template"]),
     ("bulla-test-support", &[]),
-    ("bulla-cluster-tests", &[]),
+    ("bulla-cluster-tests", &["bulla-test-support"]),
     ("xtask", &["bulla-kms", "bulla-operator"]),
 ];
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use bulla_cluster_tests::{Namespace, own_cluster};
+use bulla_cluster_tests::{Namespace, own_cluster, own_name};
 use serde_json::json;
 
 use crate::{pod, pod_with_secret, secret};
@@ -37,8 +37,9 @@ fn a_node_cannot_change_another_or_pods_of_another() {
     let node = own_cluster("node1/node.kubeconfig");
     let refusal = namespace.kubectl_as(&node, &["delete", "pod", "elsewhere", "--wait=false"]).refused();
     assert!(refusal.contains("Forbidden"), "{refusal}");
+    let itself = format!("{}-1", own_name());
     let refusal =
-        namespace.kubectl_as(&node, &["label", "node", "test-1", "node-restriction.kubernetes.io/x=y"]).refused();
+        namespace.kubectl_as(&node, &["label", "node", &itself, "node-restriction.kubernetes.io/x=y"]).refused();
     assert!(refusal.contains("is not allowed to modify labels"), "{refusal}");
 }
 

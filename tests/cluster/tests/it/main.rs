@@ -3,6 +3,8 @@
 
 mod authorizers;
 mod baseline;
+mod chart;
+mod install;
 mod lacks;
 mod lifecycle;
 mod network;

@@ -4,4 +4,5 @@
 //! reads a file, a variable or a socket. One module a format.
 
 mod go_regex;
+pub mod sealed;
 pub mod sops;

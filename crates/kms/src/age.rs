@@ -18,7 +18,6 @@ mod ssh;
 mod stanza;
 #[cfg(test)]
 mod tests;
-mod xwing;
 
 use std::io::Write;
 use std::iter::once;

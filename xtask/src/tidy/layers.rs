@@ -8,8 +8,9 @@ use super::Finding;
 const ALLOWED: &[(&str, &[&str])] = &[
     ("bulla-core", &[]),
     ("bulla-document", &["bulla-core"]),
-    ("bulla-kms", &["bulla-core"]),
-    ("bulla-format", &["bulla-core", "bulla-document"]),
+    ("bulla-hybrid", &["bulla-core"]),
+    ("bulla-kms", &["bulla-core", "bulla-hybrid"]),
+    ("bulla-format", &["bulla-core", "bulla-document", "bulla-hybrid"]),
     ("bulla-template", &["bulla-core"]),
     ("bulla-operator", &["bulla-core", "bulla-format", "bulla-kms", "bulla-template"]),
     ("bulla", &["bulla-core", "bulla-document", "bulla-format", "bulla-kms", "bulla-operator", "bulla-template"]),

@@ -7,9 +7,8 @@
 //! BASE64(HPKE-Seal(file key))
 //! ```
 //!
-//! with HPKE in base mode over [X-Wing](super::xwing), HKDF-SHA256 and `ChaCha20Poly1305`,
-//! `info = "age-encryption.org/mlkem768x25519"` and no associated data. The recipient is the 1216-byte public key in
-//! Bech32 under `age1pq`, the identity the 32-byte seed under `AGE-SECRET-KEY-PQ-`.
+//! with [HPKE over X-Wing](bulla_hybrid), `info = "age-encryption.org/mlkem768x25519"` and no associated data. The recipient is
+//! the 1216-byte public key in Bech32 under `age1pq`, the identity the 32-byte seed under `AGE-SECRET-KEY-PQ-`.
 //! Such recipients carry the label `postquantum`, so that age never mixes them with weaker ones in one file.
 
 use std::collections::HashSet;
@@ -20,17 +19,13 @@ use age_core::primitives::bech32_decode;
 use age_core::secrecy::ExposeSecret;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD_NO_PAD;
-use hpke::aead::ChaCha20Poly1305;
-use hpke::kdf::HkdfSha256;
-use hpke::{Deserializable, Kem, OpModeR, OpModeS, Serializable};
-use zeroize::Zeroizing;
-
-use super::xwing::{EncappedKey, PrivateKey, PublicKey, XWing};
+use bulla_core::SecretBytes;
+use bulla_hybrid::{Error, PrivateKey, PublicKey, TAG_LEN};
+use zeroize::{Zeroize, Zeroizing};
 
 const TAG: &str = "mlkem768x25519";
 const INFO: &[u8] = b"age-encryption.org/mlkem768x25519";
 const LABEL: &str = "postquantum";
-const AEAD_TAG_LEN: usize = 16;
 
 /// A post-quantum recipient.
 #[derive(Clone, PartialEq)]
@@ -49,16 +44,14 @@ impl Recipient {
 
 impl age::Recipient for Recipient {
     fn wrap_file_key(&self, file_key: &FileKey) -> Result<(Vec<Stanza>, HashSet<String>), EncryptError> {
-        let (enc, body) = hpke::single_shot_seal::<ChaCha20Poly1305, HkdfSha256, XWing, _>(
-            &OpModeS::Base,
-            &self.0,
-            INFO,
-            file_key.expose_secret(),
-            &[],
-            &mut rand_core::OsRng,
-        )
-        .map_err(|error| EncryptError::Io(std::io::Error::other(format!("the key cannot be used: {error}"))))?;
-        let stanza = Stanza { tag: TAG.to_owned(), args: vec![BASE64_STANDARD_NO_PAD.encode(enc.to_bytes())], body };
+        let mut body = Vec::with_capacity(FILE_KEY_BYTES + TAG_LEN);
+        body.extend_from_slice(file_key.expose_secret());
+        let (enc, tag) = self.0.seal_in_place(INFO, &[], &mut body).map_err(|error| {
+            body.zeroize();
+            EncryptError::Io(std::io::Error::other(format!("the key cannot be used: {error}")))
+        })?;
+        body.extend_from_slice(&tag);
+        let stanza = Stanza { tag: TAG.to_owned(), args: vec![BASE64_STANDARD_NO_PAD.encode(enc)], body };
         Ok((vec![stanza], HashSet::from([LABEL.to_owned()])))
     }
 }
@@ -78,7 +71,7 @@ impl Identity {
 
     /// The recipient that belongs to it.
     pub(super) fn recipient(&self) -> Recipient {
-        Recipient(XWing::sk_to_pk(&self.0))
+        Recipient(self.0.public_key())
     }
 }
 
@@ -88,28 +81,15 @@ impl age::Identity for Identity {
             return None;
         }
         let [enc] = stanza.args.as_slice() else { return Some(Err(DecryptError::InvalidHeader)) };
-        let Some(enc) = BASE64_STANDARD_NO_PAD.decode(enc).ok().and_then(|enc| EncappedKey::from_bytes(&enc).ok())
-        else {
-            return Some(Err(DecryptError::InvalidHeader));
-        };
-        if stanza.body.len() != FILE_KEY_BYTES + AEAD_TAG_LEN {
+        let Ok(enc) = BASE64_STANDARD_NO_PAD.decode(enc) else { return Some(Err(DecryptError::InvalidHeader)) };
+        if stanza.body.len() != FILE_KEY_BYTES + TAG_LEN {
             return Some(Err(DecryptError::InvalidHeader));
         }
-        let opened = hpke::single_shot_open::<ChaCha20Poly1305, HkdfSha256, XWing>(
-            &OpModeR::Base,
-            &self.0,
-            &enc,
-            INFO,
-            &stanza.body,
-            &[],
-        );
-        match opened {
-            Ok(plain) => {
-                let plain = Zeroizing::new(plain);
-                Some(Ok(FileKey::init_with_mut(|file_key| file_key.copy_from_slice(&plain))))
-            }
-            // X-Wing rejects implicitly: a stanza for another key is found out here.
-            Err(hpke::HpkeError::OpenError) => None,
+        let (body, tag) = stanza.body.split_at(FILE_KEY_BYTES);
+        let mut plain = SecretBytes::from(body);
+        match self.0.open_in_place(INFO, &[], &enc, plain.expose_mut(), tag) {
+            Ok(()) => Some(Ok(FileKey::init_with_mut(|file_key| file_key.copy_from_slice(plain.expose())))),
+            Err(Error::Open) => None,
             Err(_) => Some(Err(DecryptError::InvalidHeader)),
         }
     }

@@ -13,6 +13,7 @@
 //! The `hpke` crate has X-Wing from 0.15 on, which cannot be linked beside the age crate: both want the one `kem` 0.3,
 //! one its pre-release and one its release.
 
+use bulla_core::SecretBytes;
 use hpke::generic_array::typenum::{Sum, U32, U96, U192, U1024};
 use hpke::kem::SharedSecret;
 use hpke::rand_core::{CryptoRng, RngCore};
@@ -31,30 +32,30 @@ const LABEL: &[u8] = br"\.//^\";
 const ML_PUBLIC_LEN: usize = 1184;
 const ML_CIPHERTEXT_LEN: usize = 1088;
 const CURVE_LEN: usize = 32;
+const SEED_LEN: usize = 32;
 
 /// The KEM.
-pub(super) struct XWing;
+pub struct XWing;
 
 /// A public key.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct PublicKey {
+pub struct PublicKey {
     ml: MlPublic,
     curve: CurvePublic,
 }
 
 impl Eq for PublicKey {}
 
-/// A private key: the seed, with the public key that follows from it.
-///
-/// The ML-KEM key is expanded again for each use (some 50 µs): the seed is the one secret to keep.
-#[derive(Clone)]
-pub(super) struct PrivateKey {
-    seed: Zeroizing<[u8; 32]>,
+/// A private key: the seed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PrivateKey {
+    /// 32 bytes.
+    seed: SecretBytes,
 }
 
 /// A shared secret as sent to the owner of the private key.
 #[derive(Clone)]
-pub(super) struct EncappedKey(Box<[u8; ML_CIPHERTEXT_LEN + CURVE_LEN]>);
+pub struct EncappedKey(Box<[u8; ML_CIPHERTEXT_LEN + CURVE_LEN]>);
 
 impl Kem for XWing {
     type PublicKey = PublicKey;
@@ -67,7 +68,7 @@ impl Kem for XWing {
         private.expand().2
     }
 
-    /// `DeriveKeyPair` of draft-ietf-hpke-pq. age never derives keys; the trait asks for it.
+    /// `DeriveKeyPair` of draft-ietf-hpke-pq. Nothing here derives keys; the trait asks for it.
     fn derive_keypair(ikm: &[u8]) -> (PrivateKey, PublicKey) {
         let mut hash = Shake256::default();
         hash.update(ikm);
@@ -75,8 +76,8 @@ impl Kem for XWing {
         hash.update(&Self::KEM_ID.to_be_bytes());
         // The label and the output follow their lengths; the context is empty.
         hash.update(b"\x00\x0dDeriveKeyPair\x00\x20");
-        let mut seed = Zeroizing::new([0; 32]);
-        hash.finalize_xof().read(seed.as_mut());
+        let mut seed = SecretBytes::zeroed(SEED_LEN);
+        hash.finalize_xof().read(seed.expose_mut());
         let private = PrivateKey { seed };
         let public = Self::sk_to_pk(&private);
         (private, public)
@@ -141,9 +142,19 @@ impl Kem for XWing {
 }
 
 impl PrivateKey {
+    /// Takes 32 random bytes.
+    pub(crate) fn from_seed(seed: SecretBytes) -> Self {
+        debug_assert_eq!(seed.len(), SEED_LEN);
+        Self { seed }
+    }
+
+    pub(crate) fn seed(&self) -> &SecretBytes {
+        &self.seed
+    }
+
     fn expand(&self) -> (MlPrivate, StaticSecret, PublicKey) {
         let mut hash = Shake256::default();
-        hash.update(self.seed.as_ref());
+        hash.update(self.seed.expose());
         let mut stream = hash.finalize_xof();
         let mut d = Zeroizing::new([0; 32]);
         let mut z = Zeroizing::new([0; 32]);
@@ -159,26 +170,20 @@ impl PrivateKey {
     }
 }
 
-impl PartialEq for PrivateKey {
-    fn eq(&self, other: &Self) -> bool {
-        subtle::ConstantTimeEq::ct_eq(self.seed.as_slice(), other.seed.as_slice()).into()
-    }
-}
-
-impl Eq for PrivateKey {}
-
 impl Serializable for PrivateKey {
     type OutputSize = U32;
 
     fn write_exact(&self, out: &mut [u8]) {
-        out.copy_from_slice(self.seed.as_ref());
+        out.copy_from_slice(self.seed.expose());
     }
 }
 
 impl Deserializable for PrivateKey {
     fn from_bytes(bytes: &[u8]) -> Result<Self, HpkeError> {
-        let seed: [u8; 32] = bytes.try_into().map_err(|_| HpkeError::IncorrectInputLength(32, bytes.len()))?;
-        Ok(Self { seed: Zeroizing::new(seed) })
+        if bytes.len() != SEED_LEN {
+            return Err(HpkeError::IncorrectInputLength(SEED_LEN, bytes.len()));
+        }
+        Ok(Self { seed: SecretBytes::from(bytes) })
     }
 }
 

@@ -1,0 +1,3 @@
+//! SealedSecrets: the ring of keys, the controller that opens values, the HTTP API of `kubeseal`.
+
+pub mod ring;

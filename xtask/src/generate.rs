@@ -1,6 +1,7 @@
 //! Files that are made from other files, committed, and checked to be current.
 
 mod chart;
+mod crds;
 mod values;
 
 use std::fs;
@@ -31,6 +32,7 @@ pub(crate) fn check(root: &Path) -> Result<()> {
 fn files(root: &Path) -> Result<Vec<(PathBuf, String)>> {
     let mut files = keyservice_proto(root)?;
     files.extend(chart::descriptions(root)?);
+    files.extend(crds::definitions(root)?);
     Ok(files)
 }
 

@@ -34,14 +34,11 @@
 {{- with .namespaces }}
 - --namespaces={{ join "," . }}
 {{- end }}
-{{- range .keyService.awsKms }}
-- --key-service=kms={{ . }}
-{{- end }}
-{{- range .keyService.vaultTransit }}
-- --key-service=hc-vault-transit={{ . }}
+{{- range concat .keyService.awsKms .keyService.vaultTransit }}
+- --key-service={{ . }}
 {{- end }}
 {{- with .keyService.localKeyFile.path }}
-- --key-service=local-key=/etc/bulla/keys/{{ base . }}
+- --key-service=local:/etc/bulla/keys/{{ base . }}
 {{- end }}
 {{- if .keyService.shares }}
 - --key-service=shares
@@ -49,10 +46,13 @@
 {{- if .keyService.plainSecret }}
 - --key-service=plain-secret
 {{- end }}
+{{- if .keyService.threshold }}
+- --key-service-threshold={{ .keyService.threshold }}
+{{- end }}
 - --key-renew-period={{ .keyRenewPeriod }}
 - --key-algorithm={{ .algorithm }}
-{{- if .takeOver }}
-- --take-over
+{{- with .adoptKeys }}
+- --adopt-keys={{ . }}
 {{- end }}
 {{- end -}}
 {{- end -}}

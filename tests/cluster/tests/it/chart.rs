@@ -98,12 +98,24 @@ fn with_no_door_on_there_are_definitions_and_nothing_else() {
 #[test]
 fn secrets_are_reached_where_the_door_serves_and_nowhere_else() {
     let role = |namespace: &str| ("Role".to_owned(), namespace.to_owned());
-    assert_eq!(secret_access(&sealing(&[])), [("ClusterRole".to_owned(), String::new())]);
+    assert_eq!(secret_access(&sealing(&[])), [("ClusterRole".to_owned(), String::new()), role("")]);
     let limited = sealing(&["sealing.namespaces={a,b}"]);
-    assert_eq!(secret_access(&limited), [role("a"), role("b")]);
-    // Without a namespace of their own: the release's.
-    let taken_over = sealing(&["sealing.namespaces={a}", "sealing.takeOver=true"]);
-    assert_eq!(secret_access(&taken_over), [role(""), role("a")]);
+    assert_eq!(secret_access(&limited), [role(""), role("a"), role("b")]);
+}
+
+#[test]
+fn the_release_s_own_secrets_are_read_and_written_only_for_what_was_asked() {
+    let verbs = |settings: &[&str]| {
+        let objects = sealing(&[&["sealing.namespaces={a}"], settings].concat());
+        let rules = find(&objects, "Role", "sealing-keys")["rules"].as_array().unwrap().clone();
+        let rule = rules.into_iter().find(|rule| rule["resources"] == json!(["secrets"])).unwrap();
+        rule["verbs"].as_array().unwrap().iter().map(|verb| verb.as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(verbs(&[]), ["get", "list", "watch"]);
+    assert_eq!(verbs(&["sealing.adoptKeys=keep"]), ["get", "list", "watch", "update", "patch"]);
+    assert_eq!(verbs(&["sealing.adoptKeys=delete"]), ["get", "list", "watch", "update", "patch", "delete"]);
+    let plain = ["sealing.keyService.shares=false", "sealing.keyService.plainSecret=true"];
+    assert_eq!(verbs(&plain), ["get", "list", "watch", "create", "update", "patch"]);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 mod authorizers;
 mod baseline;
 mod chart;
+mod definitions;
 mod install;
 mod lacks;
 mod lifecycle;

@@ -171,11 +171,13 @@ fn the_key_file_of_a_node_reaches_a_restricted_pod_through_its_claim() {
     let release = Release::new("keyfile", &namespace);
     // A node's own folder: what is below /var/lib there is not the machine's.
     let folder = format!("/var/lib/{}", namespace.name);
-    let make =
-        format!("mkdir {folder} && head -c 32 /dev/urandom > {folder}/sealing.key && chmod 444 {folder}/sealing.key");
+    let key = format!("{folder}/sealing.key");
+    let make = format!(
+        "mkdir -m 0700 {folder} && head -c 32 /dev/urandom > {key} && chmod 0400 {key} && chown -R 65532:65532 {folder}"
+    );
     bulla_cluster_tests::on_node(&["sh", "-c", &make]).ok();
     let [repository, tag] = bulla_image();
-    let path = format!("sealing.keyService.localKeyFile.path={folder}/sealing.key");
+    let path = format!("sealing.keyService.localKeyFile.path={key}");
     // This cluster's nodes have no such label.
     let selector = "sealing.keyService.localKeyFile.nodeSelector.node-role\\.kubernetes\\.io/control-plane=null";
     let settings =

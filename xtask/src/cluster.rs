@@ -75,7 +75,7 @@ pub enum Action {
         #[arg(last = true, required = true)]
         command: Vec<String>,
     },
-    /// Give the nodes an image with one static program, which is its entry point
+    /// Give the nodes an image with one program, which is its entry point; libraries that it needs go with it
     Load {
         #[command(flatten)]
         which: Which,

@@ -1,4 +1,8 @@
-//! Code that is made from other files, committed, and checked to be current.
+//! Files that are made from other files, committed, and checked to be current.
+
+mod chart;
+mod crds;
+mod values;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 
 /// Makes all generated files anew.
 pub(crate) fn write(root: &Path) -> Result<()> {
-    for (path, contents) in keyservice_proto(root)? {
+    for (path, contents) in files(root)? {
         // Developers' files under version control: nothing is lost if it is cut short.
         #[allow(clippy::disallowed_methods, reason = "see above")]
         fs::write(&path, contents).with_context(|| format!("writing {}", path.display()))?;
@@ -17,11 +21,19 @@ pub(crate) fn write(root: &Path) -> Result<()> {
 
 /// Checks that all generated files are what they would be if they were made anew.
 pub(crate) fn check(root: &Path) -> Result<()> {
-    for (path, contents) in keyservice_proto(root)? {
+    for (path, contents) in files(root)? {
         let current = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
         ensure!(current == contents, "{} is not current; run: cargo xtask generate", path.display());
     }
     Ok(())
+}
+
+/// Every generated file and its contents.
+fn files(root: &Path) -> Result<Vec<(PathBuf, String)>> {
+    let mut files = keyservice_proto(root)?;
+    files.extend(chart::descriptions(root)?);
+    files.extend(crds::definitions(root)?);
+    Ok(files)
 }
 
 /// The code of sops' gRPC key service from its `.proto` file: where each generated file belongs, and its contents.

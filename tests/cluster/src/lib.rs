@@ -1,13 +1,15 @@
-//! What tests on a cluster share: a namespace for each test, kubectl, and commands on a node.
+//! What tests on a cluster share: a namespace for each test, kubectl, helm, and commands on a node.
 //!
-//! The cluster is that of `cargo xtask test`, or the one that `BULLA_TEST_KUBECONFIG` names (then `kubectl` is taken from the PATH).
-//! Without any, a test fails and says how to start one.
+//! The cluster is that of `cargo xtask test` (or, of the same making, the one that `BULLA_TEST_CLUSTER` names), or the one that
+//! `BULLA_TEST_KUBECONFIG` points to (then `kubectl` is taken from the PATH). Without any, a test fails and says how to start one.
 #![allow(
     clippy::unwrap_used,
     clippy::missing_panics_doc,
     clippy::print_stderr,
     reason = "test code: a failure is a panic"
 )]
+
+mod release;
 
 use std::ffi::OsStr;
 use std::io::Write;
@@ -19,11 +21,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+pub use release::{CHART, Release, bulla_image, definitions, helm};
+
 /// The image that tests' pods run: Debian's busybox.
 pub const BUSYBOX: &str = "bulla.test/busybox:1";
 
-/// The folder of the cluster that `cargo xtask test` starts.
-const OWN_CLUSTER: &str = "/var/tmp/bulla-cluster/test";
+/// Where clusters of our own are, by their names.
+const OWN_CLUSTERS: &str = "/var/tmp/bulla-cluster";
 
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -40,7 +44,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    fn of(output: Output) -> Self {
+    pub(crate) fn of(output: Output) -> Self {
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         Self { success: output.status.success(), stdout: text(output.stdout), stderr: text(output.stderr) }
     }
@@ -65,12 +69,22 @@ pub fn kubeconfig() -> PathBuf {
     if let Some(path) = std::env::var_os("BULLA_TEST_KUBECONFIG") {
         return path.into();
     }
-    let path = Path::new(OWN_CLUSTER).join("pki/admin.kubeconfig");
+    let folder = own_folder();
     assert!(
-        Path::new(OWN_CLUSTER).join("ready").exists(),
-        "no cluster runs. Start one: cargo xtask cluster up --name test (or set BULLA_TEST_KUBECONFIG)"
+        folder.join("ready").exists(),
+        "no cluster runs. Start one: cargo xtask cluster up --name {} (or set BULLA_TEST_KUBECONFIG)",
+        own_name()
     );
-    path
+    folder.join("pki/admin.kubeconfig")
+}
+
+/// The name of the cluster of our own that tests run on: `BULLA_TEST_CLUSTER`, else that of `cargo xtask test`.
+pub fn own_name() -> String {
+    std::env::var("BULLA_TEST_CLUSTER").unwrap_or_else(|_| "test".to_owned())
+}
+
+fn own_folder() -> PathBuf {
+    Path::new(OWN_CLUSTERS).join(own_name())
 }
 
 /// kubectl, as the administrator.
@@ -80,7 +94,7 @@ pub fn kubectl() -> Command {
 
 /// kubectl with another configuration.
 pub fn kubectl_as(kubeconfig: &Path) -> Command {
-    let own = Path::new(OWN_CLUSTER).join("bin/kubectl");
+    let own = own_folder().join("bin/kubectl");
     let mut command = Command::new(if own.exists() { own.as_os_str() } else { OsStr::new("kubectl") });
     command.env("KUBECONFIG", kubeconfig).stdin(Stdio::null());
     command
@@ -88,7 +102,7 @@ pub fn kubectl_as(kubeconfig: &Path) -> Command {
 
 /// A file of the cluster of `cargo xtask test`, for tests that look at the machine below it.
 pub fn own_cluster(path: &str) -> PathBuf {
-    let path = Path::new(OWN_CLUSTER).join(path);
+    let path = own_folder().join(path);
     assert!(
         path.exists(),
         "{} is not there: this test looks at the machine under the cluster of: cargo xtask test",
@@ -107,7 +121,8 @@ pub fn xtask<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Outcome
 
 /// Runs a command on the first node of the cluster of `cargo xtask test`, in its mounts and network.
 pub fn on_node(command: &[&str]) -> Outcome {
-    let mut arguments = vec!["enter", "--name", "test", "--"];
+    let name = own_name();
+    let mut arguments = vec!["enter", "--name", &name, "--"];
     arguments.extend(command);
     xtask(arguments)
 }
@@ -119,6 +134,14 @@ pub struct Namespace {
 }
 
 impl Namespace {
+    /// Makes one that enforces the `restricted` standard on its pods.
+    pub fn restricted(word: &str) -> Self {
+        let namespace = Self::new(word);
+        let enforce = "pod-security.kubernetes.io/enforce=restricted";
+        namespace.kubectl(&["label", "namespace", &namespace.name, enforce]).ok();
+        namespace
+    }
+
     /// Makes one. The word is for whoever looks at the cluster meanwhile.
     pub fn new(word: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);

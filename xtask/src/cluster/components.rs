@@ -13,6 +13,9 @@ use serde_json::{Value, json};
 use super::pki::API_SERVICE;
 use super::state::{Cluster, Node, write};
 
+/// The file in a node's folder that says [`After::ApiReady`].
+pub const API_READY: &str = "api-ready";
+
 /// The pause container's image.
 pub const PAUSE: &str = "bulla.test/pause:1";
 
@@ -22,8 +25,17 @@ pub struct Component {
     /// Names its log.
     pub name: String,
     pub command: Vec<String>,
-    /// It starts when this answers.
-    pub after: Option<SocketAddr>,
+    /// What it waits for.
+    pub after: Option<After>,
+}
+
+/// What a component waits for before it starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// Something listens there.
+    Answers(SocketAddr),
+    /// The API server has its first roles: what starts before is refused, ends, and costs a second or two.
+    ApiReady,
 }
 
 impl Component {
@@ -31,14 +43,18 @@ impl Component {
         Self { name: name.to_owned(), command, after: None }
     }
 
-    fn after(mut self, address: SocketAddr) -> Self {
-        self.after = Some(address);
+    fn after(mut self, after: After) -> Self {
+        self.after = Some(after);
         self
     }
 
     /// As it is written down for the node's first process.
     pub fn to_json(&self) -> Value {
-        json!({"name": self.name, "command": self.command, "after": self.after.map(|address| address.to_string())})
+        let after = self.after.map(|after| match after {
+            After::Answers(address) => address.to_string(),
+            After::ApiReady => API_READY.to_owned(),
+        });
+        json!({"name": self.name, "command": self.command, "after": after})
     }
 
     /// Reads [`to_json`](Self::to_json).
@@ -47,7 +63,10 @@ impl Component {
         Some(Self {
             name: value["name"].as_str()?.to_owned(),
             command: command.collect::<Option<_>>()?,
-            after: value["after"].as_str().and_then(|address| address.parse().ok()),
+            after: value["after"].as_str().and_then(|after| match after {
+                API_READY => Some(After::ApiReady),
+                address => address.parse().ok().map(After::Answers),
+            }),
         })
     }
 }
@@ -58,7 +77,7 @@ pub fn of(cluster: &Cluster, node: &Node) -> Result<Vec<Component>> {
     if node.index == 1 {
         components.extend(control_plane(cluster));
     }
-    let api = SocketAddr::V4(cluster.api());
+    let api = After::Answers(SocketAddr::V4(cluster.api()));
     let file = |name: &str| node.folder.join(name).display().to_string();
     write(&node.folder.join("containerd.toml"), &containerd(node))?;
     std::fs::create_dir_all(node.folder.join("cni"))?;
@@ -108,8 +127,7 @@ pub fn of(cluster: &Cluster, node: &Node) -> Result<Vec<Component>> {
 
 fn control_plane(cluster: &Cluster) -> Vec<Component> {
     let pki = |name: &str| in_pki(cluster, name);
-    let etcd = SocketAddr::from(([127, 0, 0, 1], 2379));
-    let api = SocketAddr::V4(cluster.api());
+    let etcd = After::Answers(SocketAddr::from(([127, 0, 0, 1], 2379)));
     let node = cluster.node(1);
     vec![
         Component::new(
@@ -185,10 +203,14 @@ fn control_plane(cluster: &Cluster) -> Vec<Component> {
                     ("use-service-account-credentials", "true".to_owned()),
                     ("service-cluster-ip-range", services()),
                     ("leader-elect", "false".to_owned()),
+                    // It starts sixty controllers, each with an account of its own: 180 requests, which the default of 20 a
+                    // second makes six seconds.
+                    ("kube-api-qps", "500".to_owned()),
+                    ("kube-api-burst", "1000".to_owned()),
                 ],
             ),
         )
-        .after(api),
+        .after(After::ApiReady),
         Component::new(
             "kube-scheduler",
             kube(
@@ -203,7 +225,7 @@ fn control_plane(cluster: &Cluster) -> Vec<Component> {
                 ],
             ),
         )
-        .after(api),
+        .after(After::ApiReady),
     ]
 }
 
@@ -302,9 +324,11 @@ mod tests {
 
     #[test]
     fn a_component_is_read_as_it_was_written() {
-        let component = Component::new("x", words(&["a", "b c"])).after(([10, 0, 0, 1], 5).into());
+        let component = Component::new("x", words(&["a", "b c"])).after(After::Answers(([10, 0, 0, 1], 5).into()));
         let read = Component::from_json(&component.to_json()).unwrap();
         assert_eq!((read.name, read.command, read.after), (component.name, component.command, component.after));
+        let waits = Component::new("y", words(&["a"])).after(After::ApiReady);
+        assert_eq!(Component::from_json(&waits.to_json()).unwrap().after, Some(After::ApiReady));
         assert!(Component::from_json(&json!({"name": "x"})).is_none());
     }
 }

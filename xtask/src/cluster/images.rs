@@ -43,15 +43,30 @@ pub fn write(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Gives every node an image with one static program.
+/// Gives every node an image with one program. A program that is not static gets this machine's libraries with it: tests need not
+/// wait for a static one to be built.
 pub fn load(cluster: &Cluster, name: &str, program: &Path) -> Result<()> {
     let folder = tempfile::tempdir_in(cluster.folder())?;
     let file = folder.path().join("image.tar");
-    let image = Image {
-        name,
-        entries: vec![Entry::Folder { path: "bin/".to_owned(), mode: 0o755 }, Entry::program("bin/main", program)?],
-        config: json!({"Entrypoint": ["/bin/main"], "User": "65532:65532"}),
-    };
+    let mut entries =
+        vec![Entry::Folder { path: "bin/".to_owned(), mode: 0o755 }, Entry::program("bin/main", program)?];
+    for library in libraries(program)? {
+        let path = library.to_string_lossy();
+        entries.push(Entry::program(path.trim_start_matches('/'), &library)?);
+    }
+    let image = Image { name, entries, config: json!({"Entrypoint": ["/bin/main"], "User": "65532:65532"}) };
     image.write(&file)?;
     cluster.import(&file)
+}
+
+/// The dynamic loader and the libraries of a program, where the loader looks for them; none of a static one.
+fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
+    let headers = Process::new("readelf").args(["--program-headers".as_ref(), program.as_os_str()]).output()?;
+    if !String::from_utf8_lossy(&headers).contains("INTERP") {
+        return Ok(Vec::new());
+    }
+    // `NAME => PATH (ADDRESS)`, and for the loader itself `PATH (ADDRESS)`.
+    let list = String::from_utf8(Process::new("ldd").args([program]).output()?)?;
+    let words = list.lines().flat_map(|line| line.split_whitespace().filter(|word| word.starts_with('/')));
+    Ok(words.map(PathBuf::from).collect())
 }

@@ -17,7 +17,7 @@ use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::sys::wait::{WaitStatus, wait};
 
-use super::components::Component;
+use super::components::{API_READY, After, Component};
 use super::state::{Node, write};
 use crate::process::Process;
 
@@ -53,8 +53,8 @@ pub fn run(folder: &Path) -> Result<()> {
     write(Path::new("/proc/sys/net/ipv4/ip_forward"), "1")?;
     let children = Children::default();
     for component in components {
-        let (children, logs) = (children.clone(), folder.join("logs"));
-        thread::spawn(move || keep_running(&component, &children, &logs));
+        let (children, folder) = (children.clone(), folder.to_owned());
+        thread::spawn(move || keep_running(&component, &children, &folder));
     }
     children.reap()
 }
@@ -97,13 +97,16 @@ fn bind(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// Starts a component whenever it does not run.
-fn keep_running(component: &Component, children: &Children, logs: &Path) {
-    let path = logs.join(format!("{}.log", component.name));
+fn keep_running(component: &Component, children: &Children, folder: &Path) {
+    let path = folder.join(format!("logs/{}.log", component.name));
     let Ok(mut log) = File::options().create(true).append(true).open(&path) else { return };
-    if let Some(address) = component.after {
-        while TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_err() {
-            thread::sleep(Duration::from_millis(20));
-        }
+    let may_start = || match component.after {
+        Some(After::Answers(address)) => TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok(),
+        Some(After::ApiReady) => folder.join(API_READY).exists(),
+        None => true,
+    };
+    while !may_start() {
+        thread::sleep(Duration::from_millis(20));
     }
     loop {
         let end = children.run(&component.command, &log);

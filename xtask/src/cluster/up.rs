@@ -47,6 +47,7 @@ fn start(cluster: &Cluster, since: Instant) -> Result<()> {
     }
     let files = images::write(&cluster.folder())?;
     wait_for("the API", || cluster.kubectl(["get", "--raw", "/readyz"]).quiet())?;
+    write(&cluster.node(1).folder.join(components::API_READY), "")?;
     say("the API answers");
     cluster.apply(&kubelet_access())?;
     for node in cluster.all_nodes() {

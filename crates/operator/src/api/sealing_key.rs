@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 /// The key pair.
 #[allow(clippy::duplicated_attributes, reason = "two columns of one type are no mistake")]
@@ -28,19 +29,23 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = rules()))]
 pub struct SealingKeySpec {
     /// What it is a key of.
     pub algorithm: Algorithm,
 
     /// The fingerprint of the public key, by which values remember their key.
+    #[schemars(length(min = 1, max = 256))]
     pub fingerprint: String,
 
     /// RSA: the certificate, PEM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 65536))]
     pub certificate: Option<String>,
 
     /// The others: the public key, base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 65536))]
     pub public_key: Option<String>,
 
     /// From when new values are sealed to it. The newest active key whose time has come is the one.
@@ -91,14 +96,16 @@ pub enum KeyState {
 #[serde(rename_all = "camelCase")]
 pub struct WrappedPrivateKey {
     /// The groups. Any key of a group opens the group's share of the data key.
+    #[schemars(length(min = 1, max = 255))]
     pub key_groups: Vec<KeyGroup>,
 
     /// How many groups must open. Without it all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 255))]
+    #[schemars(range(min = 1, max = 255), extend("format" = "int32"))]
     pub threshold: Option<u32>,
 
     /// `nonce (12 bytes) || AES-256-GCM ciphertext || tag (16 bytes)` of the private key, base64.
+    #[schemars(length(min = 1))]
     pub ciphertext: String,
 }
 
@@ -106,7 +113,7 @@ pub struct WrappedPrivateKey {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 pub struct KeyGroup {
     /// The keys.
-    #[serde(default)]
+    #[schemars(length(min = 1))]
     pub keys: Vec<WrappedDataKey>,
 }
 
@@ -119,6 +126,7 @@ pub struct WrappedDataKey {
     #[serde(default)]
     pub id: BTreeMap<String, String>,
     /// What the service gave back.
+    #[schemars(length(min = 1))]
     pub wrapped: String,
 }
 
@@ -132,4 +140,34 @@ pub struct SealingKeyStatus {
     /// How many values in the cluster are sealed to it, as far as known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub values: Option<i64>,
+}
+
+/// What the API server refuses, whoever asks: a key that becomes another one under the same name, or that is trusted again after it was
+/// not. Its wrapping may change (other recipients); that it can be opened then, only the key services can tell.
+fn rules() -> Value {
+    let unchanged = |field: &str| {
+        let (now, before) = (format!("self.{field}"), format!("oldSelf.{field}"));
+        let rule = if matches!(field, "certificate" | "publicKey") {
+            format!("has({now}) == has({before}) && (!has({now}) || {now} == {before})")
+        } else {
+            format!("{now} == {before}")
+        };
+        json!({"rule": rule, "message": format!("{field} cannot change: make another SealingKey"), "reason": "FieldValueForbidden"})
+    };
+    let mut rules: Vec<Value> =
+        ["algorithm", "fingerprint", "certificate", "publicKey", "notBefore"].into_iter().map(unchanged).collect();
+    rules.push(json!({
+        "rule": "self.algorithm.startsWith('rsa-') ? has(self.certificate) && !has(self.publicKey) : has(self.publicKey) && !has(self.certificate)",
+        "message": "an RSA key has a certificate and no publicKey, any other a publicKey and no certificate",
+    }));
+    rules.push(json!({
+        "rule": "self.state == oldSelf.state || oldSelf.state == 'Active' || self.state == 'Compromised'",
+        "message": "state goes from Active to Retired to Compromised and never back: a key that was given up is not trusted again",
+        "reason": "FieldValueForbidden",
+    }));
+    rules.push(json!({
+        "rule": "!has(self.wrapped.threshold) || self.wrapped.threshold <= self.wrapped.keyGroups.size()",
+        "message": "wrapped.threshold is more than there are keyGroups",
+    }));
+    rules.into()
 }

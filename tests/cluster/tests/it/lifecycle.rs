@@ -60,26 +60,63 @@ fn clusters_stand_side_by_side_with_two_nodes_and_leave_nothing() {
     assert!(xtask(["status", "--name", "aside"]).refused().contains("cluster up --name aside"));
 }
 
+/// The part of a start or an end that kills fall into: a little longer than either takes.
+const START: Duration = Duration::from_secs(14);
+const END: Duration = Duration::from_millis(1500);
+
 #[test]
-fn a_start_that_was_killed_half_way_is_cleaned_up() {
+fn whatever_was_killed_half_way_the_next_start_or_end_succeeds() {
     let _alone = ALONE.lock();
     let before = interfaces();
-    // Early, while there is little; later, with nodes half started.
-    for milliseconds in [150, 700, 2500, 6000] {
-        let mut up = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .args(["run", "--quiet", "--package", "xtask", "--", "cluster", "up", "--name", "half"])
-            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
-            .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .process_group(0)
-            .spawn()
-            .unwrap();
-        thread::sleep(Duration::from_millis(milliseconds));
-        // cargo and what it started.
-        assert!(Command::new("kill").args(["-KILL", "--", &format!("-{}", up.id())]).status().unwrap().success());
-        up.wait().unwrap();
-        xtask(["down", "--name", "half"]).ok();
-        assert_eq!(traces("half"), Vec::<String>::new(), "killed after {milliseconds} ms");
-        assert_eq!(interfaces(), before, "killed after {milliseconds} ms");
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let seed = number("BULLA_TEST_SEED").unwrap_or_else(|| u64::from(std::process::id()));
+    let kills = number("BULLA_TEST_KILLS").unwrap_or(5);
+    let mut random = Random(seed);
+    for kill in 1..=kills {
+        let place = format!("kill {kill} of {kills}, BULLA_TEST_SEED={seed}");
+        killed("up", random.below(START));
+        if random.next() % 2 == 0 {
+            // Over what is half there a whole one is made, whose end is killed too.
+            let up = xtask(["up", "--name", "half"]);
+            assert!(up.success, "{place}: {}", up.stderr);
+            killed("down", random.below(END));
+        }
+        let down = xtask(["down", "--name", "half"]);
+        assert!(down.success, "{place}: {}", down.stderr);
+        assert_eq!(traces("half"), Vec::<String>::new(), "{place}");
+        assert_eq!(interfaces(), before, "{place}");
+    }
+}
+
+/// Starts `cluster up` or `down` and kills it, and the cargo that runs it, after a time.
+fn killed(action: &str, after: Duration) {
+    let mut process = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["run", "--quiet", "--package", "xtask", "--", "cluster", action, "--name", "half"])
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .unwrap();
+    thread::sleep(after);
+    // It may have come to its end before.
+    let _ = Command::new("kill").args(["-KILL", "--", &format!("-{}", process.id())]).stderr(Stdio::null()).status();
+    process.wait().unwrap();
+}
+
+/// Numbers that a seed gives again: splitmix64 (Steele, Lea, Flood, 2014).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, limit: Duration) -> Duration {
+        let milliseconds = u64::try_from(limit.as_millis()).unwrap();
+        Duration::from_millis(self.next() % milliseconds)
     }
 }

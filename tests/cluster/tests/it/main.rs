@@ -3,6 +3,9 @@
 
 mod authorizers;
 mod baseline;
+mod chart;
+mod definitions;
+mod install;
 mod lacks;
 mod lifecycle;
 mod network;

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use base64::Engine;
-use bulla_cluster_tests::{Namespace, kubectl, xtask};
+use bulla_cluster_tests::{Namespace, kubectl, own_name, xtask};
 use serde_json::json;
 use tempfile::tempdir;
 
@@ -25,7 +25,7 @@ fn the_api_server_asks_a_webhook_in_a_pod() {
         .status()
         .expect("go is not there; install Go 1.26");
     assert!(built.success());
-    xtask(["load", "--name", "test", "--image", IMAGE, program.to_str().unwrap()]).ok();
+    xtask(["load", "--name", &own_name(), "--image", IMAGE, program.to_str().unwrap()]).ok();
 
     let service = format!("webhook.{}.svc", namespace.name);
     let certified = rcgen::generate_simple_self_signed([service]).unwrap();

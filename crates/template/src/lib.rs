@@ -24,6 +24,7 @@ mod methods;
 mod options;
 mod parse;
 mod print;
+mod printer;
 mod printf;
 mod quote;
 mod text;

@@ -2,7 +2,7 @@
 
 use crate::error::Limit;
 use crate::limits::Meter;
-use crate::printf::{Printer, Verb};
+use crate::printer::{Printer, Verb};
 use crate::text::{Buf, Text};
 use crate::value::Value;
 

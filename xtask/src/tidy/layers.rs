@@ -12,7 +12,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("bulla-kms", &["bulla-core", "bulla-hybrid"]),
     ("bulla-format", &["bulla-core", "bulla-document", "bulla-hybrid"]),
     ("bulla-template", &["bulla-core"]),
-    ("bulla-operator", &["bulla-core", "bulla-format", "bulla-kms", "bulla-template"]),
+    ("bulla-operator", &["bulla-core", "bulla-format", "bulla-hybrid", "bulla-kms", "bulla-template"]),
     ("bulla", &["bulla-core", "bulla-document", "bulla-format", "bulla-kms", "bulla-operator", "bulla-template"]),
     ("bulla-test-support", &[]),
     ("bulla-cluster-tests", &[]),

@@ -165,7 +165,12 @@ impl WhereArgs {
     /// # Errors
     /// As [`client`](Self::client).
     pub(crate) async fn store(&self) -> Result<Store, Failure> {
-        Ok(Store::new(&self.client().await?, &self.controller_namespace, &self.key_prefix))
+        Ok(self.store_of(&self.client().await?))
+    }
+
+    /// The key objects of a client's cluster.
+    pub(crate) fn store_of(&self, client: &Client) -> Store {
+        Store::new(client, &self.controller_namespace, &self.key_prefix)
     }
 }
 

@@ -49,9 +49,12 @@ pub(crate) struct WhereArgs {
 /// What protects the keys.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Key services")]
+#[expect(clippy::struct_field_names, reason = "they are named as their flags")]
 pub(crate) struct ServiceArgs {
-    /// What wraps the private keys: an ARN of AWS KMS, a URL of Vault's transit engine, age1…, local:/FILE, shares, or plain-secret
-    #[arg(long, value_name = "KEY", env = env_vars::BULLA_KEY_SERVICE, hide_env_values = true, value_delimiter = ' ')]
+    #[arg(
+        long,
+        help = "What wraps the private keys: an ARN of AWS KMS, a URL of Vault's transit engine, age1…, local:/FILE, shares, or plain-secret",
+        value_name = "KEY", env = env_vars::BULLA_KEY_SERVICE, hide_env_values = true)]
     pub(crate) key_service: Vec<String>,
 
     /// Make each --key-service a group (alternatives separated by commas) of which so many are needed; without it any one opens
@@ -165,7 +168,12 @@ impl WhereArgs {
     /// # Errors
     /// As [`client`](Self::client).
     pub(crate) async fn store(&self) -> Result<Store, Failure> {
-        Ok(Store::new(&self.client().await?, &self.controller_namespace, &self.key_prefix))
+        Ok(self.store_of(&self.client().await?))
+    }
+
+    /// The key objects of a client's cluster.
+    pub(crate) fn store_of(&self, client: &Client) -> Store {
+        Store::new(client, &self.controller_namespace, &self.key_prefix)
     }
 }
 
@@ -175,8 +183,8 @@ impl ServiceArgs {
     /// # Errors
     /// None, with the choices; or a malformed one.
     pub(crate) fn named(&self) -> Result<KeyServices, Failure> {
-        KeyServices::parse(&self.key_service, self.key_service_threshold)
-            .map_err(|error| Failure::generic(error.to_string()))
+        let values: Vec<&str> = self.key_service.iter().flat_map(|text| split(text)).collect();
+        KeyServices::parse(&values, self.key_service_threshold).map_err(|error| Failure::generic(error.to_string()))
     }
 
     /// How long key services may take.
@@ -264,6 +272,11 @@ impl KeeperArgs {
     }
 }
 
+/// The values of a variable, which spaces separate. An SSH key has spaces of its own, and stands alone or in a flag.
+fn split(text: &str) -> Vec<&str> {
+    if text.contains("ssh-") { vec![text] } else { text.split_whitespace().collect() }
+}
+
 /// A time as Go writes it (`720h0m0s`), or with days (`30d`, which jiff does not take for what is not always 24 hours).
 fn span(text: &str) -> Result<SignedDuration, String> {
     let days = || text.strip_suffix('d')?.parse::<i64>().ok()?.checked_mul(24).map(SignedDuration::from_hours);
@@ -302,6 +315,12 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+
+    #[test]
+    fn a_variable_has_several_key_services_and_an_ssh_key_is_one() {
+        assert_eq!(split("age1x local:/k\narn:y,age1z"), ["age1x", "local:/k", "arn:y,age1z"]);
+        assert_eq!(split("ssh-ed25519 AAAA me"), ["ssh-ed25519 AAAA me"]);
+    }
 
     #[test]
     fn times_are_taken_as_the_peer_takes_them() {

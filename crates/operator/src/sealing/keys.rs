@@ -23,4 +23,5 @@ pub mod secret;
 pub mod shares;
 pub mod store;
 pub mod unseal;
+pub mod usage;
 mod watches;

@@ -1,4 +1,5 @@
 //! The keys of a cluster, with a real API server: where they can be read, and what becomes of them when things go wrong.
+#![allow(clippy::disallowed_methods, reason = "tests make their files by the shortest way")]
 
 mod adopt;
 mod backup;

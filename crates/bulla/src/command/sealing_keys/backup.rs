@@ -47,8 +47,12 @@ pub(crate) struct BackupArgs {
     #[arg(long, short, value_name = "FILE")]
     file: Option<PathBuf>,
 
-    /// Wrap for this recipient instead: age1…, an ARN of AWS KMS, a URL of Vault's transit engine, local:/FILE; any of several opens
-    #[arg(long, value_name = "KEY", conflicts_with = "danger_plaintext")]
+    #[arg(
+        long,
+        help = "Wrap for this recipient instead: age1…, an ARN of AWS KMS, a URL of Vault's transit engine, local:/FILE; any of several opens",
+        value_name = "KEY",
+        conflicts_with = "danger_plaintext"
+    )]
     to: Vec<String>,
 
     /// Write the private keys as they are, as sealed-secrets' own backups: whoever has the file opens every SealedSecret
@@ -95,7 +99,7 @@ pub(crate) fn run(app: &App, args: &BackupArgs) -> Result<Code, Failure> {
     };
     let made = app.block_on(async {
         let store = args.place.store().await?;
-        backup::backup(&store, form).await.map_err(failure)
+        backup::backup(&store, form).await.map_err(|error| failure(&error))
     })??;
     let sink = args.file.clone().map_or(Sink::Stdout, Sink::File);
     // Wrapped keys are no secret, but who has them needs only the key service: nobody else has to read them.
@@ -113,7 +117,7 @@ pub(crate) fn run(app: &App, args: &BackupArgs) -> Result<Code, Failure> {
 /// If the file is no backup. A key that was not restored is reported, with status 1.
 pub(crate) fn restore(app: &App, args: &RestoreArgs) -> Result<Code, Failure> {
     let source = if args.file.as_os_str() == "-" { Source::Stdin } else { Source::File(args.file.clone()) };
-    let items = backup::parse(to_json(&source.name(), source.read_existing()?)?).map_err(failure)?;
+    let items = backup::parse(to_json(&source.name(), source.read_existing()?)?).map_err(|error| failure(&error))?;
     let services = services(app, &args.services);
     let report = app.block_on(async {
         let store = args.place.store().await?;
@@ -130,7 +134,7 @@ pub(crate) fn restore(app: &App, args: &RestoreArgs) -> Result<Code, Failure> {
             (Some(_), None) => Keep::Plain,
             (None, None) => Keep::Refuse,
         };
-        backup::restore(&store, items, keep).await.map_err(failure)
+        backup::restore(&store, items, keep).await.map_err(|error| failure(&error))
     })??;
     let word = |outcome: &Outcome| match outcome {
         Outcome::Created => "restored".to_owned(),
@@ -156,7 +160,7 @@ fn services(app: &App, args: &ServiceArgs) -> Services {
     Services { remote: Vec::new(), local: Some(Registry::new(app.env.clone(), args.options())) }
 }
 
-fn failure(error: BackupError) -> Failure {
+fn failure(error: &BackupError) -> Failure {
     let failure = Failure::generic(error.to_string());
     match error {
         BackupError::Plain(_) => failure.with_hint("wrap them with --to age1…, or say --danger-plaintext"),

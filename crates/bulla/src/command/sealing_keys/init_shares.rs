@@ -63,14 +63,13 @@ pub(crate) fn run(app: &App, args: &InitSharesArgs) -> Result<Code, Failure> {
         let (set, shares) = shares::create(count, args.threshold).map_err(|error| failed(&error))?;
         let registry = Registry::new(app.env.clone(), Options::default());
         for (at, share) in shares.iter().enumerate() {
-            match args.to.get(at) {
-                Some(recipient) => term::print(&sealed(&registry, recipient, share).await?)?,
-                None => {
-                    let mut line = share.to_text().into_bytes();
-                    line.extend_from_slice(b"\n");
-                    output::print(line.expose())?;
-                }
+            if let Some(recipient) = args.to.get(at) {
+                term::print(&sealed(&registry, recipient, share).await?)?;
+                continue;
             }
+            let mut line = share.to_text().into_bytes();
+            line.extend_from_slice(b"\n");
+            output::print(line.expose())?;
         }
         kept::save(&store, &set).await.map_err(|error| failed(&error))?;
         term::note(&format!(

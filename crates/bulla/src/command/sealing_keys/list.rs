@@ -3,8 +3,8 @@
 use bulla_operator::api::SealingKey;
 use bulla_operator::api::sealing_key::KeyState;
 use bulla_operator::sealing::keys::envelope::recipients;
-use bulla_operator::sealing::keys::secret;
 use bulla_operator::sealing::keys::store::Found;
+use bulla_operator::sealing::keys::{secret, usage};
 use clap::Args;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
@@ -15,7 +15,7 @@ use crate::app::App;
 use crate::args::sealing_keys::WhereArgs;
 use crate::error::Failure;
 use crate::exit::Code;
-use crate::output;
+use crate::{output, term};
 
 /// Arguments of `list`.
 #[derive(Args, Debug)]
@@ -89,8 +89,23 @@ pub(crate) fn show(app: &App, args: &ShowArgs) -> Result<Code, Failure> {
 }
 
 async fn read(place: &WhereArgs) -> Result<Vec<Value>, Failure> {
-    let found = place.store().await?.list().await.map_err(|error| api(&error))?;
-    Ok(describe(&found))
+    let client = place.client().await?;
+    let found = place.store_of(&client).list().await.map_err(|error| api(&error))?;
+    let mut keys = describe(&found);
+    // Who may see the keys need not see all SealedSecrets: then what the controller wrote down stays.
+    match usage::count(&client).await {
+        Ok(count) => {
+            for key in &mut keys {
+                let values = key["fingerprint"].as_str().map(|key| count.by_key.get(key).copied().unwrap_or_default());
+                key["values"] = json!(values);
+            }
+            if count.unknown > 0 {
+                term::note(&format!("of {} values it is not known which key they are sealed to", count.unknown));
+            }
+        }
+        Err(error) => term::warn(&format!("cannot count values: {}", api(&error).message)),
+    }
+    Ok(keys)
 }
 
 /// All keys as JSON, newest first. Nothing in it is secret.

@@ -1,7 +1,7 @@
 //! `sealing-keys retire`: what a key may be used for.
 
 use bulla_operator::api::sealing_key::KeyState;
-use bulla_operator::sealing::keys::secret;
+use bulla_operator::sealing::keys::{secret, usage};
 use clap::{Args, ValueEnum};
 use kube::ResourceExt;
 
@@ -52,18 +52,28 @@ pub(crate) fn run(app: &App, args: &RetireArgs) -> Result<Code, Failure> {
         State::Active => KeyState::Active,
     };
     app.block_on(async {
-        let store = args.place.store().await?;
+        let client = args.place.client().await?;
+        let store = args.place.store_of(&client);
         let found = store.list().await.map_err(|error| api(&error))?;
         let wrapped = found.wrapped.iter().find(|key| key.name_any() == args.name);
         let plain = found.plain.iter().find(|secret| secret.name_any() == args.name);
         if wrapped.is_none() && plain.is_none() {
             return Err(Failure::generic(format!("there is no sealing key {}", args.name)));
         }
-        let values = wrapped.and_then(|key| key.status.as_ref()?.values);
-        if state == KeyState::Compromised && values != Some(0) && !args.force {
-            let known = values.map_or("it is not known how many values are".to_owned(), |n| format!("{n} values are"));
-            return Err(Failure::generic(format!("{known} sealed to {}, and nothing would open them", args.name))
-                .with_hint("seal them anew first (bulla seal --re-encrypt), or pass --force"));
+        if state == KeyState::Compromised && !args.force {
+            let count = usage::count(&client).await.map_err(|error| api(&error))?;
+            let plain = || Some(secret::read(plain?).ok()?.private.fingerprint().to_string());
+            let fingerprint = wrapped.map(|key| key.spec.fingerprint.clone()).or_else(plain);
+            let values = fingerprint.and_then(|key| count.by_key.get(&key).copied()).unwrap_or_default();
+            if values + count.unknown > 0 {
+                let what = format!(
+                    "{values} values are sealed to {}, and {} to keys that are not known; nothing would open them",
+                    args.name, count.unknown
+                );
+                return Err(
+                    Failure::generic(what).with_hint("seal them anew first (bulla seal --re-encrypt), or pass --force")
+                );
+            }
         }
         // A key that stands in both forms would open by the other.
         if let Some(key) = wrapped {

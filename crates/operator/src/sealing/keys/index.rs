@@ -172,9 +172,10 @@ impl Index {
 
     /// The newest certificate to seal to, from the public parts alone: it is known while the ring is sealed.
     pub fn certificate(&self, order: KeyOrder, now: Timestamp) -> Option<Certificate> {
-        let banned = |entry: &Entry| {
-            self.entries.values().any(|other| other.public == entry.public && other.state != KeyState::Active)
-        };
+        let fingerprint = |entry: &Entry| entry.public.as_ref().ok().map(|public| public.fingerprint);
+        let others = self.entries.values().filter(|entry| entry.state != KeyState::Active);
+        let banned: Vec<_> = others.filter_map(fingerprint).collect();
+        let banned = |entry: &Entry| fingerprint(entry).is_none_or(|key| banned.contains(&key));
         let usable = self.entries.values().filter(|entry| entry.since(order) <= now && !banned(entry));
         let with_certificate = usable.filter_map(|entry| {
             let certificate = entry.public.as_ref().ok()?.certificate.clone()?;
@@ -213,5 +214,122 @@ const fn stricter(one: KeyState, other: KeyState) -> KeyState {
         (KeyState::Compromised, _) | (_, KeyState::Compromised) => KeyState::Compromised,
         (KeyState::Retired, _) | (_, KeyState::Retired) => KeyState::Retired,
         _ => KeyState::Active,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use bulla_format::sealed::{Algorithm, self_signed};
+
+    use super::*;
+    use crate::api::SealingKeySpec;
+    use crate::api::sealing_key::{Algorithm as ApiAlgorithm, WrappedPrivateKey};
+    use crate::sealing::keys::object::time;
+
+    const NOW: Timestamp = Timestamp::constant(1_700_000_000, 0);
+
+    fn hours_ago(hours: i64) -> Timestamp {
+        NOW - jiff::SignedDuration::from_hours(hours)
+    }
+
+    fn rsa() -> PrivateKey {
+        PrivateKey::generate_rsa(bulla_format::sealed::RsaSize::Bits2048).unwrap()
+    }
+
+    /// A plain one of an RSA key, or of a hybrid one.
+    fn plain(private: &PrivateKey, age: i64, state: KeyState) -> Entry {
+        let certificate = (private.algorithm() == Algorithm::Rsa)
+            .then(|| self_signed(private, "", hours_ago(age), hours_ago(-100)).unwrap());
+        Entry {
+            public: Ok(PublicPart { fingerprint: *private.fingerprint(), certificate }),
+            not_before: hours_ago(age),
+            created: hours_ago(age),
+            state,
+            private: Private::Held(private.clone()),
+            object: None,
+        }
+    }
+
+    /// A wrapped one, not yet unwrapped.
+    fn wrapped(private: &PrivateKey, ciphertext: &str, state: KeyState) -> Entry {
+        let spec = SealingKeySpec {
+            algorithm: ApiAlgorithm::X25519MlKem768,
+            fingerprint: private.fingerprint().to_string(),
+            certificate: None,
+            public_key: None,
+            not_before: time(NOW),
+            wrapped: WrappedPrivateKey { key_groups: vec![], threshold: None, ciphertext: ciphertext.to_owned() },
+            state,
+        };
+        Entry {
+            private: Private::Waiting,
+            object: Some(Arc::new(SealingKey::new("x", spec))),
+            ..plain(private, 0, state)
+        }
+    }
+
+    fn source(name: &str) -> Source {
+        Source::Wrapped(name.to_owned())
+    }
+
+    #[test]
+    fn a_key_in_two_objects_has_the_stricter_state() {
+        let key = PrivateKey::generate(Algorithm::Hybrid).unwrap();
+        for (state, opens) in [(KeyState::Active, true), (KeyState::Retired, true), (KeyState::Compromised, false)] {
+            let mut index = Index::default();
+            index.apply(Source::Plain("a".to_owned()), plain(&key, 1, state));
+            index.apply(source("a"), plain(&key, 1, KeyState::Active));
+            let keys = index.keys(KeyOrder::default(), Compromised::Refused);
+            assert_eq!(keys.iter().map(|key| key.state).collect::<Vec<_>>(), [state]);
+            let ring = crate::sealing::ring::Keys::new(keys, 1);
+            assert_eq!(!ring.keys().is_empty(), opens);
+            // Asked for, a compromised key opens and never seals.
+            let keys = index.keys(KeyOrder::default(), Compromised::OpenStill);
+            assert!(keys.iter().all(|key| key.state != KeyState::Compromised));
+        }
+    }
+
+    #[test]
+    fn an_object_that_only_changed_its_state_is_not_unwrapped_again() {
+        let key = PrivateKey::generate(Algorithm::Hybrid).unwrap();
+        let mut index = Index::default();
+        index.apply(source("a"), wrapped(&key, "one", KeyState::Active));
+        let (name, object) = index.to_unwrap(false).remove(0);
+        index.unwrapped(&name, &object, Private::Held(key.clone()));
+        index.apply(source("a"), wrapped(&key, "one", KeyState::Retired));
+        assert!(index.to_unwrap(true).is_empty());
+        assert_eq!(index.keys(KeyOrder::default(), Compromised::Refused)[0].state, KeyState::Retired);
+        // Wrapped anew it is; and what was unwrapped of an older version is not taken for it.
+        index.apply(source("a"), wrapped(&key, "two", KeyState::Active));
+        index.unwrapped(&name, &object, Private::Held(key));
+        assert_eq!(index.to_unwrap(false).len(), 1);
+    }
+
+    #[test]
+    fn what_fails_is_named_and_tried_again_only_when_asked() {
+        let key = PrivateKey::generate(Algorithm::Hybrid).unwrap();
+        let mut index = Index::default();
+        index.apply(source("a"), wrapped(&key, "one", KeyState::Active));
+        let (name, object) = index.to_unwrap(false).remove(0);
+        index.unwrapped(&name, &object, Private::Failed("gone".to_owned()));
+        assert!(index.to_unwrap(false).is_empty() && index.to_unwrap(true).len() == 1);
+        assert_eq!(index.problems(), [Problem { source: source("a"), reason: "gone".to_owned() }]);
+        index.remove(&source("a"));
+        assert!(index.problems().is_empty());
+    }
+
+    #[test]
+    fn the_certificate_is_that_of_the_newest_active_key_whose_private_half_may_be_missing() {
+        let (old, new, future, bad) = (rsa(), rsa(), rsa(), rsa());
+        let mut index = Index::default();
+        index.apply(source("old"), plain(&old, 9, KeyState::Active));
+        index.apply(source("new"), Entry { private: Private::Waiting, ..plain(&new, 5, KeyState::Active) });
+        index.apply(source("future"), plain(&future, -5, KeyState::Active));
+        index.apply(source("bad"), plain(&bad, 1, KeyState::Active));
+        index.apply(Source::Plain("bad".to_owned()), plain(&bad, 1, KeyState::Compromised));
+        let certificate = index.certificate(KeyOrder::default(), NOW).unwrap();
+        assert_eq!(certificate.fingerprint(), *new.fingerprint());
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bulla_kms::shares::{Set, ShareError};
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::ObjectMeta;
+use kube::api::{ObjectMeta, PostParams};
 
 use super::store::Store;
 
@@ -57,7 +57,7 @@ pub fn read(map: &ConfigMap) -> Result<Set, SetError> {
 /// # Errors
 /// [`SetError`].
 pub async fn save(store: &Store, set: &Set) -> Result<(), SetError> {
-    match store.config.create(&Default::default(), &config_map(set)?).await {
+    match store.config.create(&PostParams::default(), &config_map(set)?).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.is_already_exists() => Err(SetError::Exists),
         Err(error) => Err(error.into()),

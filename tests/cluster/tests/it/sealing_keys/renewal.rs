@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use bulla_cluster_tests::Namespace;
+use serde_json::json;
 
 use super::{Keys, list, local_key, sealing_keys};
 
@@ -61,9 +62,21 @@ fn a_compromised_key_is_blacklisted_without_a_restart() {
     let keys = Keys::ready(&namespace, &["--key-service", &key]);
     let first = list(&namespace)[0]["name"].as_str().unwrap().to_owned();
     let certificate = keys.certificate();
-    // Nobody counts the values here, so it has to be said that they may be lost.
+    // A value that is sealed to it would be lost, so that has to be said.
+    let sealed = json!({
+        "apiVersion": "bitnami.com/v1alpha1",
+        "kind": "SealedSecret",
+        "metadata": {"name": "s"},
+        "spec": {"encryptedData": {"x": "AgA="}},
+    });
+    namespace.apply(&sealed).ok();
+    let fingerprint = list(&namespace)[0]["fingerprint"].clone();
+    let status = json!({"status": {"observedGeneration": 1, "sealedWith": {"x": fingerprint}}}).to_string();
+    let patch = ["patch", "sealedsecret/s", "--subresource", "status", "--type", "merge", "--patch", &status];
+    namespace.kubectl(&patch).ok();
+    assert_eq!(list(&namespace)[0]["values"], 1);
     let said = sealing_keys(&namespace, &["retire", &first, "--state", "compromised"]).refused();
-    assert!(said.contains("--force"), "{said}");
+    assert!(said.contains("1 values are sealed to") && said.contains("--force"), "{said}");
     sealing_keys(&namespace, &["retire", &first, "--state", "compromised", "--force"]).ok();
     // The leader sees that no active key is left, and makes one.
     namespace.eventually("another certificate", || {

@@ -1,6 +1,6 @@
 //! The chart on a real cluster, by the real helm: what it installs, what the operator then may do, and what is left when it goes.
 //!
-//! The cluster's network plugin enforces no NetworkPolicy: that there is one is looked at here, what it says in `chart`.
+//! The cluster's network plugin enforces no `NetworkPolicy`: that there is one is looked at here, what it says in `chart`.
 
 use std::collections::BTreeSet;
 
@@ -72,7 +72,7 @@ fn it_installs_upgrades_and_leaves_nothing_but_definitions() {
     namespace.eventually("nothing left", || objects_of("whole", &namespace).is_empty());
     let definition = ["get", "crd", "sealedsecrets.bitnami.com", "sealingkeys.bulla.dev", "--output", "name"];
     namespace.kubectl(&definition).ok();
-    assert_eq!(helm(&["list", "--all", "--namespace", &namespace.name, "--short"]).ok(), "");
+    assert_eq!(helm(&["list", "--namespace", &namespace.name, "--short"]).ok(), "");
 }
 
 #[test]

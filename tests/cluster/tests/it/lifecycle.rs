@@ -75,7 +75,7 @@ fn whatever_was_killed_half_way_the_next_start_or_end_succeeds() {
     for kill in 1..=kills {
         let place = format!("kill {kill} of {kills}, BULLA_TEST_SEED={seed}");
         killed("up", random.below(START));
-        if random.next() % 2 == 0 {
+        if random.next().is_multiple_of(2) {
             // Over what is half there a whole one is made, whose end is killed too.
             let up = xtask(["up", "--name", "half"]);
             assert!(up.success, "{place}: {}", up.stderr);

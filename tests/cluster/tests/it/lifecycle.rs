@@ -4,14 +4,12 @@ use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
 use bulla_cluster_tests::xtask;
 
-/// Held by a test that counts what clusters leave.
-static ALONE: Mutex<()> = Mutex::new(());
+use crate::ALONE;
 
 /// What there is of a cluster on this machine, found without asking the code that should have removed it.
 fn traces(name: &str) -> Vec<String> {

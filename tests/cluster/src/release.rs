@@ -43,10 +43,10 @@ pub fn bulla_image() -> [String; 2] {
         assert!(built.unwrap().success());
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
         let program = target.join("debug/bulla");
-        let image = format!("{IMAGE}:1");
+        let image = format!("{IMAGE}:dev");
         xtask(["load", "--name", &own_name(), "--image", &image, program.to_str().unwrap()]).ok();
     });
-    [format!("image.repository={IMAGE}"), "image.tag=1".to_owned()]
+    [format!("image.repository={IMAGE}"), "image.tag=dev".to_owned()]
 }
 
 /// Installs the custom resource definitions, once, for tests that install no chart or one without them.

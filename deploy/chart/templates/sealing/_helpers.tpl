@@ -30,7 +30,7 @@
 {{- if .Values.sealing.enabled -}}
 {{- include "bulla.sealing.check" . -}}
 {{- with .Values.sealing -}}
-- --sealing
+- sealing
 {{- with .namespaces }}
 - --namespaces={{ join "," . }}
 {{- end }}
@@ -50,7 +50,9 @@
 - --key-service-threshold={{ .keyService.threshold }}
 {{- end }}
 - --key-renew-period={{ .keyRenewPeriod }}
-- --key-algorithm={{ .algorithm }}
+{{- range .algorithms }}
+- --key-algorithm={{ . }}
+{{- end }}
 {{- with .adoptKeys }}
 - --adopt-keys={{ . }}
 {{- end }}

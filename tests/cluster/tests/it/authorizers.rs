@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bulla_cluster_tests::{Namespace, Outcome, kubectl_as, own_cluster, own_name, xtask};
 use serde_json::json;
 
-use crate::{pod, pod_with_secret, secret};
+use crate::{ALONE, pod, pod_with_secret, secret};
 
 #[test]
 fn a_node_gets_the_secrets_of_its_own_pods_and_no_others() {
@@ -122,6 +122,7 @@ const SECOND: &str = "node2/node.kubeconfig";
 
 #[test]
 fn a_second_node_gets_a_secret_once_a_pod_on_it_uses_it_and_no_longer() {
+    let _alone = ALONE.lock();
     let _pair = Pair::start();
     let read = ["get", "secret", "s"];
     Pair::apply(&secret("s", "a"));

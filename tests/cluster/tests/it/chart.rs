@@ -64,7 +64,7 @@ fn what_is_misspelt_or_makes_no_sense_is_refused_by_its_name() {
         ("sealing.namespaces={Upper}", "/sealing/namespaces"),
         ("sealing.keyService.awsKms={my-key}", "/sealing/keyService/awsKms"),
         ("sealing.keyService.localKeyFile.path=relative/key", "/sealing/keyService/localKeyFile/path"),
-        ("sealing.algorithm=rsa-1024", "/sealing/algorithm"),
+        ("sealing.algorithms={rsa-1024}", "/sealing/algorithms"),
     ] {
         let refusal = helm(&["template", "r", CHART, "--set", setting]).refused();
         assert!(refusal.contains(complaint), "{setting}: {refusal}");
@@ -112,8 +112,8 @@ fn the_release_s_own_secrets_are_read_and_written_only_for_what_was_asked() {
         rule["verbs"].as_array().unwrap().iter().map(|verb| verb.as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
     assert_eq!(verbs(&[]), ["get", "list", "watch"]);
-    assert_eq!(verbs(&["sealing.adoptKeys=keep"]), ["get", "list", "watch", "update", "patch"]);
-    assert_eq!(verbs(&["sealing.adoptKeys=delete"]), ["get", "list", "watch", "update", "patch", "delete"]);
+    assert_eq!(verbs(&["sealing.adoptKeys=keep-plain"]), ["get", "list", "watch", "update", "patch"]);
+    assert_eq!(verbs(&["sealing.adoptKeys=delete-plain"]), ["get", "list", "watch", "update", "patch", "delete"]);
     let plain = ["sealing.keyService.shares=false", "sealing.keyService.plainSecret=true"];
     assert_eq!(verbs(&plain), ["get", "list", "watch", "create", "update", "patch"]);
 }

@@ -36,7 +36,7 @@ fn offer(namespace: &Namespace, object: &Value) -> Outcome {
     namespace.kubectl(&["create", "--dry-run=server", "--validate=strict", "--filename", file.to_str().unwrap()])
 }
 
-fn sealed_secret(spec: Value) -> Value {
+fn sealed_secret(spec: &Value) -> Value {
     json!({"apiVersion": "bitnami.com/v1alpha1", "kind": "SealedSecret", "metadata": {"name": "s"}, "spec": spec})
 }
 
@@ -75,7 +75,7 @@ fn every_sealed_secret_that_sealed_secrets_accepts_is_accepted() {
             "labels": {"l": "1"}, "annotations": {"sealedsecrets.bitnami.com/managed": "true"}, "finalizers": ["f/x"],
         }}}),
     ];
-    for mut object in specs.into_iter().map(sealed_secret).chain([example]) {
+    for mut object in specs.into_iter().map(|spec| sealed_secret(&spec)).chain([example]) {
         let ours = offer(&namespace, &object);
         object["apiVersion"] = json!(format!("{THEIR_GROUP}/v1alpha1"));
         let theirs = offer(&namespace, &object);
@@ -92,7 +92,7 @@ fn every_sealed_secret_that_sealed_secrets_accepts_is_accepted() {
         ),
         (json!({"encryptedData": {"a": "AgB="}, "tmplate": {}}), "tmplate"),
     ] {
-        let mut object = sealed_secret(spec);
+        let mut object = sealed_secret(&spec);
         let refusal = offer(&namespace, &object).refused();
         assert!(refusal.contains(place), "{refusal}");
         object["apiVersion"] = json!(format!("{THEIR_GROUP}/v1alpha1"));
@@ -108,7 +108,7 @@ fn what_the_api_server_stores_is_what_it_was_given() {
         "encryptedData": {"a": "AgB="},
         "template": {"metadata": {"labels": {"l": "1"}, "generateName": "kept-though-unknown"}, "data": {"b": "{{ .a }}"}},
     });
-    namespace.apply(&sealed_secret(spec.clone())).ok();
+    namespace.apply(&sealed_secret(&spec)).ok();
     let stored: Value =
         serde_json::from_str(&namespace.kubectl(&["get", "sealedsecret", "s", "--output", "json"]).ok()).unwrap();
     assert_eq!(stored["spec"], spec);

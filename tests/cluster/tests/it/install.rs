@@ -1,10 +1,13 @@
 //! The chart on a real cluster, by the real helm: what it installs, what the operator then may do, and what is left when it goes.
 //!
-//! The cluster's network plugin enforces no NetworkPolicy: that there is one is looked at here, what it says in `chart`.
+//! The cluster's network plugin enforces no `NetworkPolicy`: that there is one is looked at here, what it says in `chart`.
 
 use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
 
-use bulla_cluster_tests::{Namespace, Outcome, Release, bulla_image, definitions, helm, kubectl};
+use bulla_cluster_tests::{CHART, Namespace, Outcome, Release, bulla_image, definitions, helm, kubectl};
+use serde_json::{Value, json};
 
 /// Settings of the sealing door beside the image.
 const SEALING: [&str; 3] = ["sealing.enabled=true", "sealing.keyService.shares=true", "operator.logLevel=debug"];
@@ -72,7 +75,78 @@ fn it_installs_upgrades_and_leaves_nothing_but_definitions() {
     namespace.eventually("nothing left", || objects_of("whole", &namespace).is_empty());
     let definition = ["get", "crd", "sealedsecrets.bitnami.com", "sealingkeys.bulla.dev", "--output", "name"];
     namespace.kubectl(&definition).ok();
-    assert_eq!(helm(&["list", "--all", "--namespace", &namespace.name, "--short"]).ok(), "");
+    assert_eq!(helm(&["list", "--namespace", &namespace.name, "--short"]).ok(), "");
+}
+
+/// A definition of nobody's, gone with the test.
+struct Thing;
+
+impl Thing {
+    const NAME: &str = "things.upgrade.bulla.test";
+
+    /// It, in a chart's folder, with a column.
+    fn write(chart: &Path, column: &str) {
+        let definition = json!({
+            "apiVersion": "apiextensions.k8s.io/v1",
+            "kind": "CustomResourceDefinition",
+            "metadata": {"name": Self::NAME},
+            "spec": {
+                "group": "upgrade.bulla.test", "scope": "Namespaced",
+                "names": {"kind": "Thing", "plural": "things", "singular": "thing"},
+                "versions": [{
+                    "name": "v1", "served": true, "storage": true,
+                    "schema": {"openAPIV3Schema": {"type": "object"}},
+                    "additionalPrinterColumns": [{"name": column, "type": "string", "jsonPath": ".spec.a"}],
+                }],
+            },
+        });
+        let file = std::fs::File::create(chart.join("files/crds/thing.yaml")).unwrap();
+        serde_json::to_writer(file, &definition).unwrap();
+    }
+
+    /// The column of the definition that is installed.
+    fn column() -> Option<String> {
+        let output = kubectl().args(["get", "crd", Self::NAME, "--output", "json"]).output().unwrap();
+        let definition: Value = serde_json::from_slice(&output.stdout).ok()?;
+        definition["spec"]["versions"][0]["additionalPrinterColumns"][0]["name"].as_str().map(str::to_owned)
+    }
+}
+
+impl Drop for Thing {
+    fn drop(&mut self) {
+        let _ = kubectl().args(["delete", "crd", Self::NAME]).output();
+    }
+}
+
+#[test]
+fn definitions_are_upgraded_and_kept_and_not_taken_from_another_release() {
+    // The chart with one definition that no other test uses.
+    let folder = tempfile::tempdir().unwrap();
+    let chart = folder.path().join("bulla");
+    assert!(Command::new("cp").args(["-r", CHART]).arg(&chart).status().unwrap().success());
+    std::fs::remove_dir_all(chart.join("files/crds")).unwrap();
+    std::fs::create_dir(chart.join("files/crds")).unwrap();
+    let namespace = Namespace::new("upgrade");
+    let helm = |arguments: &[&str]| helm(&[arguments, &["--namespace", &namespace.name]].concat());
+    let path = chart.to_str().unwrap();
+    let _thing = Thing;
+
+    Thing::write(&chart, "Old");
+    helm(&["install", "one", path]).ok();
+    assert_eq!(Thing::column().as_deref(), Some("Old"));
+    Thing::write(&chart, "New");
+    helm(&["upgrade", "one", path]).ok();
+    assert_eq!(Thing::column().as_deref(), Some("New"));
+
+    helm(&["upgrade", "one", path, "--set", "crds.install=false"]).ok();
+    assert_eq!(Thing::column().as_deref(), Some("New"));
+    helm(&["uninstall", "one"]).ok();
+    assert_eq!(Thing::column().as_deref(), Some("New"));
+
+    let refusal = helm(&["install", "two", path]).refused();
+    assert!(refusal.contains(Thing::NAME) && refusal.contains("ownership"), "{refusal}");
+    helm(&["install", "two", path, "--take-ownership"]).ok();
+    helm(&["uninstall", "two"]).ok();
 }
 
 #[test]

@@ -4,14 +4,12 @@ use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
 use bulla_cluster_tests::xtask;
 
-/// Held by a test that counts what clusters leave.
-static ALONE: Mutex<()> = Mutex::new(());
+use crate::ALONE;
 
 /// What there is of a cluster on this machine, found without asking the code that should have removed it.
 fn traces(name: &str) -> Vec<String> {
@@ -75,7 +73,7 @@ fn whatever_was_killed_half_way_the_next_start_or_end_succeeds() {
     for kill in 1..=kills {
         let place = format!("kill {kill} of {kills}, BULLA_TEST_SEED={seed}");
         killed("up", random.below(START));
-        if random.next() % 2 == 0 {
+        if random.next().is_multiple_of(2) {
             // Over what is half there a whole one is made, whose end is killed too.
             let up = xtask(["up", "--name", "half"]);
             assert!(up.success, "{place}: {}", up.stderr);

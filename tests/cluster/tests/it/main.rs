@@ -13,7 +13,12 @@ mod pods;
 mod sealing_keys;
 mod webhook;
 
+use std::sync::Mutex;
+
 use serde_json::{Value, json};
+
+/// Held by a test that starts clusters of its own: some count what clusters leave.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// A pod with one container of busybox that runs a text for its shell.
 fn pod(name: &str, script: &str) -> Value {

@@ -1,6 +1,7 @@
 //! The real programs that tests and benchmarks run against, in `target/peers`.
 //!
-//! `bin/` has `sops-3.11.0`, `sops-3.13.3`, `age`, `age-inspect`, `age-keygen`, `age-plugin-batchpass`; `venv/` has `moto_server` and `bao`. Debian's
+//! `bin/` has `sops-3.11.0`, `sops-3.13.3`, `age`, `age-inspect`, `age-keygen`, `age-plugin-batchpass`, `kubeseal`,
+//! `sealed-secrets-controller`; `venv/` has `moto_server` and `bao`. Debian's
 //! `age`, `gpg` and the others of [`DEBIAN`] are installed by `apt-get` where they are missing. Each step is skipped once its result
 //! is there, so a second call costs nothing. Kubernetes, which is too large to be built anew for each clean checkout, is kept in
 //! the user's cache (see `cluster::kube`).
@@ -30,6 +31,9 @@ const GO: &[(&str, &str, &str, &str)] = &[
     ("age-inspect", "filippo.io/age/cmd/age-inspect", "v1.3.2", "age-inspect"),
     ("age-keygen", "filippo.io/age/cmd/age-keygen", "v1.3.2", "age-keygen"),
     ("age-plugin-batchpass", "filippo.io/age/cmd/age-plugin-batchpass", "v1.3.2", "age-plugin-batchpass"),
+    // Later versions declare another module path.
+    ("kubeseal", "github.com/bitnami-labs/sealed-secrets/cmd/kubeseal", "v0.36.6", "kubeseal"),
+    ("sealed-secrets-controller", "github.com/bitnami-labs/sealed-secrets/cmd/controller", "v0.36.6", "controller"),
 ];
 
 /// Python packages for the virtual environment.

@@ -1,7 +1,8 @@
 //! The real programs that tests and benchmarks run against, in `target/peers`.
 //!
-//! `bin/` has `sops-3.11.0`, `sops-3.13.3`, `age`, `age-inspect`, `age-keygen`, `age-plugin-batchpass`, `helm`, `template-oracle`; `venv/` has `moto_server` and
-//! `bao`; `sealed-secrets/` is its source, for its CRD and examples. Debian's `age`, `gpg` and the others of [`DEBIAN`] are installed by `apt-get` where they are missing. Each step is skipped once its result
+//! `bin/` has `sops-3.11.0`, `sops-3.13.3`, `age`, `age-inspect`, `age-keygen`, `age-plugin-batchpass`, `helm`, `kubeseal`,
+//! `sealed-secrets-controller`, `template-oracle`; `venv/` has `moto_server` and `bao`; `sealed-secrets/` is its source, for its CRD and examples. Debian's
+//! `age`, `gpg` and the others of [`DEBIAN`] are installed by `apt-get` where they are missing. Each step is skipped once its result
 //! is there, so a second call costs nothing. Kubernetes, which is too large to be built anew for each clean checkout, is kept in
 //! the user's cache (see `cluster::kube`).
 
@@ -31,6 +32,9 @@ const GO: &[(&str, &str, &str, &str)] = &[
     ("age-keygen", "filippo.io/age/cmd/age-keygen", "v1.3.2", "age-keygen"),
     ("age-plugin-batchpass", "filippo.io/age/cmd/age-plugin-batchpass", "v1.3.2", "age-plugin-batchpass"),
     ("helm", "helm.sh/helm/v4/cmd/helm", "v4.3.1", "helm"),
+    // Later versions declare another module path.
+    ("kubeseal", "github.com/bitnami-labs/sealed-secrets/cmd/kubeseal", "v0.36.6", "kubeseal"),
+    ("sealed-secrets-controller", "github.com/bitnami-labs/sealed-secrets/cmd/controller", "v0.36.6", "controller"),
 ];
 
 /// Go programs in `tests/interop` that answer what a peer's library does; `bin/` has them under the same names.

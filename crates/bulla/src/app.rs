@@ -17,6 +17,8 @@ pub(crate) enum Personality {
     Bulla,
     /// Those of sops: unknown file endings are binary, the configuration is looked for from the current folder.
     Sops,
+    /// Those of kubeseal: JSON unless YAML is asked for, failures are status 1.
+    Kubeseal,
 }
 
 /// The state of one run.
@@ -51,6 +53,11 @@ impl App {
             .map_err(|error| Failure::generic(format!("cannot start the asynchronous runtime: {error}")))?;
         let runtime = self.runtime.get_or_init(|| runtime);
         Ok(runtime.block_on(future))
+    }
+
+    /// Whether the habits of kubeseal are kept.
+    pub(crate) fn is_kubeseal(&self) -> bool {
+        self.personality == Personality::Kubeseal
     }
 
     /// Whether the habits of sops are kept.

@@ -3,17 +3,18 @@
 use std::ffi::OsString;
 use std::path::Path;
 
+use bulla_core::env::ProcessEnv;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::app::{App, Personality};
 use crate::error::Failure;
 use crate::exit::Code;
 use crate::sops_cli::{self, Request};
-use crate::{command, env_vars, logging};
+use crate::{command, env_vars, kubeseal_cli, logging};
 
 const AFTER_HELP: &str = "\
 Files are those of sops: each program reads what the other writes. Started under the
-name \"sops\" (a link), bulla takes exactly that tool's command line.";
+name \"sops\" or \"kubeseal\" (a link), bulla takes exactly that tool's command line.";
 
 /// Secrets that are plaintext only in the memory of the process that needs them
 #[derive(Parser, Debug)]
@@ -27,7 +28,7 @@ pub(crate) struct Cli {
 }
 
 /// Flags that every command has.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct GlobalArgs {
     /// Use this configuration instead of the .sops.yaml above the file
@@ -131,6 +132,9 @@ pub(crate) enum Command {
     /// Make a new age key to encrypt to
     #[command(after_help = command::keygen::EXAMPLES)]
     Keygen(command::keygen::KeygenArgs),
+    /// Seal Secrets so that the cluster's controller alone opens them
+    #[command(after_help = command::seal::EXAMPLES)]
+    Seal(Box<command::seal::SealArgs>),
     /// See it work: encrypt a real application's secrets, run it, and look where they could leak
     #[command(after_help = command::demo::EXAMPLES)]
     Demo(command::demo::DemoArgs),
@@ -146,7 +150,16 @@ pub(crate) fn run(personality: Personality, argv: Vec<OsString>) -> Result<Code,
     // Never dropped: taking the definition apart again would cost as much as making it did, and there is one.
     let definition = Box::leak(Box::new(Cli::command()));
     let argv = match personality {
-        Personality::Bulla => argv,
+        Personality::Bulla => {
+            // `seal` alone has a variable for every flag.
+            if argv.iter().any(|word| word == "seal")
+                && let Some(seal) = definition.find_subcommand_mut("seal")
+            {
+                *seal = kubeseal_cli::with_variables(seal.clone(), &ProcessEnv);
+            }
+            argv
+        }
+        Personality::Kubeseal => return kubeseal_cli::run(argv),
         Personality::Sops => match sops_cli::read(definition, &argv)? {
             Request::Run(argv) => argv,
             Request::Answered(code) => return Ok(code),
@@ -187,6 +200,7 @@ fn dispatch(app: &App, command: Command) -> Result<Code, Failure> {
         Command::Check(args) => command::check::run(app, &args),
         Command::SealingKeys(args) => command::sealing_keys::run(app, &args),
         Command::Keygen(args) => command::keygen::run(app, &args),
+        Command::Seal(args) => command::seal::run(app, &args),
         Command::Demo(args) => command::demo::run(app, &args),
         Command::ExecFile(args) => command::exec_file::run(app, *args),
         Command::Version(args) => command::version::run(app, &args),

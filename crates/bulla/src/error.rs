@@ -123,9 +123,13 @@ impl Failure {
     /// Prints the failure as a program of this name does, and gives the exit status.
     pub(crate) fn report(&self, personality: Personality) -> std::process::ExitCode {
         self.print(match personality {
-            Personality::Bulla => "error: ",
+            Personality::Bulla | Personality::Kubeseal => "error: ",
             Personality::Sops => "",
         });
-        self.code.into()
+        match personality {
+            // One status says all there.
+            Personality::Kubeseal if !self.message.is_empty() => Code::Generic.into(),
+            _ => self.code.into(),
+        }
     }
 }

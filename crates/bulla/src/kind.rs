@@ -16,11 +16,13 @@ pub(crate) fn kind_of(personality: Personality, said: Option<FileType>, name: &s
         return said.into();
     }
     match personality {
-        Personality::Bulla if bulla_document::syntax_of_name(name).is_none() => match conflict::unfold(text) {
-            Some(sides) => sops::kind_of(name, sides.ours.expose()),
-            None => sops::kind_of(name, text),
-        },
-        Personality::Bulla => sops::kind_of(name, text),
+        Personality::Bulla | Personality::Kubeseal if bulla_document::syntax_of_name(name).is_none() => {
+            match conflict::unfold(text) {
+                Some(sides) => sops::kind_of(name, sides.ours.expose()),
+                None => sops::kind_of(name, text),
+            }
+        }
+        Personality::Bulla | Personality::Kubeseal => sops::kind_of(name, text),
         Personality::Sops => bulla_document::syntax_of_name(name)
             .filter(|&syntax| syntax != Syntax::Toml)
             .map_or(FileKind::Binary, FileKind::Text),
@@ -33,7 +35,7 @@ pub(crate) fn kind_of(personality: Personality, said: Option<FileType>, name: &s
 pub(crate) fn output_kind(personality: Personality, types: TypeArgs, name: &str, input: FileKind) -> FileKind {
     match (types.output_type, personality) {
         (Some(said), _) => said.into(),
-        (None, Personality::Bulla) => input,
+        (None, Personality::Bulla | Personality::Kubeseal) => input,
         (None, Personality::Sops) => kind_of(personality, None, name, &[]),
     }
 }

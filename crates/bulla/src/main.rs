@@ -1,4 +1,4 @@
-//! The program: one binary, two names. As `bulla` it takes bulla's command line, as `sops` exactly that tool's.
+//! The program: one binary, three names. As `bulla` it takes bulla's command line, as `sops` and `kubeseal` exactly those tools'.
 //!
 //! Nothing here knows a format or a key service: the engines do the work, this crate reads the command line, files and
 //! the environment, and prints.
@@ -24,12 +24,14 @@ mod group_diff;
 mod input;
 mod key_names;
 mod kind;
+mod kubeseal_cli;
 mod logging;
 mod many;
 mod old_context;
 mod output;
 mod plan;
 mod rekey;
+mod seal;
 mod shell;
 mod signals;
 mod sops_cli;
@@ -64,6 +66,7 @@ fn main() -> ExitCode {
 fn personality(argv: &[OsString]) -> Personality {
     match argv.first().map(Path::new).and_then(Path::file_stem) {
         Some(name) if name == "sops" => Personality::Sops,
+        Some(name) if name == "kubeseal" => Personality::Kubeseal,
         _ => Personality::Bulla,
     }
 }

@@ -28,7 +28,7 @@ impl Contents {
     /// Plaintext that was asked for.
     pub(crate) fn plain(personality: Personality) -> Self {
         match personality {
-            Personality::Bulla => Self::Plain,
+            Personality::Bulla | Personality::Kubeseal => Self::Plain,
             Personality::Sops => Self::PlainAsSops,
         }
     }

@@ -99,7 +99,7 @@ fn part(text: &[u8]) -> Option<Part> {
 
 /// The documents of a text, each with the `---` before it. A line that begins so ends whatever it stands in. Comments and
 /// blank lines before a document are its.
-fn documents(text: &[u8]) -> Vec<&[u8]> {
+pub(crate) fn documents(text: &[u8]) -> Vec<&[u8]> {
     let mut documents = Vec::new();
     let (mut start, mut at, mut has_content) = (0, 0, false);
     for line in text.split_inclusive(|&byte| byte == b'\n') {

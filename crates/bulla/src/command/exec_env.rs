@@ -97,7 +97,7 @@ pub(crate) fn run(app: &App, args: ExecEnvArgs) -> Result<Code, Failure> {
 pub(super) fn inherited(app: &App) -> Inherited {
     match app.personality {
         Personality::Sops => Inherited::All,
-        Personality::Bulla => Inherited::WithoutKeys,
+        Personality::Bulla | Personality::Kubeseal => Inherited::WithoutKeys,
     }
 }
 

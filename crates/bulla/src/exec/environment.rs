@@ -70,7 +70,7 @@ pub(crate) fn variables(personality: Personality, name: &str, plain: PlainFile) 
             Kind::Map | Kind::Seq => {
                 let message = match personality {
                     Personality::Sops => format!("cannot use complex value in environment; offending key {key}"),
-                    Personality::Bulla => {
+                    Personality::Bulla | Personality::Kubeseal => {
                         format!("{name}: {key} is not a single value; only those can be environment variables")
                     }
                 };

@@ -42,21 +42,3 @@ fn the_forms_of_a_value_are_those_of_the_description() {
     let value = seal_value(hybrid().public_key(), &shop(Scope::Strict), b"x").unwrap();
     assert!(value.starts_with("/7EB"), "FF B1 01");
 }
-
-/// Prints `vectors/hybrid.txt`: `cargo test -p bulla-format print_hybrid -- --ignored --nocapture`. Only for a new version of the form.
-#[test]
-#[ignore = "makes vectors"]
-#[allow(clippy::print_stdout)]
-fn print_hybrid_vectors() {
-    let key = hybrid();
-    println!(
-        "# Sealed to the key whose seed is 0, 1, 2, …: scope, value. The plaintext is hunter2, the place shop/db, item password,"
-    );
-    println!("# no template, bulla.dev/deliver: csi.");
-    println!("key {}", key.fingerprint());
-    for scope in Scope::ALL {
-        let mut binding = shop(scope);
-        binding.delivery.insert("bulla.dev/deliver", "csi");
-        println!("{scope} {}", seal_value(key.public_key(), &binding, b"hunter2").unwrap());
-    }
-}

@@ -132,12 +132,12 @@ fn go(bin: &Path) -> Result<()> {
 fn oracles(root: &Path, bin: &Path) -> Result<()> {
     for name in ORACLES {
         Process::new("go")
-            .folder(root.join("tests/interop").join(name))
+            .folder(&root.join("tests/interop").join(name))
             .env("CGO_ENABLED", "0")
             .env("GOFLAGS", "-trimpath")
             .args(["build", "-o"])
             .args([&bin.join(name)])
-            .arg(".")
+            .args(["."])
             .run()
             .context("Go 1.26 or newer is needed to build this peer")?;
     }

@@ -147,10 +147,13 @@ pub(crate) enum Command {
 /// # Errors
 /// What the command failed with.
 pub(crate) fn run(personality: Personality, argv: Vec<OsString>) -> Result<Code, Failure> {
+    if personality == Personality::Kubeseal {
+        return kubeseal_cli::run(argv);
+    }
     // Never dropped: taking the definition apart again would cost as much as making it did, and there is one.
     let definition = Box::leak(Box::new(Cli::command()));
     let argv = match personality {
-        Personality::Bulla => {
+        Personality::Bulla | Personality::Kubeseal => {
             // `seal` alone has a variable for every flag.
             if argv.iter().any(|word| word == "seal")
                 && let Some(seal) = definition.find_subcommand_mut("seal")
@@ -159,7 +162,6 @@ pub(crate) fn run(personality: Personality, argv: Vec<OsString>) -> Result<Code,
             }
             argv
         }
-        Personality::Kubeseal => return kubeseal_cli::run(argv),
         Personality::Sops => match sops_cli::read(definition, &argv)? {
             Request::Run(argv) => argv,
             Request::Answered(code) => return Ok(code),

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -36,24 +36,37 @@ fn traces(name: &str) -> Vec<String> {
     traces
 }
 
-/// The interfaces of clusters.
-fn interfaces() -> usize {
-    let names = fs::read_dir("/sys/class/net").unwrap().flatten();
-    names.filter(|entry| entry.file_name().to_string_lossy().starts_with("bulla")).count()
+/// The machine's interfaces of a cluster, while there is something of it. (Other clusters may come and go meanwhile.)
+fn interfaces(name: &str) -> Vec<PathBuf> {
+    let text = fs::read_to_string(format!("/var/tmp/bulla-cluster/{name}/cluster.json")).unwrap_or_default();
+    let cluster: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    let Some(number) = cluster["number"].as_u64() else { return Vec::new() };
+    let links = fs::read_dir("/sys/class/net").unwrap().flatten().map(|entry| entry.path());
+    let is_its = |path: &PathBuf| {
+        let name = path.file_name().unwrap().to_string_lossy();
+        name.strip_prefix(&format!("bulla{number}")).is_some_and(|rest| rest.is_empty() || rest.starts_with('n'))
+    };
+    links.filter(is_its).collect()
+}
+
+/// Those of them that are still there.
+fn left(interfaces: Vec<PathBuf>) -> Vec<PathBuf> {
+    interfaces.into_iter().filter(|path| path.exists()).collect()
 }
 
 #[test]
 fn clusters_stand_side_by_side_with_two_nodes_and_leave_nothing() {
     let _alone = ALONE.lock();
-    let before = interfaces();
     xtask(["up", "--name", "aside", "--nodes", "2"]).ok();
     let nodes = xtask(["kubectl", "--name", "aside", "get", "nodes", "--output", "name"]).ok();
     assert_eq!(nodes, "node/aside-1\nnode/aside-2\n");
     // It is another cluster than the one the tests run on, and a second start changes nothing.
     assert!(xtask(["up", "--name", "aside", "--nodes", "2"]).stderr.contains("runs already"));
+    let links = interfaces("aside");
+    assert_eq!(links.len(), 3, "a bridge and a link for each node: {links:?}");
     xtask(["down", "--name", "aside"]).ok();
     assert_eq!(traces("aside"), Vec::<String>::new());
-    assert_eq!(interfaces(), before);
+    assert_eq!(left(links), Vec::<PathBuf>::new());
     assert!(xtask(["down", "--name", "aside"]).stderr.contains("there was none"));
     assert!(xtask(["status", "--name", "aside"]).refused().contains("cluster up --name aside"));
 }
@@ -65,7 +78,6 @@ const END: Duration = Duration::from_millis(1500);
 #[test]
 fn whatever_was_killed_half_way_the_next_start_or_end_succeeds() {
     let _alone = ALONE.lock();
-    let before = interfaces();
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let seed = number("BULLA_TEST_SEED").unwrap_or_else(|| u64::from(std::process::id()));
     let kills = number("BULLA_TEST_KILLS").unwrap_or(5);
@@ -79,10 +91,11 @@ fn whatever_was_killed_half_way_the_next_start_or_end_succeeds() {
             assert!(up.success, "{place}: {}", up.stderr);
             killed("down", random.below(END));
         }
+        let links = interfaces("half");
         let down = xtask(["down", "--name", "half"]);
         assert!(down.success, "{place}: {}", down.stderr);
         assert_eq!(traces("half"), Vec::<String>::new(), "{place}");
-        assert_eq!(interfaces(), before, "{place}");
+        assert_eq!(left(links), Vec::<PathBuf>::new(), "{place}");
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod env;
 pub mod file;
+pub mod go_regex;
 pub mod key;
 mod key_parse;
 pub mod memory;

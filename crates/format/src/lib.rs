@@ -3,6 +3,5 @@
 //! Pure and synchronous: bytes in, bytes out. Data keys come unwrapped from the caller (see `bulla-kms`); this crate never
 //! reads a file, a variable or a socket. One module a format.
 
-mod go_regex;
 pub mod sealed;
 pub mod sops;

@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 use bulla_core::KeyId;
 
 use super::{Error, Rules};
-use crate::go_regex::Regex;
+use bulla_core::go_regex::Regex;
 
 /// A parsed `.sops.yaml`.
 #[derive(Clone, Debug, Default)]

@@ -5,7 +5,7 @@
 //! before anything is decrypted.
 
 use super::Error;
-use crate::go_regex::{self, Regex};
+use bulla_core::go_regex::{self, Regex};
 
 /// The selection rules. sops allows one of the six, and refuses files with more.
 ///

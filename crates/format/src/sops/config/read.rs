@@ -6,7 +6,7 @@ use bulla_document::{Document, Limits, Syntax};
 use super::keys;
 use super::node::{Fields, Node};
 use super::{Config, CreationRule, DestinationRule, VaultDestination};
-use crate::go_regex;
+use bulla_core::go_regex;
 use crate::sops::{Error, Rules};
 
 /// Configurations are small; what aliases repeat is counted.

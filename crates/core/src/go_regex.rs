@@ -1,4 +1,4 @@
-//! Go's regular expressions (RE2 syntax), which sops' rules and `.sops.yaml` are written in.
+//! Go's regular expressions (RE2 syntax), which sops' rules, `.sops.yaml` and templates are written in.
 //!
 //! Both engines search leftmost-first, so that only the syntax differs. In Go `\d`, `\w`, `\s` and `\b` are ASCII; a `[` inside a class and a
 //! `{` that starts no count stand for themselves; there are `\Q…\E` and octal escapes; and there are no class operations
@@ -12,15 +12,27 @@ use std::iter::Peekable;
 use std::str::Chars;
 
 /// A compiled expression.
-pub(crate) type Regex = regex::bytes::Regex;
+pub type Regex = regex::bytes::Regex;
+
+/// The largest compiled expression, in bytes.
+const LARGEST: usize = 10 << 20;
 
 /// Compiles a Go expression.
 ///
 /// # Errors
 /// What is wrong with it, in one line.
-pub(crate) fn compile(expression: &str) -> Result<Regex, String> {
+pub fn compile(expression: &str) -> Result<Regex, String> {
+    compile_bounded(expression, LARGEST)
+}
+
+/// Compiles a Go expression that comes to no more than `size` bytes.
+///
+/// # Errors
+/// As [`compile`].
+pub fn compile_bounded(expression: &str, size: usize) -> Result<Regex, String> {
     let translated = Translator { rest: expression.chars().peekable(), out: String::new() }.run()?;
-    Regex::new(&translated).map_err(|error| match error {
+    let built = regex::bytes::RegexBuilder::new(&translated).size_limit(size).dfa_size_limit(size).build();
+    built.map_err(|error| match error {
         regex::Error::CompiledTooBig(_) => "the expression is too large".to_owned(),
         // The last line of a syntax error says what is wrong; the lines before draw where.
         error => error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned(),
@@ -52,10 +64,17 @@ impl Translator<'_> {
         if self.rest.peek() != Some(&'?') {
             return Ok(());
         }
-        for c in self.rest.clone().skip(1) {
+        for (place, c) in self.rest.clone().skip(1).enumerate() {
             match c {
-                // A name, or the end of the flags.
-                'P' | '<' | ':' | ')' => break,
+                'P' | '<' if place == 0 => {
+                    let name = self.rest.clone().skip_while(|&c| c != '<').skip(1).take_while(|&c| c != '>');
+                    if !name.into_iter().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+                        return Err("invalid named capture".to_owned());
+                    }
+                    break;
+                }
+                // The end of the flags.
+                ':' | ')' => break,
                 'i' | 'm' | 's' | 'U' | '-' => {}
                 _ => return Err(format!("(?{c} is not known here")),
             }

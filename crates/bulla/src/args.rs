@@ -6,6 +6,7 @@ mod mac;
 mod many;
 mod output;
 mod rules;
+pub(crate) mod sealing_keys;
 mod types;
 
 pub(crate) use access::{AccessArgs, duration, go_bool};

@@ -125,6 +125,9 @@ pub(crate) enum Command {
     /// Check .sops.yaml, and whether files are encrypted as it says
     #[command(after_help = command::check::EXAMPLES)]
     Check(command::check::CheckArgs),
+    /// The keys that a cluster's SealedSecrets are sealed to: list, back up, restore, renew, take over
+    #[command(after_help = command::sealing_keys::EXAMPLES)]
+    SealingKeys(Box<command::sealing_keys::SealingKeysArgs>),
     /// Make a new age key to encrypt to
     #[command(after_help = command::keygen::EXAMPLES)]
     Keygen(command::keygen::KeygenArgs),
@@ -182,6 +185,7 @@ fn dispatch(app: &App, command: Command) -> Result<Code, Failure> {
         Command::Git(args) => command::git::run(app, *args),
         Command::Diff(args) => command::diff::run(app, &args),
         Command::Check(args) => command::check::run(app, &args),
+        Command::SealingKeys(args) => command::sealing_keys::run(app, &args),
         Command::Keygen(args) => command::keygen::run(app, &args),
         Command::Demo(args) => command::demo::run(app, &args),
         Command::ExecFile(args) => command::exec_file::run(app, *args),

@@ -17,6 +17,7 @@ pub(crate) mod keyservice;
 pub(crate) mod man;
 pub(crate) mod publish;
 pub(crate) mod rotate;
+pub(crate) mod sealing_keys;
 pub(crate) mod set;
 pub(crate) mod unset;
 pub(crate) mod updatekeys;

@@ -30,6 +30,12 @@ pub(crate) const SOPS_HUAWEICLOUD_KMS_IDS: &str = "SOPS_HUAWEICLOUD_KMS_IDS";
 pub(crate) const SOPS_VAULT_URIS: &str = "SOPS_VAULT_URIS";
 /// How long one key may take to wrap or unwrap before it counts as failed: `10s`, `500ms`. Prompts for people are not timed.
 pub(crate) const BULLA_KEY_TIMEOUT: &str = "BULLA_KEY_TIMEOUT";
+/// What wraps the sealing keys of a cluster, separated by spaces: see `--key-service`.
+pub(crate) const BULLA_KEY_SERVICE: &str = "BULLA_KEY_SERVICE";
+/// How many of the key services are needed: see `--key-service-threshold`.
+pub(crate) const BULLA_KEY_SERVICE_THRESHOLD: &str = "BULLA_KEY_SERVICE_THRESHOLD";
+/// The namespace of the sealing controller; kubeseal's.
+pub(crate) const SEALED_SECRETS_CONTROLLER_NAMESPACE: &str = "SEALED_SECRETS_CONTROLLER_NAMESPACE";
 /// What is logged on stderr, as a filter: `debug`, `bulla_kms=trace`.
 pub(crate) const BULLA_LOG: &str = "BULLA_LOG";
 /// How log lines are written: `text` or `json`.

@@ -73,11 +73,16 @@ pub enum KeyId {
         /// The file of 32 raw bytes, mode 0600.
         path: PathBuf,
     },
+    /// A key that nobody has whole: people hold Shamir shares of it and give them to the process that needs it.
+    Shares {
+        /// Which key: 32 hex digits, derived from it.
+        set: String,
+    },
 }
 
 impl KeyId {
     /// The kind's name: sops' spelling where sops has it. `age`, `pgp`, `kms`, `gcp_kms`, `azure_kv`, `hckms`,
-    /// `hc_vault`, `local`.
+    /// `hc_vault`, `local`, `shares`.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Age { .. } => "age",
@@ -88,6 +93,7 @@ impl KeyId {
             Self::HuaweiKms { .. } => "hckms",
             Self::VaultTransit { .. } => "hc_vault",
             Self::Local { .. } => "local",
+            Self::Shares { .. } => "shares",
         }
     }
 }
@@ -108,6 +114,7 @@ impl fmt::Display for KeyId {
             Self::HuaweiKms { key_id } => f.write_str(key_id),
             Self::VaultTransit { address, mount, key } => write!(f, "{address}/v1/{mount}/keys/{key}"),
             Self::Local { path } => write!(f, "{}", path.display()),
+            Self::Shares { set } => f.write_str(set),
         }
     }
 }

@@ -38,6 +38,14 @@ impl AskError {
     }
 }
 
+/// Asks for a secret on the controlling terminal; what is typed is not shown.
+///
+/// # Errors
+/// Why nobody answered, in words.
+pub fn ask_secret(question: &str) -> Result<SecretString, String> {
+    Terminal::default().secret(question).map_err(|error| error.to_string())
+}
+
 /// Someone who can be asked. The terminal in the program, answers made up front in tests.
 pub(crate) trait Ask: Send + Sync {
     /// Asks for a passphrase or the like; what is typed is not shown.

@@ -13,19 +13,16 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use aes_gcm::aead::{AeadInOut, Nonce, Tag};
-use aes_gcm::{Aes256Gcm, KeyInit};
 use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bulla_core::file::{self, FileError};
-use bulla_core::{KeyError, KeyErrorKind, KeyId, KeyService, SecretBytes, WrappedKey};
+use bulla_core::{DataKey, KeyError, KeyErrorKind, KeyId, KeyService, SecretBytes, WrappedKey};
 
+use crate::gcm;
 use crate::registry::Context;
 
-const KEY: usize = 32;
-const NONCE: usize = 12;
-const TAG: usize = 16;
+const KEY: usize = DataKey::LEN;
 const ASSOCIATED_DATA: &[u8] = b"bulla local key 1";
 
 /// Makes a key file at `path` with a fresh random key, mode 0600. A file that is there already stays as it is.
@@ -64,41 +61,25 @@ impl KeyService for Local {
     }
 
     async fn wrap(&self, plaintext: &SecretBytes) -> Result<WrappedKey, KeyError> {
-        let cipher = self.cipher().await?;
-        let mut sealed =
-            SecretBytes::random(NONCE).map_err(|error| self.error(KeyErrorKind::Other, error.to_string()))?;
-        sealed.extend_from_slice(plaintext.expose());
-        let (nonce, text) = sealed.expose_mut().split_at_mut(NONCE);
-        let tag = Nonce::<Aes256Gcm>::try_from(&*nonce)
-            .ok()
-            .and_then(|nonce| cipher.encrypt_inout_detached(&nonce, ASSOCIATED_DATA, text.into()).ok())
-            .ok_or_else(|| self.error(KeyErrorKind::Other, "cannot encrypt"))?;
-        sealed.extend_from_slice(&tag);
-        Ok(WrappedKey::new(STANDARD.encode(sealed.expose())))
+        let sealed = gcm::seal(self.key().await?.expose(), ASSOCIATED_DATA, plaintext)
+            .map_err(|error| self.error(KeyErrorKind::Other, error.to_string()))?;
+        Ok(WrappedKey::new(STANDARD.encode(sealed)))
     }
 
     async fn unwrap(&self, wrapped: &WrappedKey) -> Result<SecretBytes, KeyError> {
-        let damaged = |what| move || self.error(KeyErrorKind::BadCiphertext, what);
-        let sealed = STANDARD.decode(wrapped.as_str()).ok().ok_or_else(damaged("the wrapped key is not base64"))?;
-        let short = damaged("the wrapped key is too short");
-        let (nonce, rest) = sealed.split_at_checked(NONCE).ok_or_else(&short)?;
-        let (text, tag) = rest.len().checked_sub(TAG).and_then(|at| rest.split_at_checked(at)).ok_or_else(&short)?;
-        let cipher = self.cipher().await?;
-        let mut plaintext = SecretBytes::from(text);
-        Nonce::<Aes256Gcm>::try_from(nonce)
-            .ok()
-            .zip(Tag::<Aes256Gcm>::try_from(tag).ok())
-            .and_then(|(nonce, tag)| {
-                cipher.decrypt_inout_detached(&nonce, ASSOCIATED_DATA, plaintext.expose_mut().into(), &tag).ok()
-            })
-            .ok_or_else(damaged("the key in this file did not make the wrapped key, or that was changed since"))?;
-        Ok(plaintext)
+        let damaged = |what| self.error(KeyErrorKind::BadCiphertext, what);
+        let sealed = STANDARD.decode(wrapped.as_str()).map_err(|_| damaged("the wrapped key is not base64"))?;
+        if sealed.len() < gcm::OVERHEAD {
+            return Err(damaged("the wrapped key is too short"));
+        }
+        gcm::open(self.key().await?.expose(), ASSOCIATED_DATA, &sealed)
+            .map_err(|_| damaged("the key in this file did not make the wrapped key, or that was changed since"))
     }
 }
 
 impl Local {
-    /// The cipher with the key of the file, which is read each time: it is small, and may have been replaced.
-    async fn cipher(&self) -> Result<Aes256Gcm, KeyError> {
+    /// The key of the file, which is read each time: it is small, and may have been replaced.
+    async fn key(&self) -> Result<DataKey, KeyError> {
         let KeyId::Local { path } = self.id.clone() else {
             return Err(self.error(KeyErrorKind::BadConfig, "not a local key"));
         };
@@ -114,7 +95,7 @@ impl Local {
             };
             self.error(kind, error.to_string())
         })?;
-        Aes256Gcm::new_from_slice(key.expose()).map_err(|_| {
+        DataKey::from_bytes(key).map_err(|key| {
             self.error(KeyErrorKind::BadKeyFile, format!("the file has {} bytes, a key has {KEY}", key.len()))
         })
     }

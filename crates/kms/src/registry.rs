@@ -35,7 +35,26 @@ pub(crate) struct Context {
     #[cfg(feature = "aws")]
     pub(crate) aws: Arc<crate::aws::State>,
     pub(crate) dns: crate::dns::Resolver,
+    pub(crate) shares: Arc<crate::shares::Joined>,
     pub(crate) unwrapped: Arc<Cache>,
+}
+
+impl Context {
+    /// Another context that shares all there is with this one.
+    fn fork(&self) -> Self {
+        Self {
+            env: Arc::clone(&self.env),
+            options: self.options.clone(),
+            age: Arc::clone(&self.age),
+            pgp: Arc::clone(&self.pgp),
+            vault: Arc::clone(&self.vault),
+            #[cfg(feature = "aws")]
+            aws: Arc::clone(&self.aws),
+            dns: self.dns.clone(),
+            shares: Arc::clone(&self.shares),
+            unwrapped: Arc::clone(&self.unwrapped),
+        }
+    }
 }
 
 /// A kind of key-encryption key, for help texts and error messages.
@@ -64,6 +83,7 @@ const KINDS: &[Kind] = &[
     Kind { name: "kms", what: "AWS KMS", open: Some(crate::aws::open) },
     Kind { name: "hc_vault", what: "the transit engine of Vault or OpenBao", open: Some(crate::vault::open) },
     Kind { name: "local", what: "an AES-256 key in a local file", open: Some(crate::local::open) },
+    Kind { name: "shares", what: "a key that people hold shares of", open: Some(crate::shares::open) },
     Kind { name: "gcp_kms", what: "Google Cloud KMS", open: None },
     Kind { name: "azure_kv", what: "Azure Key Vault", open: None },
     Kind { name: "hckms", what: "Huawei Cloud KMS", open: None },
@@ -88,9 +108,18 @@ impl Registry {
                 #[cfg(feature = "aws")]
                 aws: Arc::default(),
                 dns: crate::dns::Resolver::default(),
+                shares: Arc::default(),
                 unwrapped: Arc::default(),
             }),
         }
+    }
+
+    /// The same registry with keys that were put together from people's shares.
+    #[must_use]
+    pub fn with_shares(&self, joined: Arc<crate::shares::Joined>) -> Self {
+        let mut context = self.context.fork();
+        context.shares = joined;
+        Self { context: Arc::new(context) }
     }
 
     /// The kinds of keys there are, served or not.
@@ -118,17 +147,7 @@ impl Registry {
     /// `None` if there is nothing to forget, or a person would have to type a passphrase again.
     pub(crate) fn forgetting(&self, kind: &str) -> Option<Self> {
         let known = &self.context;
-        let mut context = Context {
-            env: Arc::clone(&known.env),
-            options: known.options.clone(),
-            age: Arc::clone(&known.age),
-            pgp: Arc::clone(&known.pgp),
-            vault: Arc::clone(&known.vault),
-            #[cfg(feature = "aws")]
-            aws: Arc::clone(&known.aws),
-            dns: known.dns.clone(),
-            unwrapped: Arc::clone(&known.unwrapped),
-        };
+        let mut context = known.fork();
         match kind {
             "age" if !known.age.is_unlocked() => {
                 context.age = Arc::new(crate::age::Places::asking(Arc::clone(&known.age.ask)));
@@ -188,6 +207,7 @@ mod tests {
             KeyId::HuaweiKms { key_id: text() },
             KeyId::VaultTransit { address: text(), mount: text(), key: text() },
             KeyId::Local { path: "x".into() },
+            KeyId::Shares { set: text() },
         ]
     }
 

@@ -171,6 +171,13 @@ impl PublicKey {
         }
     }
 
+    /// The size of an RSA key in bits; `None` for a hybrid key.
+    pub fn rsa_bits(&self) -> Option<usize> {
+        let Public::Rsa(key) = &self.inner else { return None };
+        // The modulus has no zero bytes in front, and a key's first bit is set.
+        key.modulus().first().map(|first| key.modulus().len() * 8 - first.leading_zeros() as usize)
+    }
+
     /// Which key it is.
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of(&self.spki)

@@ -1,0 +1,80 @@
+//! `sealing-keys retire`: what a key may be used for.
+
+use bulla_operator::api::sealing_key::KeyState;
+use bulla_operator::sealing::keys::secret;
+use clap::{Args, ValueEnum};
+use kube::ResourceExt;
+
+use super::api;
+use super::list::state_name;
+use crate::app::App;
+use crate::args::sealing_keys::WhereArgs;
+use crate::error::Failure;
+use crate::exit::Code;
+use crate::term;
+
+/// Arguments of `retire`.
+#[derive(Args, Debug)]
+pub(crate) struct RetireArgs {
+    /// The key's name
+    name: String,
+
+    /// retired: opens, nothing new is sealed to it; compromised: does neither; active: takes both back
+    #[arg(long, value_name = "STATE", value_enum, default_value = "retired")]
+    state: State,
+
+    /// Even if values are sealed to it that nothing could open then
+    #[arg(long)]
+    force: bool,
+
+    #[command(flatten)]
+    place: WhereArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum State {
+    /// Opens.
+    Retired,
+    /// Does nothing.
+    Compromised,
+    /// Opens and seals.
+    Active,
+}
+
+/// Sets the state; the controller follows at once.
+///
+/// # Errors
+/// If there is no such key, if values would be lost, or the API server refuses.
+pub(crate) fn run(app: &App, args: &RetireArgs) -> Result<Code, Failure> {
+    let state = match args.state {
+        State::Retired => KeyState::Retired,
+        State::Compromised => KeyState::Compromised,
+        State::Active => KeyState::Active,
+    };
+    app.block_on(async {
+        let store = args.place.store().await?;
+        let found = store.list().await.map_err(|error| api(&error))?;
+        let wrapped = found.wrapped.iter().find(|key| key.name_any() == args.name);
+        let plain = found.plain.iter().find(|secret| secret.name_any() == args.name);
+        if wrapped.is_none() && plain.is_none() {
+            return Err(Failure::generic(format!("there is no sealing key {}", args.name)));
+        }
+        let values = wrapped.and_then(|key| key.status.as_ref()?.values);
+        if state == KeyState::Compromised && values != Some(0) && !args.force {
+            let known = values.map_or("it is not known how many values are".to_owned(), |n| format!("{n} values are"));
+            return Err(Failure::generic(format!("{known} sealed to {}, and nothing would open them", args.name))
+                .with_hint("seal them anew first (bulla seal --re-encrypt), or pass --force"));
+        }
+        // A key that stands in both forms would open by the other.
+        if let Some(key) = wrapped {
+            store.set_state(&key.name_any(), state).await.map_err(|error| api(&error))?;
+        }
+        if let Some(secret) = plain
+            && secret::state_of(secret) != state
+        {
+            store.set_plain_state(&secret.name_any(), state).await.map_err(|error| api(&error))?;
+        }
+        term::note(&format!("{} is {}", args.name, state_name(state).to_lowercase()));
+        Ok(Code::Success)
+    })?
+}

@@ -1,0 +1,340 @@
+//! What one replica, the leader, does for the keys: the first key, renewal, wrapping anew, what is shown of their use.
+//!
+//! Decides by a fresh list, and a new key's name follows from all keys that there are: two who decide at the same time, as a leader that
+//! does not know yet that it leads no longer, make the same object, and one of them is refused.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bulla_format::sealed::Algorithm;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt;
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use tokio::sync::Notify;
+
+use super::adopt::{self, Plain};
+use super::cluster::{ClusterRing, Health};
+use super::index::{Private, Source};
+use super::object::{at, time};
+use super::policy::{Due, Policy};
+use super::requests::{self, RENEW, REWRAP};
+use super::rewrap;
+use super::secret;
+use super::store::{Found, NewKey};
+use crate::api::sealing_key::{self as api, KeyState};
+use crate::api::{SealingKey, SealingKeyStatus};
+
+/// The longest between two looks.
+const LOOK: Duration = Duration::from_mins(10);
+/// How long after something failed.
+const AGAIN: Duration = Duration::from_secs(15);
+
+/// Who knows how many values are sealed to which key: by its fingerprint, from all SealedSecrets' status.
+pub trait Usage: Send + Sync {
+    /// The counts now; `None` while not all were read.
+    fn values(&self) -> Option<BTreeMap<String, i64>>;
+}
+
+/// What the leader does besides renewing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Chores {
+    /// Wrap keys anew whose recipients are not the configured ones (`--rewrap-keys`).
+    pub rewrap: bool,
+    /// Wrap plain key Secrets (`--adopt-keys`), and what to do with the plain ones.
+    pub adopt: Option<Plain>,
+}
+
+/// The leader's work.
+pub struct Keeper {
+    ring: Arc<ClusterRing>,
+    policy: Policy,
+    new: Vec<NewKey>,
+    chores: Chores,
+    usage: Option<Arc<dyn Usage>>,
+    renew: Notify,
+}
+
+/// Why something was not done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeepError {
+    /// The API server refused.
+    #[error("the API server: {0}")]
+    Api(#[from] kube::Error),
+    /// A key could not be made or wrapped.
+    #[error("{0}")]
+    Key(String),
+}
+
+impl Keeper {
+    /// For the keys of `ring`: one of each kind in `new`.
+    pub fn new(ring: Arc<ClusterRing>, policy: Policy, new: Vec<NewKey>, chores: Chores) -> Self {
+        Self { ring, policy, new, chores, usage: None, renew: Notify::new() }
+    }
+
+    /// Shows the use of keys in their status.
+    #[must_use]
+    pub fn with_usage(mut self, usage: Arc<dyn Usage>) -> Self {
+        self.usage = Some(usage);
+        self
+    }
+
+    /// A new key, whatever the old one's age (SIGUSR1). The leader's next look makes it.
+    pub fn renew_now(&self) {
+        self.renew.notify_one();
+    }
+
+    /// Works until it is dropped, which happens when another replica leads.
+    pub async fn work(&self) {
+        self.ring.wait_loaded().await;
+        let mut changed = crate::sealing::ring::KeyRing::changed(&*self.ring);
+        let mut forced = false;
+        loop {
+            let wait = if let Health::Sealed(..) = self.ring.health() {
+                LOOK
+            } else {
+                match self.once(Timestamp::now(), forced).await {
+                    Ok(wait) => {
+                        forced = false;
+                        wait
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "the sealing keys need care and did not get it; trying again");
+                        AGAIN
+                    }
+                }
+            };
+            let mut unsealed = self.ring.unsealing().map(|unsealing| unsealing.opened());
+            let opened = async {
+                match &mut unsealed {
+                    Some(receiver) if !*receiver.borrow() => drop(receiver.wait_for(|opened| *opened).await),
+                    _ => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.renew.notified() => forced = true,
+                () = self.ring.wait_asked() => {}
+                _ = changed.changed() => {}
+                () = opened => {}
+            }
+        }
+    }
+
+    /// Looks once and does what is due. Says when to look again.
+    ///
+    /// # Errors
+    /// [`KeepError`]; what was done until then stays done.
+    pub async fn once(&self, now: Timestamp, force: bool) -> Result<Duration, KeepError> {
+        let mut found = self.ring.store().list().await?;
+        if let (Some(plain), Some(recipients)) = (self.chores.adopt, &self.ring.settings().recipients)
+            && !found.plain.is_empty()
+        {
+            let report =
+                adopt::adopt(self.ring.store(), &self.ring.registry(), recipients, self.ring.trusted(), &found, plain)
+                    .await?;
+            for one in &report {
+                tracing::info!(secret = one.secret, outcome = %one.outcome, "a plain sealing key was taken over");
+            }
+            found = self.ring.store().list().await?;
+        }
+        self.rewrap(&found).await?;
+        let asked: Vec<_> = askers(&found);
+        let mut wait = LOOK;
+        for new in &self.new {
+            let due = match self.policy.due(newest_active(&found, new.algorithm), now) {
+                _ if force || !asked.is_empty() => Due::Now("it was asked for"),
+                due => due,
+            };
+            match due {
+                Due::Now(reason) => self.make(new, &found, now, reason).await?,
+                Due::At(at) => wait = wait.min(Duration::try_from(at.duration_since(now)).unwrap_or_default()),
+                Due::Never => {}
+            }
+        }
+        for source in asked {
+            match source {
+                Source::Wrapped(name) => self.ring.store().annotate(&name, RENEW, None).await?,
+                Source::Plain(name) => self.ring.store().annotate_plain(&name, RENEW, None).await?,
+            }
+        }
+        self.show_use(&found, now).await?;
+        Ok(wait)
+    }
+
+    async fn make(&self, new: &NewKey, found: &Found, now: Timestamp, reason: &str) -> Result<(), KeepError> {
+        let store = self.ring.store();
+        let name = format!("{}{}", store.prefix, suffix(found, new.algorithm));
+        let pair = new.generate(now).await.map_err(KeepError::Key)?;
+        let made = match &self.ring.settings().recipients {
+            Some(recipients) => {
+                let key = pair.wrap(&self.ring.services(), recipients).await;
+                let key = key.map_err(|error| KeepError::Key(format!("a new key cannot be wrapped: {error}")))?;
+                store.create(&name, key).await?.is_some()
+            }
+            None => store.create_plain(&name, secret::write(&pair).map_err(KeepError::Key)?).await?.is_some(),
+        };
+        let fingerprint = pair.private.fingerprint();
+        if made {
+            tracing::info!(name, %fingerprint, reason, "a new sealing key was made");
+        } else {
+            tracing::info!(name, reason, "another replica made the new sealing key");
+        }
+        Ok(())
+    }
+
+    async fn rewrap(&self, found: &Found) -> Result<(), KeepError> {
+        let Some(recipients) = &self.ring.settings().recipients else { return Ok(()) };
+        for key in &found.wrapped {
+            let asked = requests::has(key, REWRAP);
+            if !(asked || self.chores.rewrap) {
+                continue;
+            }
+            if rewrap::needed(key, recipients) {
+                let services = self.ring.services();
+                let done = rewrap::rewrap(self.ring.store(), &services, key, recipients, self.ring.trusted()).await;
+                match done {
+                    Ok(_) => tracing::info!(name = key.name_any(), "a sealing key was wrapped for its new recipients"),
+                    // The others can be wrapped all the same.
+                    Err(error) => {
+                        tracing::error!(name = key.name_any(), %error, "a sealing key cannot be wrapped anew");
+                        continue;
+                    }
+                }
+            }
+            if asked {
+                self.ring.store().annotate(&key.name_any(), REWRAP, None).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn show_use(&self, found: &Found, now: Timestamp) -> Result<(), KeepError> {
+        let used = self.ring.take_used();
+        let values = self.usage.as_ref().and_then(|usage| usage.values());
+        for key in &found.wrapped {
+            let new = status_of(key, &used, values.as_ref());
+            if is_worth_writing(key.status.as_ref(), &new, now) {
+                let patch = Patch::Merge(json!({"status": new}));
+                self.ring.store().keys.patch_status(&key.name_any(), &PatchParams::default(), &patch).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl ClusterRing {
+    /// How many keys are in each state, and how many give no key: for metrics.
+    pub fn counts(&self) -> (HashMap<KeyState, i64>, i64, i64) {
+        let index = self.index();
+        let mut states = HashMap::new();
+        let (mut failed, mut plain) = (0, 0);
+        for (source, entry) in index.entries() {
+            *states.entry(entry.state).or_default() += 1;
+            failed += i64::from(!matches!(entry.private, Private::Held(_)));
+            plain += i64::from(matches!(source, Source::Plain(_)));
+        }
+        (states, failed, plain)
+    }
+}
+
+fn newest_active(found: &Found, algorithm: Algorithm) -> Option<Timestamp> {
+    let is_wanted = |key: &&SealingKey| {
+        let is_hybrid = key.spec.algorithm == api::Algorithm::X25519MlKem768;
+        key.spec.state == KeyState::Active && is_hybrid == (algorithm == Algorithm::Hybrid)
+    };
+    let wrapped = found.wrapped.iter().filter(is_wanted).map(|key| at(&key.spec.not_before));
+    // Plain ones are all RSA. Only the certificate is looked at.
+    let is_wanted = |secret: &&Secret| secret::state_of(secret) == KeyState::Active && algorithm == Algorithm::Rsa;
+    let plain = found.plain.iter().filter(is_wanted);
+    wrapped.chain(plain.filter_map(secret::not_before)).max()
+}
+
+/// Who asks for a new key.
+fn askers(found: &Found) -> Vec<Source> {
+    let wrapped =
+        found.wrapped.iter().filter(|key| requests::has(*key, RENEW)).map(|key| Source::Wrapped(key.name_any()));
+    let plain = found
+        .plain
+        .iter()
+        .filter(|secret| requests::has(*secret, RENEW))
+        .map(|secret| Source::Plain(secret.name_any()));
+    wrapped.chain(plain).collect()
+}
+
+/// The end of a new key's name: it follows from the keys that there are.
+fn suffix(found: &Found, algorithm: Algorithm) -> String {
+    let wrapped = found.wrapped.iter().map(|key| format!("{} {}", key.name_any(), key.spec.fingerprint));
+    let plain = found.plain.iter().map(|secret| format!("{} {}", secret.name_any(), secret.uid().unwrap_or_default()));
+    let mut names: Vec<String> = wrapped.chain(plain).collect();
+    names.sort();
+    names.push(algorithm.name().to_owned());
+    let hash = Sha256::digest(names.join("\n"));
+    hash[..5].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn status_of(
+    key: &SealingKey,
+    used: &BTreeMap<String, Timestamp>,
+    values: Option<&BTreeMap<String, i64>>,
+) -> SealingKeyStatus {
+    let old = key.status.clone().unwrap_or_default();
+    let fingerprint = &key.spec.fingerprint;
+    SealingKeyStatus {
+        last_used: used.get(fingerprint).map(|at| time(*at)).or(old.last_used),
+        values: values.map(|values| values.get(fingerprint).copied().unwrap_or_default()).or(old.values),
+    }
+}
+
+/// Counts at once, times when they are a day apart: they are there to retire keys by, not to be exact.
+fn is_worth_writing(old: Option<&SealingKeyStatus>, new: &SealingKeyStatus, now: Timestamp) -> bool {
+    let old = old.cloned().unwrap_or_default();
+    let stale = match (&old.last_used, &new.last_used) {
+        (None, Some(_)) => true,
+        (Some(old), Some(new)) if old != new => now.duration_since(at(old)) > jiff::SignedDuration::from_hours(24),
+        _ => false,
+    };
+    old.values != new.values || stale
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn two_who_see_the_same_keys_give_the_new_one_the_same_name() {
+        const RSA: Algorithm = Algorithm::Rsa;
+        let secret = |name: &str| {
+            let mut secret = k8s_openapi::api::core::v1::Secret::default();
+            secret.metadata.name = Some(name.to_owned());
+            secret
+        };
+        let found =
+            |names: &[&str]| Found { wrapped: Vec::new(), plain: names.iter().map(|name| secret(name)).collect() };
+        assert_eq!(suffix(&found(&["a", "b"]), RSA), suffix(&found(&["b", "a"]), RSA));
+        assert_ne!(suffix(&found(&["a"]), RSA), suffix(&found(&["a", "b"]), RSA));
+        assert_ne!(suffix(&found(&[]), RSA), suffix(&found(&["a"]), RSA));
+        assert_ne!(suffix(&found(&[]), RSA), suffix(&found(&[]), Algorithm::Hybrid));
+        assert_eq!(suffix(&found(&[]), RSA).len(), 10);
+    }
+
+    #[test]
+    fn a_use_is_written_once_a_day_and_a_count_at_once() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let status =
+            |used: Option<&str>, values| SealingKeyStatus { last_used: used.map(|text| time(at(text))), values };
+        let now = at("2026-01-02T00:00:00Z");
+        let worth = |old: &SealingKeyStatus, new: &SealingKeyStatus| is_worth_writing(Some(old), new, now);
+        assert!(is_worth_writing(None, &status(Some("2026-01-01T12:00:00Z"), None), now));
+        assert!(!worth(&status(Some("2026-01-01T12:00:00Z"), None), &status(Some("2026-01-02T00:00:00Z"), None)));
+        assert!(worth(&status(Some("2025-12-31T12:00:00Z"), None), &status(Some("2026-01-02T00:00:00Z"), None)));
+        assert!(worth(&status(None, Some(1)), &status(None, Some(2))));
+        assert!(!worth(&status(None, Some(1)), &status(None, Some(1))));
+    }
+}

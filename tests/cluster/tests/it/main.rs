@@ -6,7 +6,9 @@ mod baseline;
 mod lacks;
 mod lifecycle;
 mod network;
+mod operator;
 mod pods;
+mod sealing;
 mod webhook;
 
 use serde_json::{Value, json};

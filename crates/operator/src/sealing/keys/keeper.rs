@@ -311,7 +311,7 @@ mod tests {
     fn two_who_see_the_same_keys_give_the_new_one_the_same_name() {
         const RSA: Algorithm = Algorithm::Rsa;
         let secret = |name: &str| {
-            let mut secret = k8s_openapi::api::core::v1::Secret::default();
+            let mut secret = Secret::default();
             secret.metadata.name = Some(name.to_owned());
             secret
         };

@@ -9,6 +9,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use crate::app::{App, Personality};
 use crate::error::Failure;
 use crate::exit::Code;
+use crate::logging::Habit;
 use crate::sops_cli::{self, Request};
 use crate::{command, env_vars, kubeseal_cli, logging};
 
@@ -102,6 +103,9 @@ pub(crate) enum Command {
     /// Serve this machine's keys to other processes
     #[command(after_help = command::keyservice::EXAMPLES)]
     Keyservice(command::keyservice::KeyserviceArgs),
+    /// Run the controllers of a cluster
+    #[command(after_help = command::operator::EXAMPLES)]
+    Operator(Box<command::operator::OperatorArgs>),
     /// Print a script that completes this command line in a shell
     #[command(after_help = command::completion::EXAMPLES)]
     Completion(command::completion::CompletionArgs),
@@ -151,7 +155,8 @@ pub(crate) fn run(personality: Personality, argv: Vec<OsString>) -> Result<Code,
         return kubeseal_cli::run(argv);
     }
     // Never dropped: taking the definition apart again would cost as much as making it did, and there is one.
-    let definition = Box::leak(Box::new(Cli::command()));
+    let definition = Box::leak(Box::new(command::operator::define(Cli::command())));
+    let env = ProcessEnv;
     let argv = match personality {
         Personality::Bulla | Personality::Kubeseal => {
             // `seal` alone has a variable for every flag.
@@ -160,7 +165,8 @@ pub(crate) fn run(personality: Personality, argv: Vec<OsString>) -> Result<Code,
             {
                 *seal = kubeseal_cli::with_variables(seal.clone(), &ProcessEnv);
             }
-            argv
+            let argv = command::operator::peer_arguments(&argv, &env).unwrap_or(argv);
+            command::operator::with_file(definition, argv, &env)?
         }
         Personality::Sops => match sops_cli::read(definition, &argv)? {
             Request::Run(argv) => argv,
@@ -177,7 +183,8 @@ pub(crate) fn run(personality: Personality, argv: Vec<OsString>) -> Result<Code,
         }
     };
     let app = App::new(personality, cli.global);
-    logging::start(&app.global, app.env.as_ref());
+    let habit = if matches!(cli.command, Command::Operator(_)) { Habit::Service } else { Habit::Tool };
+    logging::start(&app.global, app.env.as_ref(), habit);
     dispatch(&app, cli.command)
 }
 
@@ -193,6 +200,7 @@ fn dispatch(app: &App, command: Command) -> Result<Code, Failure> {
         Command::Groups(args) => command::groups::run(app, &args),
         Command::Filestatus(args) => command::filestatus::run(app, &args),
         Command::Keyservice(args) => command::keyservice::run(app, &args),
+        Command::Operator(args) => command::operator::run(app, &args),
         Command::Completion(args) => command::completion::run(app, &args),
         Command::Man(args) => command::man::run(app, &args),
         Command::Publish(args) => command::publish::run(app, &args),

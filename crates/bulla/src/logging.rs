@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt::{Debug, Write};
+use std::io::IsTerminal;
 use std::sync::{Mutex, PoisonError};
 
 use bulla_core::Env;
@@ -15,13 +16,25 @@ use crate::cli::{GlobalArgs, LogFormat};
 use crate::env_vars;
 use crate::term::{self, Colours};
 
+/// What kind of program it is that logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Habit {
+    /// One that a person runs: it says what is wrong.
+    Tool,
+    /// One that runs for weeks: it says what it does, to machines where nobody looks at it.
+    Service,
+}
+
 /// Installs the logger that flags and environment ask for. Without either only the warnings of our own crates are shown, in
 /// the form of all other warnings: building a real logger would take longer than many commands do.
-pub(crate) fn start(global: &GlobalArgs, env: &dyn Env) {
-    let filter = match (env.text(env_vars::BULLA_LOG), global.verbose) {
-        (Some(filter), _) => EnvFilter::new(filter),
-        (None, true) => EnvFilter::new("debug"),
-        (None, false) => {
+pub(crate) fn start(global: &GlobalArgs, env: &dyn Env, habit: Habit) {
+    let filter = match (env.text(env_vars::BULLA_LOG), global.verbose, habit) {
+        (Some(filter), _, _) => EnvFilter::new(filter),
+        (None, true, Habit::Tool) => EnvFilter::new("debug"),
+        // A client's own debug lines repeat answers of the API server.
+        (None, true, Habit::Service) => EnvFilter::new("info,bulla=debug,bulla_operator=debug,bulla_kms=debug"),
+        (None, false, Habit::Service) => EnvFilter::new("info"),
+        (None, false, Habit::Tool) => {
             // There is no other yet.
             let _ = tracing::subscriber::set_global_default(Warnings::default());
             return;
@@ -31,7 +44,10 @@ pub(crate) fn start(global: &GlobalArgs, env: &dyn Env) {
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
     let json = match global.log_format {
         Some(format) => format == LogFormat::Json,
-        None => env.text(env_vars::BULLA_LOG_FORMAT).is_some_and(|format| format == "json"),
+        None => match env.text(env_vars::BULLA_LOG_FORMAT) {
+            Some(format) => format == "json",
+            None => habit == Habit::Service && !std::io::stderr().is_terminal(),
+        },
     };
     if json {
         builder.json().init();

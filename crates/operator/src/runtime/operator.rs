@@ -188,8 +188,17 @@ impl Operator {
         events
     }
 
-    /// Adds a controller. It works once the process runs.
+    /// Adds a controller.
     pub fn add<C: Controller>(&mut self, controller: Arc<C>) -> Arc<dyn Handle> {
+        self.add_when(controller, std::future::ready(()))
+    }
+
+    /// Adds a controller that begins to watch once `ready` is.
+    pub fn add_when<C: Controller>(
+        &mut self,
+        controller: Arc<C>,
+        ready: impl Future<Output = ()> + Send + 'static,
+    ) -> Arc<dyn Handle> {
         let options = DriverOptions {
             namespaces: self.options.namespaces.clone(),
             workers: self.options.workers,
@@ -206,7 +215,13 @@ impl Operator {
         );
         let driver = Arc::new(driver);
         self.health.add(driver.clone());
-        self.working.spawn(driver.clone().run(self.stop.clone()));
+        let (running, stop) = (driver.clone(), self.stop.clone());
+        self.working.spawn(async move {
+            tokio::select! {
+                () = ready => running.run(stop.clone()).await,
+                () = stop.wait() => {}
+            }
+        });
         driver
     }
 

@@ -9,7 +9,9 @@ mod install;
 mod lacks;
 mod lifecycle;
 mod network;
+mod operator;
 mod pods;
+mod sealing;
 mod sealing_keys;
 mod webhook;
 

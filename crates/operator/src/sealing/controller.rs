@@ -1,0 +1,395 @@
+//! The SealedSecret controller: opens values, writes the Secret, says what became of it.
+//!
+//! **Requests.** An object that is new costs two (the Secret, the status), a changed one four at most (the Secret's metadata, whose
+//! fields it has, the Secret, the status), an unchanged one none, also after a restart: the status remembers which version of the
+//! SealedSecret became which version of the Secret, and the watches tell both.
+//!
+//! **Failures.** What lies in the object or the keys (no key, a wrong scope, a template that fails) is tried again when the object or
+//! the keys change, and now and then; trying sooner would cost private operations and change nothing. What lies in the cluster is
+//! tried again with backoff, without end.
+//!
+//! **Secrets.** Opened values live from the blocking task that opens them until the request that writes them is sent.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::http::header;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
+use kube::core::PartialObjectMeta;
+use kube::core::Request as ApiRequest;
+use kube::{Client, Resource, ResourceExt};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
+
+use super::metrics::Metrics;
+use super::open::{Contents, OldData, Opening, contents};
+use super::ring::KeyRing;
+use super::status::{self, Outcome};
+use super::write::{MANAGER, PLAIN_LABEL, PLAIN_PART, PLAIN_VALUE, RECREATE, WriteError, write};
+use crate::api::SealedSecret;
+use crate::api::sealed_secret::{SYNCED, Written};
+use crate::runtime::events::{Events, Kind, News};
+use crate::runtime::{Controller, Done, Due, Failure, FailureKind, Job, Known, ObjectKey, SecretSeen, Selectors};
+
+/// Annotations of the SealedSecret itself that decide on what becomes of it.
+const DECISIVE: [&str; 5] = [
+    bulla_format::sealed::CLUSTER_WIDE,
+    bulla_format::sealed::NAMESPACE_WIDE,
+    DELIVER,
+    "bulla.dev/service-accounts",
+    RECREATE,
+];
+/// How the values are to reach whoever needs them.
+const DELIVER: &str = "bulla.dev/deliver";
+/// What cannot be opened is tried again after this time although nothing changed.
+const LOOK_AGAIN: Duration = Duration::from_hours(1);
+/// The answer is to have metadata alone.
+const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+
+/// What the controller is told.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Which SealedSecrets are its own.
+    pub label_selector: Option<String>,
+    /// Whether the deprecated `spec.data` is taken.
+    pub old_data: OldData,
+    /// Whether status is written.
+    pub update_status: bool,
+    /// Whether Secrets are watched, so that one that is changed or deleted is put right.
+    pub watch_secrets: bool,
+    /// How many values may be opened at once: the processor's cores.
+    pub cores: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { label_selector: None, old_data: OldData::Accepted, update_status: true, watch_secrets: true, cores }
+    }
+}
+
+/// The controller.
+pub struct SealedSecrets {
+    client: Client,
+    ring: Arc<dyn KeyRing>,
+    settings: Settings,
+    metrics: Arc<Metrics>,
+    events: Events,
+    cores: Arc<Semaphore>,
+}
+
+/// What decides on the Secret: another input, another Secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Input {
+    generation: i64,
+    annotations: u64,
+}
+
+/// What is remembered of a SealedSecret.
+#[derive(Debug)]
+pub struct Note {
+    input: Input,
+    observed: Option<i64>,
+    synced: Option<bool>,
+    deleting: bool,
+    written: Option<(Input, SecretSeen)>,
+}
+
+/// What this process did about it.
+#[derive(Clone, Debug)]
+pub struct Memo {
+    input: Input,
+    did: Did,
+}
+
+#[derive(Clone, Debug)]
+enum Did {
+    /// The Secret was written, and this is it.
+    Wrote(SecretSeen),
+    /// It cannot be, with this version of the keys.
+    CannotOpen(u64),
+    /// It was not, for another reason.
+    Failed,
+}
+
+impl SealedSecrets {
+    /// A controller over these keys.
+    pub fn new(
+        client: Client,
+        ring: Arc<dyn KeyRing>,
+        settings: Settings,
+        metrics: Arc<Metrics>,
+        events: Events,
+    ) -> Self {
+        let cores = Arc::new(Semaphore::new(settings.cores.max(1)));
+        Self { client, ring, settings, metrics, events, cores }
+    }
+
+    /// Opens a SealedSecret on a core that is free.
+    async fn open(&self, sealed: &Arc<SealedSecret>) -> Result<(Option<Contents>, Opening, u64), Failure<Memo>> {
+        let keys = self.ring.snapshot();
+        let version = keys.version();
+        let (sealed, old_data) = (sealed.clone(), self.settings.old_data);
+        let gone = |_| Failure::object("the process is ending");
+        let permit = self.cores.clone().acquire_owned().await.map_err(|_| Failure::object("the process is ending"))?;
+        let (contents, opening) = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            contents(&sealed, &keys, old_data)
+        })
+        .await
+        .map_err(gone)?;
+        Ok((contents, opening, version))
+    }
+
+    async fn say(&self, sealed: &SealedSecret, outcome: &Outcome) -> Result<(), kube::Error> {
+        if !self.settings.update_status {
+            return Ok(());
+        }
+        let now = Time(Timestamp::now());
+        let Some(status) = status::patch(sealed.status.as_ref(), outcome, &now) else { return Ok(()) };
+        let path = SealedSecret::url_path(&(), sealed.metadata.namespace.as_deref());
+        let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        let patch = Patch::Merge(json!({"metadata": {"uid": sealed.metadata.uid}, "status": status}));
+        let mut request = ApiRequest::new(path)
+            .patch_subresource("status", &sealed.name_any(), &params, &patch)
+            .map_err(kube::Error::BuildRequest)?;
+        request.headers_mut().insert(header::ACCEPT, header::HeaderValue::from_static(METADATA_ONLY));
+        match self.client.request::<PartialObjectMeta<SealedSecret>>(request).await {
+            Ok(_) => Ok(()),
+            // It is gone, or another one of its name is there: nothing to say about it.
+            Err(kube::Error::Api(error)) if error.code == 404 || error.code == 409 => Ok(()),
+            Err(error) => {
+                self.metrics.error("status", &sealed.namespace().unwrap_or_default());
+                Err(error)
+            }
+        }
+    }
+
+    fn tell(&self, sealed: &SealedSecret, kind: Kind, reason: &'static str, note: String) {
+        let about = sealed.object_ref(&());
+        self.events.tell(News { about, kind, reason, action: "Unseal", note });
+    }
+
+    /// Says in status, event and metrics that it did not work.
+    async fn fail(&self, sealed: &SealedSecret, opening: &Opening, bad: &Bad) -> Result<(), kube::Error> {
+        self.metrics.error(bad.metric, &sealed.namespace().unwrap_or_default());
+        self.tell(sealed, Kind::Warning, bad.reason, bad.message.clone());
+        let outcome = Outcome {
+            generation: sealed.metadata.generation,
+            reason: bad.reason,
+            message: bad.message.clone(),
+            written: None,
+            sealed_with: sealed_with(opening),
+        };
+        self.say(sealed, &outcome).await
+    }
+}
+
+/// What went wrong.
+struct Bad {
+    metric: &'static str,
+    reason: &'static str,
+    message: String,
+}
+
+#[async_trait]
+impl Controller for SealedSecrets {
+    type Object = SealedSecret;
+    type Note = Note;
+    type Memo = Memo;
+
+    fn name(&self) -> &'static str {
+        "sealing"
+    }
+
+    fn selectors(&self) -> Selectors {
+        Selectors { labels: self.settings.label_selector.clone(), fields: None }
+    }
+
+    fn secrets(&self) -> Option<Selectors> {
+        let labels = Some(format!("{PLAIN_LABEL} in ({PLAIN_VALUE},{PLAIN_PART})"));
+        self.settings.watch_secrets.then_some(Selectors { labels, fields: None })
+    }
+
+    fn note(&self, object: &SealedSecret) -> Note {
+        self.metrics.objects().see(&ObjectKey::of(&object.metadata), object);
+        let status = object.status.as_ref();
+        let conditions = status.map(|status| status.conditions.as_slice()).unwrap_or_default();
+        let synced = conditions.iter().find(|condition| condition.type_ == SYNCED);
+        let written = status.and_then(|status| status.written.as_ref()).map(|written| {
+            let input = Input {
+                generation: written.generation,
+                annotations: u64::from_str_radix(&written.annotations, 16).unwrap_or_default(),
+            };
+            let seen =
+                SecretSeen { uid: written.uid.as_str().into(), version: written.resource_version.as_str().into() };
+            (input, seen)
+        });
+        Note {
+            input: input(object),
+            observed: status.and_then(|status| status.observed_generation),
+            synced: synced.and_then(|condition| match condition.status.as_str() {
+                "True" => Some(true),
+                "False" => Some(false),
+                _ => None,
+            }),
+            deleting: object.metadata.deletion_timestamp.is_some(),
+            written,
+        }
+    }
+
+    fn weight(&self, object: &SealedSecret) -> usize {
+        let spec = &object.spec;
+        let texts = |map: &std::collections::BTreeMap<String, String>| -> usize {
+            map.iter().map(|(key, value)| key.len() + value.len() + 64).sum()
+        };
+        let metadata = object.metadata.annotations.as_ref().map_or(0, texts);
+        2048 + metadata
+            + texts(&spec.encrypted_data)
+            + texts(&spec.template.data)
+            + spec.data.as_ref().map_or(0, String::len)
+    }
+
+    fn due(&self, known: &Known<'_, Note, Memo>) -> Due {
+        let Known { note, memo, secret, .. } = known;
+        if note.deleting {
+            return Due::Nothing;
+        }
+        let is_there = |written: &SecretSeen| !self.settings.watch_secrets || *secret == Some(written);
+        if let Some(memo) = memo.filter(|memo| memo.input == note.input) {
+            return match &memo.did {
+                Did::Wrote(written) if is_there(written) => Due::Nothing,
+                Did::Wrote(_) => Due::Changed,
+                Did::CannotOpen(version) if *version == *self.ring.changed().borrow() => Due::Nothing,
+                Did::CannotOpen(_) | Did::Failed => Due::Retry,
+            };
+        }
+        if note.synced == Some(false) && note.observed == Some(note.input.generation) && memo.is_none() {
+            return Due::Retry;
+        }
+        match &note.written {
+            Some((input, written)) if *input == note.input && is_there(written) => Due::Nothing,
+            None if note.synced.is_none() => Due::First,
+            _ => Due::Changed,
+        }
+    }
+
+    async fn reconcile(&self, job: Job<SealedSecret>) -> Result<Done<Memo>, Failure<Memo>> {
+        let sealed = &job.object;
+        let input = input(sealed);
+        self.metrics.unseal_requests.inc();
+        if let Some(delivery) = sealed.annotations().get(DELIVER).filter(|delivery| *delivery != "secret") {
+            // Somebody asked that there be no plain Secret. Writing one would be worse than nothing.
+            let message = format!("{DELIVER} is {delivery:?}, which this controller does not do: no Secret is written");
+            let bad = Bad { metric: "unseal", reason: "UnknownDelivery", message };
+            self.fail(sealed, &Opening::default(), &bad).await?;
+            return Ok(Done {
+                again: Some(LOOK_AGAIN),
+                ..Done::with(Memo { input, did: Did::CannotOpen(*self.ring.changed().borrow()) })
+            });
+        }
+        let (contents, opening, version) = self.open(sealed).await?;
+        self.metrics.opened.inc_by(opening.keys.len() as u64);
+        for (key, values) in count(&opening) {
+            self.ring.used(&key, values);
+        }
+        let Some(contents) = contents else {
+            let bad = Bad { metric: "unseal", reason: "ErrUnsealFailed", message: opening.problems.join("; ") };
+            self.fail(sealed, &opening, &bad).await?;
+            tracing::warn!(object = %job.key, reason = bad.message, "a SealedSecret cannot be opened");
+            let memo = Memo { input, did: Did::CannotOpen(version) };
+            return Ok(Done { again: Some(LOOK_AGAIN), ..Done::with(memo) });
+        };
+        let written = write(&self.client, sealed, &contents, job.secret.as_ref()).await;
+        drop(contents);
+        match written {
+            Ok(seen) => {
+                let outcome = Outcome {
+                    generation: sealed.metadata.generation,
+                    reason: "Unsealed",
+                    message: String::new(),
+                    written: Some(Written {
+                        generation: input.generation,
+                        annotations: if input.annotations == 0 {
+                            String::new()
+                        } else {
+                            format!("{:x}", input.annotations)
+                        },
+                        uid: seen.uid.to_string(),
+                        resource_version: seen.version.to_string(),
+                    }),
+                    sealed_with: sealed_with(&opening),
+                };
+                self.say(sealed, &outcome).await?;
+                let conditions = sealed.status.iter().flat_map(|status| &status.conditions);
+                if conditions.into_iter().any(|condition| condition.type_ == SYNCED && condition.status == "False") {
+                    self.tell(sealed, Kind::Normal, "Unsealed", "SealedSecret unsealed successfully".to_owned());
+                }
+                let memo = Memo { input, did: Did::Wrote(seen.clone()) };
+                Ok(Done { secret: Some(seen), ..Done::with(memo) })
+            }
+            Err(error) => {
+                let metric = if matches!(error, WriteError::Foreign { .. }) { "unmanaged" } else { "update" };
+                let bad = Bad { metric, reason: "ErrUpdateFailed", message: error.to_string() };
+                let failure = match error {
+                    WriteError::Api(error) => Failure::from(error),
+                    WriteError::Conflict => {
+                        Failure { kind: FailureKind::Conflict, ..Failure::object(bad.message.as_str()) }
+                    }
+                    _ => Failure::object(bad.message.as_str()),
+                };
+                if failure.kind == FailureKind::Object {
+                    self.fail(sealed, &opening, &bad).await?;
+                }
+                Err(failure.with_memo(Memo { input, did: Did::Failed }))
+            }
+        }
+    }
+
+    fn unreadable(&self, metadata: &ObjectMeta, reason: &str) {
+        let key = ObjectKey::of(metadata);
+        tracing::warn!(object = %key, reason, "a SealedSecret cannot be read");
+        self.metrics.error("fetch", key.namespace());
+        let about = SealedSecret { metadata: metadata.clone(), ..SealedSecret::default() };
+        self.tell(&about, Kind::Warning, "ErrUnsealFailed", format!("the object cannot be read: {reason}"));
+    }
+
+    fn gone(&self, key: &ObjectKey) {
+        self.metrics.objects().forget(key);
+    }
+}
+
+fn input(object: &SealedSecret) -> Input {
+    let mut hash = Sha256::new();
+    let mut any = false;
+    for name in DECISIVE {
+        if let Some(value) = object.annotations().get(name) {
+            any = true;
+            for part in [name, value] {
+                hash.update((part.len() as u64).to_be_bytes());
+                hash.update(part);
+            }
+        }
+    }
+    let digest: [u8; 32] = hash.finalize().into();
+    let annotations =
+        digest.first_chunk().filter(|_| any).map_or(0, |first: &[u8; 8]| u64::from_be_bytes(*first).max(1));
+    Input { generation: object.metadata.generation.unwrap_or_default(), annotations }
+}
+
+fn sealed_with(opening: &Opening) -> std::collections::BTreeMap<String, String> {
+    opening.keys.iter().map(|(item, key)| (item.clone(), key.to_string())).collect()
+}
+
+/// How many values each key opened.
+fn count(opening: &Opening) -> std::collections::BTreeMap<bulla_format::sealed::Fingerprint, usize> {
+    let mut counts = std::collections::BTreeMap::new();
+    for key in opening.keys.values() {
+        *counts.entry(*key).or_default() += 1;
+    }
+    counts
+}

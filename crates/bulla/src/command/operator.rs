@@ -130,8 +130,7 @@ struct RunArgs {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", action = clap::ArgAction::Set, value_parser = go_bool)]
     share_work: bool,
 
-    /// This replica's name (default: POD_NAME, then the host's name)
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help = "This replica's name (default: POD_NAME, then the host's name)")]
     replica: Option<String>,
 
     /// The name of the group of replicas, and of its leases

@@ -47,12 +47,15 @@ impl Verb {
     }
 }
 
+/// By a token's digest: who it is, if anybody, and when that was asked.
+type Reviews = HashMap<[u8; 32], (Option<UserInfo>, Instant)>;
+
 /// Asks the API server who may.
 pub struct Access {
     client: Client,
     /// What everybody may, as in sealed-secrets (`--allow-anonymous`).
     anonymous: BTreeSet<Verb>,
-    reviews: Mutex<HashMap<[u8; 32], (Option<UserInfo>, Instant)>>,
+    reviews: Mutex<Reviews>,
     /// How often tokens that are not known are reviewed, whoever sends them.
     rate: Rate,
 }
@@ -176,7 +179,7 @@ impl Access {
         Ok(status.user.filter(|_| status.authenticated == Some(true) && is_for_us))
     }
 
-    fn reviews(&self) -> std::sync::MutexGuard<'_, HashMap<[u8; 32], (Option<UserInfo>, Instant)>> {
+    fn reviews(&self) -> std::sync::MutexGuard<'_, Reviews> {
         self.reviews.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -86,7 +86,7 @@ impl Api {
 
     /// Lets a request in: who asks, how often, what about, and whether they may.
     async fn admit(&self, headers: &HeaderMap, body: &[u8], verb: Verb) -> Result<SealedSecret, Response> {
-        let user = self.access.who(headers, verb).await.map_err(refuse)?;
+        let user = self.access.who(headers, verb).await.map_err(|refusal| refuse(&refusal))?;
         let name = user.as_ref().and_then(|user| user.username.as_deref()).unwrap_or("anonymous");
         self.rate.take(name).map_err(|after| {
             let seconds = after.as_secs() + 1;
@@ -98,7 +98,10 @@ impl Api {
             let message = format!("not a SealedSecret as JSON: line {}, column {}\n", error.line(), error.column());
             (StatusCode::BAD_REQUEST, message).into_response()
         })?;
-        self.access.may(user.as_ref(), verb, &sealed.namespace().unwrap_or_default()).await.map_err(refuse)?;
+        self.access
+            .may(user.as_ref(), verb, &sealed.namespace().unwrap_or_default())
+            .await
+            .map_err(|refusal| refuse(&refusal))?;
         Ok(sealed)
     }
 
@@ -184,6 +187,6 @@ async fn rotated(api: &Api, headers: &HeaderMap, body: &[u8]) -> Result<Response
     })
 }
 
-fn refuse(refusal: Refusal) -> Response {
+fn refuse(refusal: &Refusal) -> Response {
     (refusal.status, format!("{}\n", refusal.message)).into_response()
 }

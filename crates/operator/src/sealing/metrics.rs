@@ -70,7 +70,7 @@ struct Path {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Condition {
+struct OfObject {
     namespace: String,
     name: String,
     condition: &'static str,
@@ -131,14 +131,12 @@ impl Metrics {
 impl Objects {
     /// An object was seen.
     pub fn see(&self, key: &ObjectKey, object: &SealedSecret) {
-        let conditions = object.status.iter().flat_map(|status| &status.conditions);
+        let mut conditions = object.status.iter().flat_map(|status| &status.conditions);
         let condition =
-            conditions.filter(|condition| condition.type_ == SYNCED).last().map(|condition| {
-                match condition.status.as_str() {
-                    "True" => 1,
-                    "False" => -1,
-                    _ => 0,
-                }
+            conditions.rfind(|condition| condition.type_ == SYNCED).map(|condition| match condition.status.as_str() {
+                "True" => 1,
+                "False" => -1,
+                _ => 0,
             });
         let labels = object.metadata.labels.as_ref();
         let instance =
@@ -205,7 +203,7 @@ impl Collector for Conditions {
         let mut family = encoder.encode_descriptor(name, help, None, example.metric_type())?;
         for (key, object) in &tracked.objects {
             let Some(condition) = object.condition else { continue };
-            let labels = Condition {
+            let labels = OfObject {
                 namespace: key.namespace().to_owned(),
                 name: key.name().to_owned(),
                 condition: SYNCED,

@@ -88,7 +88,7 @@ pub fn open_items(sealed: &SealedSecret, keys: &Keys, mut each: impl FnMut(&str,
         let place = binding.with_item(item);
         let hint = hints.get(item.as_str()).or(last.as_ref());
         let opened = SealedValue::parse(text).map_err(|error| explain(item, &error, keys)).and_then(|value| {
-            keys.opening().open(&value, &place, hint).map_err(|error| find_out(sealed, keys, &value, &place, error))
+            keys.opening().open(&value, &place, hint).map_err(|error| find_out(sealed, keys, &value, &place, &error))
         });
         match opened {
             Ok(opened) => {
@@ -161,7 +161,7 @@ fn open_whole(sealed: &SealedSecret, keys: &Keys, opening: &mut Opening) -> Resu
     let opened = keys
         .opening()
         .open(&value, &place, hint.as_ref())
-        .map_err(|error| find_out(sealed, keys, &value, &place, error))?;
+        .map_err(|error| find_out(sealed, keys, &value, &place, &error))?;
     // The parser's own error could quote what it read.
     let secret: Secret = serde_json::from_slice(opened.plaintext.expose())
         .map_err(|_| "spec.data opens, but what is in it is not a Secret as JSON".to_owned())?;
@@ -212,7 +212,7 @@ fn render(sealed: &SealedSecret, data: &mut BTreeMap<String, SecretBytes>, probl
 }
 
 /// Why a value does not open, and if it can be found out, where it would.
-fn find_out(sealed: &SealedSecret, keys: &Keys, value: &SealedValue, place: &Binding<'_>, error: OpenError) -> String {
+fn find_out(sealed: &SealedSecret, keys: &Keys, value: &SealedValue, place: &Binding<'_>, error: &OpenError) -> String {
     let item = if place.item.is_empty() { WHOLE } else { place.item };
     // What kubeseal wrote beside the values says for which name they were sealed.
     let template = &sealed.spec.template.metadata;
@@ -225,7 +225,7 @@ fn find_out(sealed: &SealedSecret, keys: &Keys, value: &SealedValue, place: &Bin
             "{item}: it is sealed for {found}, not for {} {}/{}; seal it anew for here, or give the object that place",
             place.scope, place.namespace, place.name
         ),
-        _ => explain(item, &error, keys),
+        _ => explain(item, error, keys),
     }
 }
 

@@ -158,7 +158,7 @@ fn make(namespace: &Namespace, names: std::ops::Range<usize>, value: &str) {
     namespace.apply(&json!({"apiVersion": "v1", "kind": "List", "items": items})).ok();
 }
 
-/// How many ConfigMaps have this value copied.
+/// How many of the objects have this value copied.
 fn copied(namespace: &Namespace, value: &str) -> usize {
     let path = r"{range .items[*]}{.metadata.annotations.bulla\.test/copy}{'\n'}{end}";
     let arguments = ["get", "configmaps", "-l", "bulla.test/copied=yes", "--output"];

@@ -1,5 +1,7 @@
 //! The functions of the language itself.
 
+use std::fmt::Write as _;
+
 use crate::compare;
 use crate::error::Failure;
 use crate::functions::{Args, Function, Param, Special};
@@ -188,9 +190,13 @@ fn js(text: &[u8], out: &mut Buf) {
             '\\' => out.push(br"\\"),
             '\'' => out.push(br"\'"),
             '"' => out.push(br#"\""#),
-            '<' | '>' | '&' | '=' | '\0'..' ' => out.push(format!("\\u{:04X}", u32::from(c)).as_bytes()),
+            '<' | '>' | '&' | '=' | '\0'..' ' => {
+                let _ = write!(out, "\\u{:04X}", u32::from(c));
+            }
             c if c.is_ascii() || is_print(c) => out.push(raw),
-            c => out.push(format!("\\u{:04X}", u32::from(c)).as_bytes()),
+            c => {
+                let _ = write!(out, "\\u{:04X}", u32::from(c));
+            }
         }
     }
 }
@@ -200,7 +206,9 @@ fn urlquery(text: &[u8], out: &mut Buf) {
         match byte {
             b' ' => out.push_byte(b'+'),
             byte if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) => out.push_byte(byte),
-            byte => out.push(format!("%{byte:02X}").as_bytes()),
+            byte => {
+                let _ = write!(out, "%{byte:02X}");
+            }
         }
     }
 }

@@ -32,6 +32,7 @@ fn basic(value: &Value) -> Basic {
 ///
 /// # Errors
 /// When their types cannot be compared.
+#[expect(clippy::float_cmp, reason = "as Go does it")]
 pub(crate) fn equal(a: &Value, b: &Value) -> Result<bool, Failure> {
     if basic(a) != basic(b) {
         if let Some(order) = integers(a, b) {

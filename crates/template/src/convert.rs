@@ -28,11 +28,7 @@ pub(crate) fn to_float64(value: &Value) -> f64 {
 /// Towards zero. What does not fit is, as amd64 has it, the smallest integer.
 #[expect(clippy::cast_possible_truncation, reason = "checked")]
 fn truncate(float: f64) -> i64 {
-    if float.is_nan() || float >= 9_223_372_036_854_775_808.0 || float < -9_223_372_036_854_775_808.0 {
-        i64::MIN
-    } else {
-        float as i64
-    }
+    if (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&float) { float as i64 } else { i64::MIN }
 }
 
 /// `5.00` is `5`.

@@ -86,6 +86,7 @@ fn digits(text: &str) -> (&str, &str) {
 #[expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
     clippy::cast_sign_loss,
     reason = "as Go does it"
 )]

@@ -8,6 +8,9 @@ use crate::options::MissingKey;
 use crate::text::Text;
 use crate::value::{Elem, Map, Value};
 
+/// How many bytes are read in a step.
+const BYTES_A_STEP: u64 = 16;
+
 impl<'t> Exec<'t> {
     pub fn pipeline(&mut self, dot: &Value, pipe: &'t Pipe) -> Result<Value> {
         self.deeper(pipe.span)?;
@@ -20,7 +23,7 @@ impl<'t> Exec<'t> {
         let value = value.unwrap_or(Value::Missing);
         for &name in &pipe.names {
             match pipe.sets {
-                Sets::Declares => self.variables.push((name, value.clone())),
+                Sets::Declares => self.declare(pipe.span, name, value.clone())?,
                 Sets::Assigns => self.assign(pipe.span, name, value.clone())?,
             }
         }
@@ -86,8 +89,8 @@ impl<'t> Exec<'t> {
     }
 
     fn variable(&mut self, span: Span, name: Name) -> Result<Value> {
-        let found = self.variables.iter().rev().find(|(candidate, _)| *candidate == name);
-        found.map(|(_, value)| value.clone()).ok_or_else(|| self.undefined(span, name))
+        let place = self.place(span, name)?;
+        Ok(self.variables[place].1.clone())
     }
 
     /// A number where no type is asked for: its spelling says which it is.
@@ -125,7 +128,7 @@ impl<'t> Exec<'t> {
         args: &'t [Expr],
         last: Option<Value>,
     ) -> Result<Value> {
-        self.step(span)?;
+        self.steps(span, 1 + name.len() as u64 / BYTES_A_STEP)?;
         let shown = String::from_utf8_lossy(name.expose());
         match receiver {
             Value::Missing => {
@@ -153,6 +156,7 @@ impl<'t> Exec<'t> {
                 };
                 let mut values = vec![receiver.clone()];
                 self.arguments(dot, &method.function, span, args, last, &mut values)?;
+                self.pay_for_reading(span, &values)?;
                 let result = (method.function.run)(&mut self.meter, &Args(&values));
                 result.map_err(|failure| self.refused(span, &shown, failure))
             }
@@ -172,8 +176,15 @@ impl<'t> Exec<'t> {
         }
         let mut values = Vec::with_capacity(args.len() + 1);
         self.arguments(dot, function, span, args, last, &mut values)?;
+        self.pay_for_reading(span, &values)?;
         let result = (function.run)(&mut self.meter, &Args(&values));
         result.map_err(|failure| self.refused(span, function.name, failure))
+    }
+
+    /// Functions may look at each byte of their arguments, once: to compare, search or read them.
+    fn pay_for_reading(&mut self, span: Span, values: &[Value]) -> Result<()> {
+        let bytes: usize = values.iter().map(Value::text_len).sum();
+        self.steps(span, bytes as u64 / BYTES_A_STEP)
     }
 
     /// `and` and `or` evaluate no more than they must.

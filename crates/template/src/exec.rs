@@ -10,6 +10,8 @@ use crate::value::Value;
 
 /// The name of `$`.
 const ROOT: Name = 0;
+/// How many variables are passed in a step, on the way to the one that is meant.
+const VARIABLES_A_STEP: u64 = 32;
 
 pub(crate) struct Exec<'t> {
     pub template: &'t Template,
@@ -26,6 +28,12 @@ enum Flow {
     Next,
     Break,
     Continue,
+}
+
+impl Flow {
+    fn is_break(&self) -> bool {
+        matches!(self, Self::Break)
+    }
 }
 
 pub(crate) type Result<T> = std::result::Result<T, Box<ExecError>>;
@@ -81,6 +89,7 @@ impl<'t> Exec<'t> {
                     None => Value::Missing,
                 };
                 self.deeper(*span)?;
+                self.steps(*span, name.len() as u64 / 16)?;
                 let outer = std::mem::replace(&mut self.variables, vec![(ROOT, dot.clone())]);
                 let caller = std::mem::replace(&mut self.name, name);
                 self.list(&dot, nodes)?;
@@ -123,7 +132,6 @@ impl<'t> Exec<'t> {
         self.deeper(span)?;
         let value = self.pipeline(dot, &range.pipe)?;
         let inner = self.variables.len();
-        let mut flow = Flow::Next;
         let mut empty = true;
         let one_name = |exec: &Self| {
             if range.pipe.names.len() > 1 {
@@ -142,8 +150,7 @@ impl<'t> Exec<'t> {
                 for index in 0..end {
                     empty = false;
                     let element = integer_like(&value, index);
-                    flow = self.iteration(range, inner, Value::Missing, element)?;
-                    if matches!(flow, Flow::Break) {
+                    if self.iteration(range, inner, Value::Missing, &element)?.is_break() {
                         break;
                     }
                 }
@@ -152,8 +159,7 @@ impl<'t> Exec<'t> {
                 for (index, element) in list.items.iter().enumerate() {
                     empty = false;
                     let index = Value::Int(i64::try_from(index).unwrap_or(i64::MAX));
-                    flow = self.iteration(range, inner, index, element.clone())?;
-                    if matches!(flow, Flow::Break) {
+                    if self.iteration(range, inner, index, element)?.is_break() {
                         break;
                     }
                 }
@@ -165,22 +171,20 @@ impl<'t> Exec<'t> {
                 let entries: Vec<_> = map.entries().iter().map(|(key, value)| (key.clone(), value.clone())).collect();
                 for (key, element) in entries {
                     empty = false;
-                    flow = self.iteration(range, inner, Value::Text(key), element)?;
-                    if matches!(flow, Flow::Break) {
+                    if self.iteration(range, inner, Value::Text(key), &element)?.is_break() {
                         break;
                     }
                 }
             }
             other => return Err(self.error(span, format!("range can't iterate over a {}", other.type_name()))),
         }
-        drop(flow);
         let flow = if empty { self.list(dot, &range.otherwise)? } else { Flow::Next };
         self.depth -= 1;
         self.variables.truncate(outer);
         Ok(flow)
     }
 
-    fn iteration(&mut self, range: &'t Range, inner: usize, index: Value, element: Value) -> Result<Flow> {
+    fn iteration(&mut self, range: &'t Range, inner: usize, index: Value, element: &Value) -> Result<Flow> {
         self.step(range.pipe.span)?;
         let pipe = &range.pipe;
         match (pipe.names.as_slice(), pipe.sets) {
@@ -196,7 +200,7 @@ impl<'t> Exec<'t> {
             }
             ([], _) => {}
         }
-        let flow = self.list(&element, &range.body)?;
+        let flow = self.list(element, &range.body)?;
         self.variables.truncate(inner);
         Ok(flow)
     }
@@ -209,23 +213,37 @@ impl<'t> Exec<'t> {
 
     /// Sets the last variable of this name.
     pub fn assign(&mut self, span: Span, name: Name, value: Value) -> Result<()> {
-        match self.variables.iter_mut().rev().find(|(candidate, _)| *candidate == name) {
-            Some(variable) => {
-                variable.1 = value;
-                Ok(())
-            }
-            None => Err(self.undefined(span, name)),
-        }
+        let place = self.place(span, name)?;
+        self.variables[place].1 = value;
+        Ok(())
     }
 
-    pub fn undefined(&self, span: Span, name: Name) -> Box<ExecError> {
-        let name = self.template.variables.get(name as usize).map_or("", String::as_str);
-        self.error(span, format!("undefined variable: {name}"))
+    /// Adds a variable.
+    pub fn declare(&mut self, span: Span, name: Name, value: Value) -> Result<()> {
+        self.meter.items(1).map_err(|limit| self.limit(span, limit))?;
+        self.variables.push((name, value));
+        Ok(())
+    }
+
+    /// Where the last variable of this name is.
+    pub fn place(&mut self, span: Span, name: Name) -> Result<usize> {
+        let found = self.variables.iter().rposition(|(candidate, _)| *candidate == name);
+        let Some(place) = found else {
+            let name = self.template.variables.get(name as usize).map_or("", String::as_str);
+            return Err(self.error(span, format!("undefined variable: {name}")));
+        };
+        self.steps(span, (self.variables.len() - place) as u64 / VARIABLES_A_STEP)?;
+        Ok(place)
     }
 
     /// Takes one step.
     pub fn step(&mut self, span: Span) -> Result<()> {
-        self.meter.steps(1).map_err(|limit| self.limit(span, limit))
+        self.steps(span, 1)
+    }
+
+    /// Takes steps.
+    pub fn steps(&mut self, span: Span, count: u64) -> Result<()> {
+        self.meter.steps(count).map_err(|limit| self.limit(span, limit))
     }
 
     /// Goes one level deeper; the caller comes back up.

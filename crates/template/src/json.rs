@@ -1,6 +1,7 @@
 //! JSON as Go's `encoding/json` reads and writes it.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use crate::error::{Failure, Limit};
 use crate::float;
@@ -43,9 +44,9 @@ impl Encoder<'_> {
         match value {
             Value::Missing | Value::Nil => self.out.push(b"null"),
             Value::Bool(value) => self.out.push(if *value { b"true" } else { b"false" }),
-            Value::Int(number) | Value::Int64(number) => self.out.push(number.to_string().as_bytes()),
-            Value::Uint8(number) => self.out.push(number.to_string().as_bytes()),
-            Value::Uint64(number) => self.out.push(number.to_string().as_bytes()),
+            Value::Int(number) | Value::Int64(number) => self.display(number),
+            Value::Uint8(number) => self.display(number),
+            Value::Uint64(number) => self.display(number),
             Value::Float(number) => self.float(*number)?,
             Value::Text(text) => self.string(text.expose()),
             Value::List(list) if list.nil => self.out.push(b"null"),
@@ -130,6 +131,10 @@ impl Encoder<'_> {
         Ok(())
     }
 
+    fn display(&mut self, shown: impl std::fmt::Display) {
+        let _ = write!(self.out, "{shown}");
+    }
+
     fn string(&mut self, bytes: &[u8]) {
         self.out.push_byte(b'"');
         for (_, c, raw) in chars(bytes) {
@@ -143,7 +148,7 @@ impl Encoder<'_> {
                 '\t' => self.out.push(b"\\t"),
                 '<' | '>' | '&' if self.style == Style::Raw => self.out.push(raw),
                 '\0'..' ' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
-                    self.out.push(format!("\\u{:04x}", u32::from(c)).as_bytes());
+                    self.display(format_args!("\\u{:04x}", u32::from(c)));
                 }
                 char::REPLACEMENT_CHARACTER if raw.len() == 1 => self.out.push(b"\\ufffd"),
                 _ => self.out.push(raw),
@@ -158,6 +163,7 @@ impl Encoder<'_> {
 /// # Errors
 /// A fault in the text, with its place; a limit.
 pub(crate) fn decode_value(text: &[u8], meter: &mut Meter) -> Result<Value, Failure> {
+    meter.steps(text.len() as u64 / 8)?;
     let mut decoder = Decoder { text, at: 0, meter, depth: 0 };
     let value = decoder.value()?;
     decoder.space();
@@ -202,6 +208,7 @@ impl Decoder<'_> {
     }
 
     fn object(&mut self) -> Result<Value, Failure> {
+        self.meter.entries(0)?;
         let mut entries = BTreeMap::new();
         self.space();
         if self.take(b'}') {

@@ -192,7 +192,8 @@ impl Lexer<'_> {
             return Err("unclosed action".to_owned());
         }
         if is_space(c) {
-            return self.space().map(|()| true);
+            self.space();
+            return Ok(true);
         }
         self.at += len;
         let kind = match c {
@@ -234,7 +235,7 @@ impl Lexer<'_> {
         Ok(true)
     }
 
-    fn space(&mut self) -> Result {
+    fn space(&mut self) {
         let mut count = 0;
         while is_space(self.peek().0) {
             self.at += 1;
@@ -246,10 +247,9 @@ impl Lexer<'_> {
         if !trim {
             self.at += 1;
         } else if count == 1 {
-            return Ok(());
+            return;
         }
         self.emit(Kind::Space);
-        Ok(())
     }
 
     /// After the opening quote.

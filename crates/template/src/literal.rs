@@ -39,7 +39,12 @@ pub(crate) fn number(text: &str) -> Result<Number, String> {
 }
 
 /// A float that is an integer.
-#[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "compared afterwards")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::float_cmp,
+    reason = "compared afterwards, to the bit"
+)]
 fn integral(float: f64) -> Option<i64> {
     let int = float as i64;
     (int as f64 == float && float.abs() < 9.3e18).then_some(int)

@@ -29,7 +29,7 @@ pub struct Options {
     pub text: usize,
 }
 
-/// Go's delimiters, a missing key is nothing, sprig's functions, up to 1 MiB.
+/// Go's delimiters, a missing key is nothing, sprig's functions, up to 384 KiB.
 impl Default for Options {
     fn default() -> Self {
         Self {
@@ -37,7 +37,7 @@ impl Default for Options {
             right: "}}".to_owned(),
             missing_key: MissingKey::Default,
             functions: Functions::sprig(),
-            text: 1 << 20,
+            text: 3 << 17,
         }
     }
 }

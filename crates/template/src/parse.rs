@@ -152,6 +152,7 @@ impl<'t> Parser<'t> {
                 Item::Node(node) => nodes.push(node),
                 Item::Stop(stop) => {
                     self.depth -= 1;
+                    nodes.shrink_to_fit();
                     return Ok((nodes, stop));
                 }
             }
@@ -326,6 +327,8 @@ impl<'t> Parser<'t> {
                 _ => return Err(self.unexpected(&token, context)),
             }
         }
+        // Most have one, where a vector that grows makes room for four.
+        commands.shrink_to_fit();
         if commands.is_empty() {
             return Err(self.error(format!("missing value for {context}")));
         }

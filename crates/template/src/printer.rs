@@ -1,5 +1,7 @@
 //! Values printed by one verb of Go's `fmt`, with its flags; a verb that a type has not prints `%!verb(type=value)`.
 
+use zeroize::Zeroizing;
+
 use crate::error::Limit;
 use crate::float;
 use crate::limits::Meter;
@@ -241,7 +243,7 @@ impl<'a> Printer<'a> {
     /// `raw` is the number's bits, for the verbs that take it as a character.
     fn integer(&mut self, value: &Value, magnitude: u64, negative: bool, raw: u64, verb: Verb) -> Result<(), Limit> {
         let c = u32::try_from(raw).ok().and_then(char::from_u32).unwrap_or(char::REPLACEMENT_CHARACTER);
-        let digits = match verb.0 {
+        let digits = Zeroizing::new(match verb.0 {
             'v' | 'd' => format!("{magnitude}"),
             'b' => format!("{magnitude:b}"),
             'o' | 'O' => format!("{magnitude:o}"),
@@ -269,7 +271,7 @@ impl<'a> Printer<'a> {
                 return Ok(());
             }
             _ => return self.bad_verb(value, verb),
-        };
+        });
         let flags = self.flags;
         if flags.precision == Some(0) && magnitude == 0 {
             self.without_zero(b"");
@@ -281,7 +283,7 @@ impl<'a> Printer<'a> {
             (None, Some(width)) if flags.zero && !flags.minus => width - usize::from(signed && width > 0),
             _ => 0,
         };
-        let mut text = String::new();
+        let mut text = Zeroizing::new(String::new());
         text.push_str(if negative {
             "-"
         } else if flags.plus {
@@ -304,7 +306,9 @@ impl<'a> Printer<'a> {
                 _ => {}
             }
         }
-        self.meter.memory(zeros)?;
+        if zeros > 0 {
+            self.meter.memory(zeros)?;
+        }
         text.extend(std::iter::repeat_n('0', zeros));
         text.push_str(&digits);
         self.without_zero(text.as_bytes());
@@ -320,7 +324,13 @@ impl<'a> Printer<'a> {
             _ => return self.bad_verb(value, verb),
         };
         let precision = self.flags.precision.or(default);
-        self.meter.memory(precision.unwrap_or(0))?;
+        if let Some(precision) = precision {
+            self.meter.memory(precision)?;
+        }
+        // Digits past those of the shortest form are computed one by one.
+        let whole = if format == 'f' && number.abs() > 1e17 { 300 } else { 0 };
+        let digits = precision.map_or(0, |precision| precision.min(2000) as u64 + whole);
+        self.meter.steps(digits.saturating_sub(17))?;
         // Rust has no more digits than this, and none are left of any float.
         let text = float::format(number, format, precision.map(|precision| precision.min(2000)));
         let (sign, mut digits) = match text.as_bytes()[0] {
@@ -328,11 +338,11 @@ impl<'a> Printer<'a> {
             b'+' => ('+', text[1..].to_owned()),
             _ => ('+', text),
         };
-        if let Some(precision) = precision.filter(|&precision| precision > 2000 && number.is_finite()) {
-            if matches!(format, 'f' | 'e' | 'E') {
-                let end = digits.find(['e', 'E']).unwrap_or(digits.len());
-                digits.insert_str(end, &"0".repeat(precision - 2000));
-            }
+        if let Some(precision) = precision.filter(|&precision| precision > 2000 && number.is_finite())
+            && matches!(format, 'f' | 'e' | 'E')
+        {
+            let end = digits.find(['e', 'E']).unwrap_or(digits.len());
+            digits.insert_str(end, &"0".repeat(precision - 2000));
         }
         let shown_sign = match sign {
             '+' if self.flags.plus => "+",

@@ -3,26 +3,39 @@
 use std::fmt;
 use std::sync::Arc;
 
-use zeroize::{Zeroize, Zeroizing};
+use bulla_core::memory::wipe_slice;
 
 /// A string. Cloning it shares the bytes.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Text(Arc<Zeroizing<Vec<u8>>>);
+pub struct Text(Arc<Wiped>);
+
+/// Bytes that are wiped when they are dropped, with the room after them. A fill, where `zeroize` writes byte by byte.
+#[derive(Default, PartialEq, Eq)]
+struct Wiped(Vec<u8>);
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        if self.0.len() < self.0.capacity() {
+            self.0.resize(self.0.capacity(), 0);
+        }
+        wipe_slice(&mut self.0);
+    }
+}
 
 impl Text {
     /// The bytes. They may be secret.
     pub fn expose(&self) -> &[u8] {
-        &self.0
+        &self.0.0
     }
 
     /// How many bytes there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.0.0.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.0.is_empty()
     }
 
     /// The text, where it is UTF-8.
@@ -44,10 +57,17 @@ impl PartialOrd for Text {
     }
 }
 
+/// Empty.
+impl Default for Text {
+    fn default() -> Self {
+        Self::from(Vec::new())
+    }
+}
+
 /// Takes the bytes over.
 impl From<Vec<u8>> for Text {
     fn from(bytes: Vec<u8>) -> Self {
-        Self(Arc::new(Zeroizing::new(bytes)))
+        Self(Arc::new(Wiped(bytes)))
     }
 }
 
@@ -87,23 +107,23 @@ impl fmt::Debug for Text {
 
 /// A growing text with an end: what is past `max` is dropped and remembered. What it leaves behind as it grows is wiped.
 pub(crate) struct Buf {
-    bytes: Zeroizing<Vec<u8>>,
+    bytes: Wiped,
     max: usize,
     full: bool,
 }
 
 impl Buf {
     pub fn new(max: usize) -> Self {
-        Self { bytes: Zeroizing::new(Vec::new()), max, full: false }
+        Self { bytes: Wiped::default(), max, full: false }
     }
 
     pub fn push(&mut self, bytes: &[u8]) {
-        if bytes.len() > self.max - self.bytes.len() {
+        if bytes.len() > self.max - self.bytes.0.len() {
             self.full = true;
             return;
         }
         self.reserve(bytes.len());
-        self.bytes.extend_from_slice(bytes);
+        self.bytes.0.extend_from_slice(bytes);
     }
 
     pub fn push_byte(&mut self, byte: u8) {
@@ -116,32 +136,32 @@ impl Buf {
 
     /// Appends `count` times `byte`.
     pub fn fill(&mut self, byte: u8, count: usize) {
-        if count > self.max - self.bytes.len() {
+        if count > self.max - self.bytes.0.len() {
             self.full = true;
             return;
         }
         self.reserve(count);
-        let len = self.bytes.len() + count;
-        self.bytes.resize(len, byte);
+        let len = self.bytes.0.len() + count;
+        self.bytes.0.resize(len, byte);
     }
 
     /// Room for more, without leaving a copy where the bytes were.
     fn reserve(&mut self, more: usize) {
-        let wanted = self.bytes.len() + more;
-        if wanted > self.bytes.capacity() {
-            let mut larger = Vec::with_capacity(wanted.max(self.bytes.capacity() * 2).max(64));
-            larger.extend_from_slice(&self.bytes);
-            self.bytes.zeroize();
-            *self.bytes = larger;
+        let old = &self.bytes.0;
+        let wanted = old.len() + more;
+        if wanted > old.capacity() {
+            let mut larger = Vec::with_capacity(wanted.max(old.capacity() * 2).max(64));
+            larger.extend_from_slice(old);
+            self.bytes = Wiped(larger);
         }
     }
 
     pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+        &self.bytes.0
     }
 
     pub fn len(&self) -> usize {
-        self.bytes.len()
+        self.bytes.0.len()
     }
 
     /// Whether something did not fit.
@@ -150,7 +170,7 @@ impl Buf {
     }
 
     pub fn into_text(mut self) -> Text {
-        Text::from(std::mem::take(&mut *self.bytes))
+        Text::from(std::mem::take(&mut self.bytes.0))
     }
 }
 

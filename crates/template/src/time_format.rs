@@ -60,6 +60,7 @@ pub(crate) enum Item {
 
 /// How an offset from UTC is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each says whether one part is written")]
 pub(crate) struct OffsetStyle {
     /// `Z` for UTC itself.
     pub z: bool,
@@ -160,7 +161,7 @@ pub(crate) fn write_layout(time: Time, layout: &[u8], out: &mut Buf) {
         let Some(item) = item else { break };
         let month = MONTHS[usize::from(civil.month - 1).min(11)];
         let weekday = DAYS[usize::from(civil.weekday).min(6)];
-        let hour12 = if civil.hour % 12 == 0 { 12 } else { civil.hour % 12 };
+        let hour12 = if civil.hour.is_multiple_of(12) { 12 } else { civil.hour % 12 };
         let _ = match item {
             Item::LongMonth => write!(out, "{month}"),
             Item::Month => write!(out, "{}", &month[..3]),

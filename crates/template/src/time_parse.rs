@@ -250,13 +250,12 @@ impl Found {
             // The local zone is UTC.
             (Some(0), None) => Zone::UTC,
             (Some(offset), name) => Zone::fixed(offset, name.as_deref().unwrap_or_default()),
-            (None, Some(name)) if name == "UTC" => Zone::UTC,
-            (None, Some(name)) => {
+            (None, Some(name)) if name != "UTC" => {
                 // "GMT+3" says what it is; of other names only the name is known. As Go has it, the moment is not moved.
                 let hours = name.strip_prefix("GMT").and_then(|hours| hours.parse::<i32>().ok()).unwrap_or(0);
                 return Some(Time { seconds, nanos: self.nanos, zone: Zone::fixed(hours * 3600, name) });
             }
-            (None, None) => Zone::UTC,
+            (None, _) => Zone::UTC,
         };
         Some(Time { seconds: seconds - i64::from(zone.offset), nanos: self.nanos, zone })
     }

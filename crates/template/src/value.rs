@@ -105,7 +105,7 @@ impl Value {
         Self::Map(Map::new(Elem::Any, entries.into_iter().collect()))
     }
 
-    /// A `map[string]string`: what the controllers of SealedSecrets and ExternalSecrets give to their templates.
+    /// A `map[string]string`: what the controllers of `SealedSecret` and `ExternalSecret` give to their templates.
     pub fn string_map(entries: impl IntoIterator<Item = (Text, Text)>) -> Self {
         let entries = entries.into_iter().map(|(key, value)| (key, Self::Text(value))).collect();
         Self::Map(Map::new(Elem::Text, entries))
@@ -168,6 +168,16 @@ impl Value {
         }
     }
 
+    /// How many bytes of text it has, without those of elements.
+    pub(crate) fn text_len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Version(version) => version.original.len(),
+            Self::Certificate(certificate) => certificate.fields().iter().map(|(_, text)| text.len()).sum(),
+            _ => 0,
+        }
+    }
+
     /// What an `if` makes of it: whether it is not the zero of its type.
     pub fn truth(&self) -> bool {
         match self {
@@ -179,7 +189,7 @@ impl Value {
             Self::Float(value) => *value != 0.0,
             Self::Text(text) => !text.is_empty(),
             Self::List(list) => !list.items.is_empty(),
-            Self::Map(map) => map.len() > 0,
+            Self::Map(map) => !map.is_empty(),
             Self::Time(_) | Self::Version(_) | Self::Certificate(_) => true,
         }
     }

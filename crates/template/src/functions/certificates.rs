@@ -8,7 +8,7 @@ use rcgen::{
     KeyUsagePurpose, SanType, SerialNumber,
 };
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::keys::{PrivateKey, RSA_2048, pem, pem_block};
 use super::random::fill;
@@ -40,10 +40,11 @@ pub(super) fn add(all: &mut Vec<Function>) {
             meter.memory(args.text(0).len() + args.text(1).len())?;
             let cert = STANDARD.decode(args.text(0)).map_err(|_| "unable to decode base64 certificate")?;
             let key = STANDARD.decode(args.text(1)).map_err(|_| "unable to decode base64 private key")?;
+            let key = crate::text::Text::from(key);
             let block = pem_block(&cert).ok_or("unable to decode certificate")?;
             x509_parser::parse_x509_certificate(&block.der).map_err(|_| "error parsing certificate")?;
-            PrivateKey::from_pem(&key)?.key_pair()?;
-            Ok(Value::Certificate(Arc::new(Certificate { cert: cert.into(), key: key.into() })))
+            PrivateKey::from_pem(key.expose())?.key_pair(meter)?;
+            Ok(Value::Certificate(Arc::new(Certificate { cert: cert.into(), key })))
         }),
         f("genCA", &[Text, Int], |meter, args| {
             let key = new_key(meter)?;
@@ -82,37 +83,38 @@ fn authority(meter: &mut Meter, args: &Args<'_>, key: &PrivateKey) -> Result<Val
     let mut params = params(args.utf8(0)?, args.int(1))?;
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages.push(KeyUsagePurpose::KeyCertSign);
-    let pair = key.key_pair()?;
-    finish(meter, params.self_signed(&pair), key)
+    let pair = key.key_pair(meter)?;
+    finish(meter, || params.self_signed(&pair), key)
 }
 
 /// `CN IPS NAMES DAYS …`
 fn self_signed(meter: &mut Meter, args: &Args<'_>, key: &PrivateKey) -> Result<Value, Failure> {
     let params = leaf(args)?;
-    let pair = key.key_pair()?;
-    finish(meter, params.self_signed(&pair), key)
+    let pair = key.key_pair(meter)?;
+    finish(meter, || params.self_signed(&pair), key)
 }
 
 /// `CN IPS NAMES DAYS CA …`
 fn signed(meter: &mut Meter, args: &Args<'_>, key: &PrivateKey) -> Result<Value, Failure> {
     let Value::Certificate(authority) = args.value(4) else { return Err("no certificate authority is given".into()) };
-    let issuer_key = PrivateKey::from_pem(authority.key.expose())?.key_pair()?;
+    let issuer_key = PrivateKey::from_pem(authority.key.expose())?.key_pair(meter)?;
     let block = pem_block(authority.cert.expose()).ok_or("unable to decode certificate")?;
     let issuer = Issuer::<KeyPair>::from_ca_cert_der(&block.der.as_slice().into(), issuer_key)
         .map_err(|_| "error parsing the certificate of the authority")?;
     let mut params = leaf(args)?;
     params.use_authority_key_identifier_extension = true;
-    let pair = key.key_pair()?;
-    finish(meter, params.signed_by(&pair, &issuer), key)
+    let pair = key.key_pair(meter)?;
+    finish(meter, || params.signed_by(&pair, &issuer), key)
 }
 
 fn finish(
     meter: &mut Meter,
-    made: Result<rcgen::Certificate, rcgen::Error>,
+    sign: impl FnOnce() -> Result<rcgen::Certificate, rcgen::Error>,
     key: &PrivateKey,
 ) -> Result<Value, Failure> {
-    let made = made.map_err(|_| "error creating certificate")?;
-    meter.steps(20_000)?;
+    let start = Instant::now();
+    let made = sign().map_err(|_| "error creating certificate")?;
+    meter.took(start)?;
     let cert = pem("CERTIFICATE", made.der());
     let key = key.to_pem();
     meter.memory(cert.len() + key.len())?;

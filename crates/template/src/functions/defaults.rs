@@ -20,7 +20,7 @@ pub(super) fn add(all: &mut Vec<Function>) {
             .with_rest(Any),
         f("all", &[], |_, args| Ok(args.all().iter().all(Value::truth).into())).with_rest(Any),
         f("any", &[], |_, args| Ok(args.all().iter().any(Value::truth).into())).with_rest(Any),
-        f("ternary", &[Any, Any, Bool], |_, args| Ok(args.value(if args.bool(2) { 0 } else { 1 }).clone())),
+        f("ternary", &[Any, Any, Bool], |_, args| Ok(args.value(usize::from(!args.bool(2))).clone())),
         f("fail", &[Text], |_, args| Err(Failure::Fail(args.shared_text(0)))),
         f("fromJson", &[Text], |meter, args| match json::decode_value(args.text(0), meter) {
             Err(Failure::Message(_)) => Ok(Value::Nil),

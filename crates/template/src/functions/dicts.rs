@@ -51,7 +51,7 @@ pub(super) fn add(all: &mut Vec<Function>) {
         }),
         f("pick", &[Dict], |meter, args| {
             let map = args.map(0);
-            meter.items(4 * args.from(1).len())?;
+            meter.entries(args.from(1).len())?;
             let entries = (1..args.all().len())
                 .filter_map(|index| map.get(args.text(index)).map(|value| (args.shared_text(index), value)));
             Ok(Value::map(entries.collect::<Vec<_>>()))
@@ -59,7 +59,7 @@ pub(super) fn add(all: &mut Vec<Function>) {
         .with_rest(Text),
         f("omit", &[Dict], |meter, args| {
             let map = args.map(0);
-            meter.items(4 * (map.len() + args.from(1).len()))?;
+            meter.entries(map.len() + args.from(1).len())?;
             let mut entries: BTreeMap<_, _> = map.entries().clone();
             for index in 1..args.all().len() {
                 entries.remove(args.text(index));
@@ -80,7 +80,7 @@ pub(super) fn add(all: &mut Vec<Function>) {
 }
 
 fn dict(meter: &mut Meter, args: &Args<'_>) -> Result<Value, Failure> {
-    meter.items(2 * args.all().len())?;
+    meter.entries(args.all().len().div_ceil(2))?;
     let mut entries = BTreeMap::new();
     for pair in args.all().chunks(2) {
         let value = pair.get(1).cloned().unwrap_or_else(|| "".into());
@@ -127,7 +127,7 @@ fn deep_copy(value: &Value, meter: &mut Meter, depth: usize) -> Result<Value, Li
         }
         Value::Map(map) if map.is_nil() => value.clone(),
         Value::Map(map) => {
-            meter.items(4 * (1 + map.len()))?;
+            meter.entries(map.len())?;
             let copied: Result<BTreeMap<Text, Value>, Limit> =
                 map.entries().iter().map(|(key, item)| Ok((key.clone(), deep_copy(item, meter, depth + 1)?))).collect();
             Value::Map(Map::new(map.elem(), copied?))

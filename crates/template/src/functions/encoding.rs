@@ -1,5 +1,7 @@
 //! sprig's encodings: base64 and base32, read with the faults that Go names.
 
+use zeroize::Zeroizing;
+
 use super::{Args, Function, Param};
 use crate::error::Failure;
 use crate::limits::Meter;
@@ -50,7 +52,7 @@ impl Encoding {
         if held > 0 {
             out.push_byte(self.character(bits << (self.bits - held)));
         }
-        while out.len() % self.group != 0 && !out.is_full() {
+        while !out.len().is_multiple_of(self.group) && !out.is_full() {
             out.push_byte(b'=');
         }
         Ok(meter.text(out)?.into())
@@ -74,41 +76,45 @@ impl Encoding {
         let is_line = |byte: u8| byte == b'\r' || byte == b'\n';
         let base32 = self.bits == 5;
         // base32 takes line ends out before it counts.
-        let stripped: Vec<u8>;
+        let stripped: Zeroizing<Vec<u8>>;
         let text = if base32 {
-            stripped = text.iter().copied().filter(|&byte| !is_line(byte)).collect();
+            let mut kept = Zeroizing::new(Vec::with_capacity(text.len()));
+            kept.extend(text.iter().copied().filter(|&byte| !is_line(byte)));
+            stripped = kept;
             &stripped[..]
         } else {
             text
         };
         let mut at = 0;
         loop {
-            let mut digits = Vec::with_capacity(self.group);
+            let mut digits = [0; 8];
+            let mut count = 0;
             let mut end = false;
-            while digits.len() < self.group {
+            while count < self.group {
                 while text.get(at).is_some_and(|&byte| is_line(byte)) {
                     at += 1;
                 }
                 let Some(&byte) = text.get(at) else {
-                    if digits.is_empty() {
+                    if count == 0 {
                         return Ok(());
                     }
-                    return Err(at - digits.len());
+                    return Err(at - count);
                 };
                 at += 1;
                 if let Some(digit) = self.alphabet.iter().position(|&c| c == byte) {
-                    digits.push(u32::try_from(digit).unwrap_or(0));
+                    digits[count] = u32::try_from(digit).unwrap_or(0);
+                    count += 1;
                     continue;
                 }
                 if byte != b'=' {
                     return Err(at - 1);
                 }
-                self.padding(text, &mut at, digits.len(), is_line)?;
+                self.padding(text, &mut at, count, is_line)?;
                 end = true;
                 break;
             }
             let (mut bits, mut held) = (0u32, 0);
-            for digit in digits {
+            for digit in &digits[..count] {
                 bits = ((bits << self.bits) | digit) & 0xffff;
                 held += self.bits;
                 if held >= 8 {

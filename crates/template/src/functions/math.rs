@@ -2,6 +2,8 @@
 
 mod decimal;
 
+use std::fmt::Write as _;
+
 use decimal::Decimal;
 
 use super::{Args, Function, Param};
@@ -166,7 +168,7 @@ fn seq(meter: &mut Meter, args: &Args<'_>) -> Result<Value, Failure> {
         if index > 0 {
             out.push_byte(b' ');
         }
-        out.push(number.to_string().as_bytes());
+        let _ = write!(out, "{number}");
     }
     Ok(meter.text(out)?.into())
 }

@@ -63,7 +63,16 @@ fn clean(path: &[u8]) -> Vec<u8> {
             part => parts.push(part),
         }
     }
-    let mut out = if rooted { b"/".to_vec() } else { Vec::new() };
-    out.extend(parts.join(&b'/'));
+    // Room for all at once: growing would leave a copy behind.
+    let mut out = Vec::with_capacity(path.len() + 1);
+    for (index, part) in parts.into_iter().enumerate() {
+        if rooted || index > 0 {
+            out.push(b'/');
+        }
+        out.extend_from_slice(part);
+    }
+    if rooted && out.is_empty() {
+        out.push(b'/');
+    }
     if out.is_empty() { b".".to_vec() } else { out }
 }

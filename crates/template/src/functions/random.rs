@@ -38,7 +38,9 @@ pub(super) fn add(all: &mut Vec<Function>) {
                 all.swap(end, other);
             }
             let mut out = meter.buf();
-            all.iter().for_each(|&c| out.push_char(c));
+            for &c in &all {
+                out.push_char(c);
+            }
             zeroize::Zeroize::zeroize(&mut all);
             Ok(meter.text(out)?.into())
         }),

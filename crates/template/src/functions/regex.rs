@@ -1,5 +1,7 @@
 //! sprig's regular expressions, in Go's syntax and with Go's results. They take time linear in the text.
 
+use std::time::Instant;
+
 use bulla_core::go_regex::{Regex, compile_bounded};
 
 use super::lists::both;
@@ -10,8 +12,8 @@ use crate::text::{Buf, Text, decode};
 use crate::unicode::{is_digit, is_letter};
 use crate::value::{Elem, Value};
 
-/// The largest compiled expression, in bytes.
-const SIZE: usize = 1 << 20;
+/// The sizes of compiled expressions, in bytes: the smallest that is enough says what a search can cost.
+const SIZES: [usize; 5] = [1 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 20];
 
 pub(super) fn add(all: &mut Vec<Function>) {
     use Param::{Int, Text};
@@ -32,7 +34,11 @@ pub(super) fn add(all: &mut Vec<Function>) {
         let regex = expression(meter, args, 1)?;
         let mut found = Vec::new();
         let text = args.text(1);
-        for one in regex.find_iter(text).filter(|one| stands(text, one)).take(count(args.int(2))) {
+        let most = count(args.int(2));
+        let mut matches = Matches::new(&regex, text);
+        while found.len() < most
+            && let Some(one) = matches.next(meter)?
+        {
             meter.items(2)?;
             meter.memory(one.len())?;
             found.push(Value::text(one.as_bytes()));
@@ -61,12 +67,44 @@ pub(super) fn add(all: &mut Vec<Function>) {
 /// The expression of a call, to be run over the text at `text`.
 fn expression(meter: &mut Meter, args: &Args<'_>, text: usize) -> Result<Regex, Failure> {
     let expression = args.utf8(0)?;
-    // Compiling takes about 1 µs a byte, unless counts repeat what they follow.
-    let counts = expression.bytes().filter(|&byte| byte == b'{').count() as u64;
-    meter.steps(100 + expression.len() as u64 * 20 + counts * 20_000)?;
-    meter.steps(args.text(text).len() as u64 / 8)?;
+    meter.steps(100 + expression.len() as u64)?;
+    let length = args.text(text).len() as u64;
+    for size in SIZES {
+        // A class can be three bytes and take 100 µs: the size of the expression says little of the time.
+        let start = Instant::now();
+        let compiled = compile_bounded(expression, size);
+        meter.took(start)?;
+        if let Ok(regex) = compiled {
+            // In the worst case each byte of the text is held against each state, of which one takes some 40 bytes.
+            meter.steps(length.saturating_mul(size as u64 / 1024))?;
+            return Ok(regex);
+        }
+    }
     // What is wrong is part of the expression, which may be a secret.
-    compile_bounded(expression, SIZE).map_err(|_| "the regular expression has an error or is too large".into())
+    Err("the regular expression has an error or is too large".into())
+}
+
+/// The matches in a text, each paid for by its time: all together can take the square of the text's length.
+struct Matches<'r, 't> {
+    found: regex::bytes::Matches<'r, 't>,
+    text: &'t [u8],
+}
+
+impl<'r, 't> Matches<'r, 't> {
+    fn new(regex: &'r Regex, text: &'t [u8]) -> Self {
+        Self { found: regex.find_iter(text), text }
+    }
+
+    fn next(&mut self, meter: &mut Meter) -> Result<Option<regex::bytes::Match<'t>>, Limit> {
+        loop {
+            let start = Instant::now();
+            let found = self.found.next();
+            meter.took(start)?;
+            if found.is_none_or(|found| stands(self.text, &found)) {
+                return Ok(found);
+            }
+        }
+    }
 }
 
 /// Whether a match stands: one of nothing does not within a character.
@@ -92,10 +130,10 @@ fn split(meter: &mut Meter, args: &Args<'_>) -> Result<Value, Failure> {
     }
     let mut parts = Vec::new();
     let (mut start, mut end) = (0, 0);
-    for found in regex.find_iter(text).filter(|found| stands(text, found)).take(most) {
-        if parts.len() == most - 1 {
-            break;
-        }
+    let mut matches = Matches::new(&regex, text);
+    while parts.len() < most - 1
+        && let Some(found) = matches.next(meter)?
+    {
         end = found.start();
         if found.end() != 0 {
             meter.items(2)?;
@@ -122,7 +160,12 @@ fn replace(
     let text = args.text(1);
     let mut out = meter.buf();
     let mut last = 0;
-    for captures in regex.captures_iter(text) {
+    let mut all = regex.captures_iter(text);
+    loop {
+        let start = Instant::now();
+        let next = all.next();
+        meter.took(start)?;
+        let Some(captures) = next else { break };
         let Some(found) = captures.get(0).filter(|found| stands(text, found)) else { continue };
         meter.steps(1)?;
         out.push(&text[last..found.start()]);

@@ -41,9 +41,7 @@ pub(super) fn add(all: &mut Vec<Function>) {
         f("replace", &[Text, Text, Text], |meter, args| {
             replace(meter, args.text(2), args.text(0), args.text(1)).map(Value::Text)
         }),
-        f("plural", &[Text, Text, Int], |_, args| {
-            Ok(Value::Text(args.shared_text(if args.int(2) == 1 { 0 } else { 1 })))
-        }),
+        f("plural", &[Text, Text, Int], |_, args| Ok(Value::Text(args.shared_text(usize::from(args.int(2) != 1))))),
         f("indent", &[Int, Text], |meter, args| indent(meter, args, b"")),
         f("nindent", &[Int, Text], |meter, args| indent(meter, args, b"\n")),
         f("quote", &[], |meter, args| {
@@ -181,12 +179,8 @@ fn repeat(meter: &mut Meter, args: &Args<'_>) -> Result<Value, Failure> {
     if count == 0 || text.is_empty() {
         return Ok("".into());
     }
-    let mut out = meter.buf();
-    meter.has_memory(text.len().saturating_mul(count))?;
-    for _ in 0..count {
-        out.push(text);
-    }
-    Ok(meter.text(out)?.into())
+    meter.memory(text.len().saturating_mul(count))?;
+    Ok(Value::text(text.repeat(count)))
 }
 
 /// A search costs no more than the text times what is searched for.
@@ -281,7 +275,7 @@ fn split(meter: &mut Meter, text: &[u8], separator: &[u8], count: Option<i64>) -
 
 /// `map[_0:… _1:…]`
 fn numbered(meter: &mut Meter, parts: Vec<Text>) -> Result<Value, Failure> {
-    meter.items(4 * parts.len())?;
+    meter.entries(parts.len())?;
     let entries: BTreeMap<_, _> = parts
         .into_iter()
         .enumerate()

@@ -1,11 +1,11 @@
 //! sprig's URLs: taken apart and put together as Go's `net/url` does it (RFC 3986 with its liberties).
 
-use std::borrow::Cow;
+use std::fmt::Write as _;
 
 use super::{Args, Function, Param};
 use crate::error::Failure;
 use crate::limits::Meter;
-use crate::text::Text;
+use crate::text::{Buf, Text};
 use crate::value::{Map, Value};
 
 pub(super) fn add(all: &mut Vec<Function>) {
@@ -34,17 +34,20 @@ fn parse(meter: &mut Meter, args: &Args<'_>) -> Result<Value, Failure> {
     let (rest, query) = cut(rest, b'?');
     if text == b"*" {
         // Escaped nowhere.
-        return Ok(parts(Url { path: b"*".to_vec(), fragment, ..Url::default() }));
+        return Ok(parts(Url { path: Text::from("*"), fragment, ..Url::default() }));
     }
-    let mut url =
-        Url { scheme: scheme.to_ascii_lowercase(), query: query.unwrap_or_default().into(), ..Url::default() };
+    let mut url = Url {
+        scheme: Text::from(scheme.to_ascii_lowercase()),
+        query: query.unwrap_or_default().into(),
+        ..Url::default()
+    };
     url.fragment = fragment;
     url.read(rest, !scheme.is_empty())?;
     Ok(parts(url))
 }
 
 fn parts(url: Url) -> Value {
-    let hostname = hostname(&url.host);
+    let hostname = Text::from(hostname(url.host.expose()));
     let userinfo = url.user.as_ref().map(User::write).unwrap_or_default();
     Value::map(
         [
@@ -57,19 +60,19 @@ fn parts(url: Url) -> Value {
             ("fragment", url.fragment),
             ("userinfo", userinfo),
         ]
-        .map(|(name, part)| (Text::from(name), Value::text(part))),
+        .map(|(name, part)| (Text::from(name), Value::Text(part))),
     )
 }
 
 #[derive(Default)]
 struct Url {
-    scheme: Vec<u8>,
-    opaque: Vec<u8>,
+    scheme: Text,
+    opaque: Text,
     user: Option<User>,
-    host: Vec<u8>,
-    path: Vec<u8>,
-    query: Vec<u8>,
-    fragment: Vec<u8>,
+    host: Text,
+    path: Text,
+    query: Text,
+    fragment: Text,
 }
 
 impl Url {
@@ -77,7 +80,7 @@ impl Url {
     fn read(&mut self, mut rest: &[u8], has_scheme: bool) -> Result<(), Failure> {
         if !rest.starts_with(b"/") {
             if has_scheme {
-                self.opaque = rest.to_vec();
+                self.opaque = rest.into();
                 return Ok(());
             }
             // "a:b" is no path, lest it be taken for a scheme.
@@ -98,7 +101,7 @@ impl Url {
 
     fn authority(&mut self, text: &[u8]) -> Result<(), Failure> {
         let at = text.iter().rposition(|&byte| byte == b'@');
-        let last_colon = !matches!(&*self.scheme, b"http" | b"https");
+        let last_colon = !matches!(self.scheme.expose(), b"http" | b"https");
         self.host = host(at.map_or(text, |at| &text[at + 1..]), last_colon)?;
         let Some(at) = at else { return Ok(()) };
         let user = &text[..at];
@@ -115,18 +118,19 @@ impl Url {
 }
 
 struct User {
-    name: Vec<u8>,
-    password: Option<Vec<u8>>,
+    name: Text,
+    password: Option<Text>,
 }
 
 impl User {
-    fn write(&self) -> Vec<u8> {
-        let mut out = escape(&self.name, Part::User);
+    fn write(&self) -> Text {
+        let mut out = Buf::new(usize::MAX);
+        escape(self.name.expose(), Part::User, &mut out);
         if let Some(password) = &self.password {
-            out.push(b':');
-            out.extend(escape(password, Part::User));
+            out.push_byte(b':');
+            escape(password.expose(), Part::User, &mut out);
         }
-        out
+        out.into_text()
     }
 }
 
@@ -152,7 +156,7 @@ fn scheme(text: &[u8]) -> Result<(&[u8], &[u8]), Failure> {
 }
 
 /// The host and its port. In other schemes than HTTP's, several hosts may stand beside each other: the last colon counts.
-fn host(text: &[u8], last_colon: bool) -> Result<Vec<u8>, Failure> {
+fn host(text: &[u8], last_colon: bool) -> Result<Text, Failure> {
     let valid_port = |port: &[u8]| match port.split_first() {
         None => true,
         Some((b':', digits)) => digits.iter().all(u8::is_ascii_digit),
@@ -182,16 +186,17 @@ fn host(text: &[u8], last_colon: bool) -> Result<Vec<u8>, Failure> {
 }
 
 /// The host without its port and brackets.
-fn hostname(host: &[u8]) -> Vec<u8> {
+fn hostname(host: &[u8]) -> &[u8] {
     let colon = host.iter().rposition(|&byte| byte == b':');
     let port = colon.filter(|&colon| host[colon + 1..].iter().all(u8::is_ascii_digit));
     let host = port.map_or(host, |colon| &host[..colon]);
     let inner = host.strip_prefix(b"[").and_then(|host| host.strip_suffix(b"]"));
-    inner.unwrap_or(host).to_vec()
+    inner.unwrap_or(host)
 }
 
-fn unescape(text: &[u8], part: Part) -> Result<Vec<u8>, Failure> {
-    let mut out = Vec::with_capacity(text.len());
+fn unescape(text: &[u8], part: Part) -> Result<Text, Failure> {
+    // Never longer than what is escaped.
+    let mut out = Buf::new(text.len());
     let mut at = 0;
     while at < text.len() {
         let byte = text[at];
@@ -205,25 +210,24 @@ fn unescape(text: &[u8], part: Part) -> Result<Vec<u8>, Failure> {
             if part == Part::Host && code < 0x80 && &text[at..at + 3] != b"%25" {
                 return Err("unable to parse url: invalid URL escape".into());
             }
-            out.push(code);
+            out.push_byte(code);
             at += 3;
             continue;
         }
         if part == Part::Host && byte < 0x80 && !is_host(byte) {
             return Err("unable to parse url: invalid character in host name".into());
         }
-        out.push(byte);
+        out.push_byte(byte);
         at += 1;
     }
-    Ok(out)
+    Ok(out.into_text())
 }
 
 fn is_host(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-_.~!$&'()*+,;=:[]<>\"".contains(&byte)
 }
 
-fn escape(text: &[u8], part: Part) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len());
+fn escape(text: &[u8], part: Part, out: &mut Buf) {
     for &byte in text {
         let plain = byte.is_ascii_alphanumeric()
             || b"-_.~".contains(&byte)
@@ -234,12 +238,11 @@ fn escape(text: &[u8], part: Part) -> Vec<u8> {
                 Part::Host => is_host(byte),
             };
         if plain {
-            out.push(byte);
+            out.push_byte(byte);
         } else {
-            out.extend(format!("%{byte:02X}").bytes());
+            let _ = write!(out, "%{byte:02X}");
         }
     }
-    out
 }
 
 fn join(meter: &mut Meter, args: &Args<'_>) -> Result<Value, Failure> {
@@ -256,9 +259,10 @@ fn join(meter: &mut Meter, args: &Args<'_>) -> Result<Value, Failure> {
     meter.memory(length * 6 + 64)?;
     let mut user = None;
     if !userinfo.is_empty() {
-        let mut authority = userinfo.expose().to_vec();
-        authority.extend(b"@host");
-        let (before, _) = cut(&authority, b'#');
+        let mut authority = Buf::new(usize::MAX);
+        authority.push(userinfo.expose());
+        authority.push(b"@host");
+        let (before, _) = cut(authority.bytes(), b'#');
         let (before, _) = cut(before, b'?');
         let end = before.iter().position(|&byte| byte == b'/').unwrap_or(before.len());
         let mut url = Url::default();
@@ -276,24 +280,28 @@ fn join(meter: &mut Meter, args: &Args<'_>) -> Result<Value, Failure> {
         if has_authority && (!host_text.is_empty() || !path.is_empty() || user.is_some()) {
             out.push(b"//");
             if let Some(user) = &user {
-                out.push(&user.write());
+                out.push(user.write().expose());
                 out.push_byte(b'@');
             }
-            out.push(&escape(host_text.expose(), Part::Host));
+            escape(host_text.expose(), Part::Host, &mut out);
         }
         if !path.is_empty() && !path_text.starts_with(b"/") && !host_text.is_empty() {
             out.push_byte(b'/');
         }
-        let escaped: Cow<'_, [u8]> =
-            if path_text == b"*" { path_text.into() } else { escape(path_text, Part::Path).into() };
+        let mut escaped = meter.buf();
+        if path_text == b"*" {
+            escaped.push(path_text);
+        } else {
+            escape(path_text, Part::Path, &mut escaped);
+        }
         if out.len() == 0 {
             // "a:b" would be read as a scheme.
-            let segment = escaped.split(|&byte| byte == b'/').next().unwrap_or_default();
+            let segment = escaped.bytes().split(|&byte| byte == b'/').next().unwrap_or_default();
             if segment.contains(&b':') {
                 out.push(b"./");
             }
         }
-        out.push(&escaped);
+        out.push(escaped.bytes());
     } else {
         out.push(opaque.expose());
     }
@@ -303,7 +311,7 @@ fn join(meter: &mut Meter, args: &Args<'_>) -> Result<Value, Failure> {
     }
     if !fragment.is_empty() {
         out.push_byte(b'#');
-        out.push(&escape(fragment.expose(), Part::Fragment));
+        escape(fragment.expose(), Part::Fragment, &mut out);
     }
     Ok(meter.text(out)?.into())
 }

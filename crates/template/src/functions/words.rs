@@ -195,7 +195,9 @@ fn camel_case(meter: &mut Meter, args: &Args<'_>) -> Result<Value, Failure> {
     let mut current = loop {
         let Some(c) = rest.next() else {
             // Where there is nothing else, the library writes the last one twice.
-            last.into_iter().for_each(|c| out.push_char(c));
+            if let Some(c) = last {
+                out.push_char(c);
+            }
             return Ok(meter.text(out)?.into());
         };
         if !is_connector(c) {

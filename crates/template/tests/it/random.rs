@@ -1,6 +1,6 @@
 //! Random small templates, and the corpus' with random faults in them, compared with the peer's answers.
 //!
-//! The same ones each time; `TEMPLATE_SEED` and `TEMPLATE_CASES` in the environment make it a hunt.
+//! The same ones each time; `TEMPLATE_SEED` and `TEMPLATE_CASES` in the environment make it a hunt. A failure says which seed it had.
 
 use bulla_template::MissingKey;
 use serde_json::json;
@@ -28,6 +28,8 @@ impl Dice {
         of[self.below(of.len())]
     }
 }
+
+const CASES: u64 = 1000;
 
 fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -299,7 +301,7 @@ fn random_templates_give_what_go_gives() {
         "s": "some text", "n": 5, "f": 2.5, "t": true, "l": ["b", "a", "b", 1, null], "m": {"k": "v", "n": {"x": 1}},
         "null": null, "ss": ["x", "y"], "e": "",
     });
-    let cases: Vec<Case> = (0..setting("TEMPLATE_CASES", 4000))
+    let cases: Vec<Case> = (0..setting("TEMPLATE_CASES", CASES))
         .map(|_| Case {
             template: nodes(&mut dice, 2),
             data: data.clone(),
@@ -321,7 +323,7 @@ fn templates_with_faults_fail_where_go_fails() {
     ];
     let fit: Vec<Case> =
         corpus::all().into_iter().filter(|case| !unfit.iter().any(|word| case.template.contains(word))).collect();
-    let cases: Vec<Case> = (0..setting("TEMPLATE_CASES", 4000))
+    let cases: Vec<Case> = (0..setting("TEMPLATE_CASES", CASES))
         .map(|_| {
             let mut case = fit[dice.below(fit.len())].clone();
             for _ in 0..=dice.below(2) {
@@ -359,5 +361,12 @@ fn templates_with_faults_fail_where_go_fails() {
 fn report(cases: &[Case]) {
     let differences = differences(cases);
     let shown: Vec<_> = differences.iter().take(20).cloned().collect();
-    assert!(differences.is_empty(), "{} of {} cases differ:\n{}", differences.len(), cases.len(), shown.join("\n"));
+    assert!(
+        differences.is_empty(),
+        "{} of {} cases differ with TEMPLATE_SEED={}:\n{}",
+        differences.len(),
+        cases.len(),
+        setting("TEMPLATE_SEED", 1),
+        shown.join("\n")
+    );
 }

@@ -79,13 +79,13 @@ fn what_would_not_end_or_would_take_all_memory_is_stopped() {
 #[test]
 fn deep_values_are_dropped_without_deep_recursion() {
     let text = run(
-        "{{ $x := list }}{{ $y := dict }}{{ range 100000 }}{{ $x = list $x }}{{ $y = dict \"k\" $y \"l\" $x }}{{ end }}done",
+        "{{ $x := list }}{{ $y := dict }}{{ range 30000 }}{{ $x = list $x }}{{ $y = dict \"k\" $y \"l\" $x }}{{ end }}done",
         &Value::Nil,
     );
     assert_eq!(text.unwrap(), "done");
     // A chain that is built from its root: each map is set into the one before.
     let text = run(
-        "{{ $root := dict }}{{ $at := $root }}{{ range 100000 }}{{ $new := dict }}{{ $_ := set $at \"n\" $new }}{{ $at = $new }}{{ end }}done",
+        "{{ $root := dict }}{{ $at := $root }}{{ range 30000 }}{{ $new := dict }}{{ $_ := set $at \"n\" $new }}{{ $at = $new }}{{ end }}done",
         &Value::Nil,
     );
     assert_eq!(text.unwrap(), "done");

@@ -22,7 +22,8 @@ use clap::Subcommand;
 
 use state::Name;
 
-pub use images::load;
+#[cfg(feature = "sealing")]
+pub use images::load as load_image;
 pub use state::Cluster;
 pub use up::wait_for;
 
@@ -122,7 +123,7 @@ pub fn run(root: &Path, action: Action) -> Result<()> {
         }
         Action::Load { which, image, program } => {
             let cluster = running(&which.name)?;
-            load(&cluster, &image, &program)
+            images::load(&cluster, &image, &program)
         }
         Action::Node { folder } => node::run(&folder),
     }

@@ -116,7 +116,7 @@ impl<'a> Contender<'a> {
     fn with<T>(&self, work: &Work<'_>, measure: impl FnOnce(&Cluster, &Client) -> Result<T>) -> Result<T> {
         let mut measured = None;
         cluster::with("bench", self.root, |cluster| {
-            cluster::load(cluster, IMAGE, self.program)?;
+            cluster::load_image(cluster, IMAGE, self.program)?;
             let client = self.runtime.block_on(client(cluster))?;
             eprintln!("bench: {} SealedSecrets of {} values for {}", work.objects, work.values, self.name);
             self.runtime.block_on(prepare(cluster, &client, work))?;

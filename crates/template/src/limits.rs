@@ -31,7 +31,7 @@ const MAP: usize = 512;
 const ENTRY: usize = 3 * size_of::<Value>();
 
 /// Enough for any Secret, which holds 1 MiB at most. In release, the worst of the templates in `examples/cost.rs` takes
-/// a second of a core; the peak of memory is 47 MiB for the tree of a text of 512 KiB, or 38 MiB for values.
+/// a second of a core; the peak of the process' memory is 50 MiB.
 impl Default for Limits {
     fn default() -> Self {
         Self { steps: 10_000_000, output: 4 << 20, memory: 32 << 20, depth: 100 }

@@ -68,6 +68,14 @@ fn what_would_not_end_or_would_take_all_memory_is_stopped() {
         ("{{ $l := until 20000 }}{{ uniq $l | len }}{{ has -1 $l }}{{ uniq $l | len }}", Limit::Steps),
         ("{{ range 1000000 }}{{ regexMatch \"(a{1,100}){1,10}\" \"aaa\" }}{{ end }}", Limit::Steps),
         (
+            "{{ $a := repeat 1000000 \"a\" }}{{ $b := repeat 1000000 \"a\" }}{{ range 1000 }}{{ $_ := eq $a $b }}{{ end }}",
+            Limit::Steps,
+        ),
+        ("{{ $a := repeat 1000000 \"a\" }}{{ range 1000 }}{{ $_ := hasPrefix $a $a }}{{ end }}", Limit::Steps),
+        ("{{ range 100000 }}{{ $_ := printf \"%.300f\" 1e300 }}{{ end }}", Limit::Steps),
+        ("{{ regexFindAll \".*[^A-Z]|[A-Z]\" (repeat 100000 \"A\") -1 }}", Limit::Steps),
+        ("{{ range 100000 }}{{ $_ := regexMatch \"\\\\pL\\\\pL\\\\pL\" \"abc\" }}{{ end }}", Limit::Steps),
+        (
             "{{ define \"f\" }}{{ template \"g\" (list . .) }}{{ end }}{{ define \"g\" }}{{ template \"f\" . }}{{ end }}{{ template \"f\" 1 }}",
             Limit::Depth,
         ),

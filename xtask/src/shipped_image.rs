@@ -29,7 +29,9 @@ pub fn write(root: &Path, profile: dist::Profile) -> Result<PathBuf> {
         entries: vec![
             Entry::Folder { path: "bin/".to_owned(), mode: 0o755 },
             Entry::program("bin/bulla", &binary)?,
-            Entry::Link { path: "bin/sops".to_owned(), target: "bulla".to_owned() },
+            link("sops"),
+            link("kubeseal"),
+            link("sealed-secrets-controller"),
         ],
         config: json!({
             "Entrypoint": ["/bin/bulla"],
@@ -48,6 +50,11 @@ pub fn write(root: &Path, profile: dist::Profile) -> Result<PathBuf> {
     serde_json::to_writer_pretty(fs::File::create(&bill)?, &sbom::of_binary(root)?)?;
     println!("image: made of what {} lists", bill.display());
     Ok(file)
+}
+
+/// Another name of the program, under which it has that program's command line.
+fn link(name: &str) -> Entry {
+    Entry::Link { path: format!("bin/{name}"), target: "bulla".to_owned() }
 }
 
 /// Runs the image in a cluster of its own, in a namespace that enforces the `restricted` standard, with a read-only root.

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-use bulla_cluster_tests::{CHART, Namespace, Outcome, Release, bulla_image, definitions, helm, kubectl};
+use bulla_cluster_tests::{CHART, Namespace, Release, bulla_image, definitions, helm, kubectl};
 use serde_json::{Value, json};
 
 /// Settings of the sealing door beside the image.
@@ -257,14 +257,11 @@ fn the_key_file_of_a_node_reaches_a_restricted_pod_through_its_claim() {
     let settings =
         [&repository, &tag, "crds.install=false", "sealing.enabled=true", &path, selector, "operator.replicas=1"];
     release.set(&settings).ok();
-    // A container that was started has its volumes.
-    let state = ".items[*].status.containerStatuses[*]";
-    let path = format!("jsonpath={{{state}.state.running.startedAt}}{{{state}.lastState.terminated.startedAt}}");
-    let component = "app.kubernetes.io/component=operator";
-    namespace.eventually("the container's start", || {
-        let answer: Outcome = namespace.kubectl(&["get", "pods", "--selector", component, "--output", &path]);
-        answer.stdout.contains('T')
-    });
+    // Ready is who has read its key.
+    let ready = ["rollout", "status", "deployment/keyfile-bulla-operator", "--timeout=120s"];
+    namespace.kubectl(&ready).ok();
+    let key = ["get", "sealingkeys", "--output", "jsonpath={.items[*].spec.wrapped.keyGroups[*].keys[*].kind}"];
+    assert_eq!(namespace.kubectl(&key).ok(), "local");
     release.uninstall().ok();
     // The volume goes with the release, the file stays.
     assert_eq!(objects_of("keyfile", &namespace), Vec::<String>::new());

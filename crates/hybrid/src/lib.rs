@@ -1,6 +1,6 @@
 //! Sealing to a public key that stays secret unless both X25519 and ML-KEM-768 are broken.
 //!
-//! One suite, fixed: HPKE (RFC 9180) in base mode over [X-Wing](xwing), HKDF-SHA256, `ChaCha20Poly1305`. It is what age's
+//! One suite, fixed: HPKE (RFC 9180) in base mode over X-Wing, HKDF-SHA256, `ChaCha20Poly1305`. It is what age's
 //! `mlkem768x25519` recipients use, and the hybrid algorithm of sealed Secrets. `info` says what the ciphertext is for and
 //! `associated` what it is bound to; both must be the same to open it.
 //!

@@ -3,7 +3,7 @@
 //! A `SealingKey` holds a private key [wrapped](envelope) by the key services that the operator [named](recipients): any one of them
 //! opens it, or as many groups as a threshold says. The [ring](cluster) watches these objects (and the plain key Secrets of an older
 //! installation), unwraps into locked memory and gives out snapshots. One replica, the leader, [keeps](keeper) them: makes the
-//! first key, renews, wraps anew. Where people hold shares of the wrapping key, the ring waits until they [unseal](unseal) it.
+//! first key, renews, wraps anew. Where people hold shares of the wrapping key, the ring waits until they [unseal] it.
 //! [Backup](backup), restore and [take-over](adopt) are what `bulla sealing-keys` runs.
 
 pub mod adopt;

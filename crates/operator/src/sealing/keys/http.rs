@@ -1,4 +1,4 @@
-//! `/v1/unseal`: how far the unsealing is, and where shares are given; both ends. See [`unseal`](super::unseal) for what is on the wire.
+//! `/v1/unseal`: how far the unsealing is, and where shares are given; both ends. See [`unseal`](mod@super::unseal) for what is on the wire.
 //!
 //! Errors have the form of Kubernetes' `Status`, which every client of its API server shows.
 

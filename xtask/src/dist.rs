@@ -19,10 +19,12 @@ pub enum Profile {
 }
 
 impl Profile {
-    /// The most that the static binary may weigh, in bytes. sops 3.11 weighs 50 MB.
+    /// The most that the static binary may weigh, in bytes. sops 3.11 weighs 50 MB; kubeseal 52 and its controller 71.
+    ///
+    /// Without link-time optimisation the Kubernetes client and the controllers took it from 25 MB to 40.
     fn budget(self) -> u64 {
         match self {
-            Self::Release => 30_000_000,
+            Self::Release => 42_000_000,
             Self::Dist => 24_000_000,
         }
     }

@@ -179,7 +179,8 @@ impl Index {
         let usable = self.entries.values().filter(|entry| entry.since(order) <= now && !banned(entry));
         let with_certificate = usable.filter_map(|entry| {
             let certificate = entry.public.as_ref().ok()?.certificate.clone()?;
-            Some((entry.since(order), certificate))
+            // Objects of the same second are told apart by their certificates.
+            Some(((entry.since(order), entry.not_before), certificate))
         });
         with_certificate.max_by_key(|(since, _)| *since).map(|(_, certificate)| certificate)
     }

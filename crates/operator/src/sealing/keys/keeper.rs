@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bulla_format::sealed::Algorithm;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use kube::api::{Patch, PatchParams};
@@ -32,6 +32,9 @@ use crate::api::{SealingKey, SealingKeyStatus};
 const LOOK: Duration = Duration::from_mins(10);
 /// How long after something failed.
 const AGAIN: Duration = Duration::from_secs(15);
+
+/// How far a new key's first second may be ahead of the clock, so that it comes after the last one's.
+const MOST_AHEAD: SignedDuration = SignedDuration::from_mins(1);
 
 /// Who knows how many values are sealed to which key: by its fingerprint, from all SealedSecrets' status.
 pub trait Usage: Send + Sync {
@@ -138,12 +141,13 @@ impl Keeper {
         let asked: Vec<_> = askers(&found);
         let mut wait = LOOK;
         for new in &self.new {
-            let due = match self.policy.due(newest_active(&found, new.algorithm), now) {
+            let newest = newest_active(&found, new.algorithm);
+            let due = match self.policy.due(newest, now) {
                 _ if force || !asked.is_empty() => Due::Now("it was asked for"),
                 due => due,
             };
             match due {
-                Due::Now(reason) => self.make(new, &found, now, reason).await?,
+                Due::Now(reason) => self.make(new, &found, after(newest, now), reason).await?,
                 Due::At(at) => wait = wait.min(Duration::try_from(at.duration_since(now)).unwrap_or_default()),
                 Due::Never => {}
             }
@@ -270,6 +274,15 @@ fn newest_active(found: &Found, algorithm: Algorithm) -> Option<Timestamp> {
     wrapped.chain(plain.filter_map(secret::not_before)).max()
 }
 
+/// The time from which a new key counts: certificates know seconds only, and of two keys of the same second nobody could say
+/// which is to be sealed to. Also right where the clock of the leader that made the last key was a little ahead of ours.
+fn after(newest: Option<Timestamp>, now: Timestamp) -> Timestamp {
+    let next = newest.and_then(|newest| newest.checked_add(SignedDuration::from_secs(1)).ok());
+    // One that was made for a far day is not waited for.
+    let next = next.filter(|next| next.duration_since(now) < MOST_AHEAD);
+    next.map_or(now, |next| next.max(now))
+}
+
 /// Who asks for a new key.
 fn askers(found: &Found) -> Vec<Source> {
     let wrapped =
@@ -311,7 +324,7 @@ fn is_worth_writing(old: Option<&SealingKeyStatus>, new: &SealingKeyStatus, now:
     let old = old.cloned().unwrap_or_default();
     let stale = match (&old.last_used, &new.last_used) {
         (None, Some(_)) => true,
-        (Some(old), Some(new)) if old != new => now.duration_since(at(old)) > jiff::SignedDuration::from_hours(24),
+        (Some(old), Some(new)) if old != new => now.duration_since(at(old)) > SignedDuration::from_hours(24),
         _ => false,
     };
     old.values != new.values || stale
@@ -338,6 +351,17 @@ mod tests {
         assert_ne!(suffix(&found(&[]), RSA), suffix(&found(&["a"]), RSA));
         assert_ne!(suffix(&found(&[]), RSA), suffix(&found(&[]), Algorithm::Hybrid));
         assert_eq!(suffix(&found(&[]), RSA).len(), 10);
+    }
+
+    #[test]
+    fn a_new_key_comes_after_the_last_one_also_within_a_second() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let now = at("2026-01-02T00:00:00.7Z");
+        assert_eq!(after(None, now), now);
+        assert_eq!(after(Some(at("2026-01-01T00:00:00Z")), now), now);
+        assert_eq!(after(Some(at("2026-01-02T00:00:00Z")), now), at("2026-01-02T00:00:01Z"));
+        assert_eq!(after(Some(at("2026-01-02T00:00:20Z")), now), at("2026-01-02T00:00:21Z"));
+        assert_eq!(after(Some(at("2027-01-01T00:00:00Z")), now), now);
     }
 
     #[test]

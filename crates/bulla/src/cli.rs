@@ -155,18 +155,23 @@ pub(crate) fn run(personality: Personality, argv: Vec<OsString>) -> Result<Code,
         return kubeseal_cli::run(argv);
     }
     // Never dropped: taking the definition apart again would cost as much as making it did, and there is one.
-    let definition = Box::leak(Box::new(command::operator::define(Cli::command())));
+    let definition = Box::leak(Box::new(Cli::command()));
     let env = ProcessEnv;
     let argv = match personality {
         Personality::Bulla | Personality::Kubeseal => {
-            // `seal` alone has a variable for every flag.
-            if argv.iter().any(|word| word == "seal")
-                && let Some(seal) = definition.find_subcommand_mut("seal")
-            {
-                *seal = kubeseal_cli::with_variables(seal.clone(), &ProcessEnv);
-            }
             let argv = command::operator::peer_arguments(&argv, &env).unwrap_or(argv);
-            command::operator::with_file(definition, argv, &env)?
+            // Each of these two has a variable for every flag; the others need not pay for that.
+            match command_name(&argv).and_then(|name| name.to_str()) {
+                Some("seal") => {
+                    change(definition, "seal", |seal| kubeseal_cli::with_variables(seal, &env));
+                    argv
+                }
+                Some("operator") => {
+                    change(definition, "operator", command::operator::define);
+                    command::operator::with_file(definition, argv, &env)?
+                }
+                _ => argv,
+            }
         }
         Personality::Sops => match sops_cli::read(definition, &argv)? {
             Request::Run(argv) => argv,
@@ -186,6 +191,25 @@ pub(crate) fn run(personality: Personality, argv: Vec<OsString>) -> Result<Code,
     let habit = if matches!(cli.command, Command::Operator(_)) { Habit::Service } else { Habit::Tool };
     logging::start(&app.global, app.env.as_ref(), habit);
     dispatch(&app, cli.command)
+}
+
+/// The word of a command line that names the command: the first that is neither a flag nor a global flag's value.
+fn command_name(argv: &[OsString]) -> Option<&OsString> {
+    let mut words = argv.iter().skip(1);
+    while let Some(word) = words.next() {
+        if ["--config", "--indent", "--log-format"].iter().any(|flag| word == flag) {
+            words.next();
+        } else if !word.as_encoded_bytes().starts_with(b"-") {
+            return Some(word);
+        }
+    }
+    None
+}
+
+fn change(definition: &mut clap::Command, name: &str, with: impl FnOnce(clap::Command) -> clap::Command) {
+    if let Some(command) = definition.find_subcommand_mut(name) {
+        *command = with(std::mem::take(command));
+    }
 }
 
 fn dispatch(app: &App, command: Command) -> Result<Code, Failure> {
@@ -214,5 +238,27 @@ fn dispatch(app: &App, command: Command) -> Result<Code, Failure> {
         Command::Demo(args) => command::demo::run(app, &args),
         Command::ExecFile(args) => command::exec_file::run(app, *args),
         Command::Version(args) => command::version::run(app, &args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_global_flag_before_the_command_hides_it_not() {
+        let name = |line: &str| {
+            let argv: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            command_name(&argv).map(|name| name.to_str().unwrap().to_owned())
+        };
+        assert_eq!(name("bulla --log-format json --verbose --indent 2 operator sealing").as_deref(), Some("operator"));
+        assert_eq!(name("bulla --log-format=json seal --scope strict").as_deref(), Some("seal"));
+        assert_eq!(name("bulla --version"), None);
+        // Every global flag with a value is known to it.
+        let definition = Cli::command();
+        let with_value = |arg: &&clap::Arg| arg.is_global_set() && arg.get_action().takes_values();
+        for flag in definition.get_arguments().filter(with_value).filter_map(clap::Arg::get_long) {
+            assert_eq!(name(&format!("bulla --{flag} x seal")).as_deref(), Some("seal"), "{flag}");
+        }
     }
 }

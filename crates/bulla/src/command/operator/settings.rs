@@ -14,19 +14,17 @@ const COMMAND: &str = "operator";
 const LIMITS: Limits = Limits { bytes: 1 << 20, depth: 8, nodes: 10_000 };
 
 /// Gives every flag of the command its variable: `BULLA_OPERATOR_` and its name.
-pub(crate) fn define(definition: Command) -> Command {
-    definition.mut_subcommand(COMMAND, |command| {
-        command.mut_args(|argument| match (argument.get_long(), argument.get_env()) {
-            (Some(long), None) if !matches!(long, "help" | "config" | "verbose" | "log-format" | "indent") => {
-                let name = variable(long);
-                argument.env(name).hide_env(true)
-            }
-            _ => argument,
-        })
+pub(crate) fn define(command: Command) -> Command {
+    command.mut_args(|argument| match (argument.get_long(), argument.get_env()) {
+        (Some(long), None) if !matches!(long, "help" | "config" | "verbose" | "log-format" | "indent") => {
+            let name = variable(long);
+            argument.env(name).hide_env(true)
+        }
+        _ => argument,
     })
 }
 
-/// The command line with what the settings file says and neither a flag nor a variable does.
+/// The command line of this command, with what the settings file says and neither a flag nor a variable does.
 ///
 /// # Errors
 /// A file that cannot be read, or says what is no flag.
@@ -36,9 +34,6 @@ pub(crate) fn with_file(
     env: &dyn Env,
 ) -> Result<Vec<OsString>, Failure> {
     let given: Vec<String> = argv.iter().map(|argument| argument.to_string_lossy().into_owned()).collect();
-    if given.iter().skip(1).find(|argument| !argument.starts_with('-')).is_none_or(|argument| argument != COMMAND) {
-        return Ok(argv);
-    }
     let named = given.iter().enumerate().find_map(|(place, argument)| match argument.strip_prefix("--settings") {
         Some("") => given.get(place + 1).cloned(),
         Some(value) => value.strip_prefix('=').map(str::to_owned),
@@ -112,6 +107,10 @@ mod tests {
     use super::*;
     use crate::cli::Cli;
 
+    fn defined() -> Command {
+        Cli::command().mut_subcommand(COMMAND, define)
+    }
+
     fn read(text: &str, argv: &[&str], env: &[(&str, &str)]) -> Result<Vec<String>, Failure> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(text.as_bytes()).unwrap();
@@ -119,7 +118,7 @@ mod tests {
         argv.extend(["--settings".into(), file.path().into()]);
         let env: BTreeMap<String, String> = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let before = argv.len();
-        let all = with_file(&define(Cli::command()), argv, &env)?;
+        let all = with_file(&defined(), argv, &env)?;
         Ok(all.into_iter().skip(before).map(|one| one.into_string().unwrap()).collect())
     }
 
@@ -139,7 +138,7 @@ mod tests {
 
     #[test]
     fn every_flag_has_a_variable() {
-        let definition = define(Cli::command());
+        let definition = defined();
         let command = definition.find_subcommand(COMMAND).unwrap();
         let workers = command.get_arguments().find(|argument| argument.get_long() == Some("workers")).unwrap();
         assert_eq!(workers.get_env().unwrap(), "BULLA_OPERATOR_WORKERS");

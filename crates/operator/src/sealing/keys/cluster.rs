@@ -20,7 +20,7 @@ use kube::ResourceExt;
 use tokio::sync::{Notify, watch};
 
 use super::envelope::Trusted;
-use super::index::{Compromised, Index, KeyOrder, Private, Problem, Source};
+use super::index::{Compromised, Index, KeyOrder, PlainKeys, Private, Problem, Shown, Source};
 use super::object::unwrap;
 use super::recipients::Recipients;
 use super::requests;
@@ -128,6 +128,7 @@ impl ClusterRing {
                 "the sealing keys are plain Secrets (--key-service plain-secret): whoever reads Secrets or etcd opens every SealedSecret"
             );
         }
+        let plain = if settings.recipients.is_some() { PlainKeys::OpenOnly } else { PlainKeys::Seal };
         Ok(Self {
             store,
             settings,
@@ -136,7 +137,7 @@ impl ClusterRing {
             joined,
             unsealing,
             trusted,
-            index: Mutex::default(),
+            index: Mutex::new(Index::new(plain)),
             keys: RwLock::default(),
             version: watch::Sender::new(0),
             loaded: watch::Sender::new(false),
@@ -193,9 +194,12 @@ impl ClusterRing {
         }
     }
 
-    /// The newest certificate to seal to. Known from the objects' public part, also while the ring is sealed.
+    /// The newest certificate to seal to: of a key that opens. While people's shares are missing and no key opens at all, that of an
+    /// object's public part, which nobody can prove then.
     pub fn certificate(&self) -> Option<Certificate> {
-        self.index().certificate(self.settings.order, Timestamp::now())
+        let waits = self.is_sealed() && self.snapshot().keys().is_empty();
+        let shown = if waits { Shown::Unproven } else { Shown::Proven };
+        self.index().certificate(self.settings.order, Timestamp::now(), shown)
     }
 
     /// Objects that give no key, and why.

@@ -64,6 +64,11 @@ pub trait Controller: Send + Sync + 'static {
     /// What to remember of an object.
     fn note(&self, object: &Self::Object) -> Self::Note;
 
+    /// Lets go of what is not worked with, before an object is kept.
+    fn slim(&self, object: &mut Self::Object) {
+        let _ = object;
+    }
+
     /// About how many bytes an object takes.
     fn weight(&self, object: &Self::Object) -> usize;
 

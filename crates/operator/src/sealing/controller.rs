@@ -26,7 +26,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
 use super::metrics::Metrics;
-use super::open::{Contents, OldData, Opening, contents};
+use super::open::{Contents, OldData, Opening, Patience, contents};
 use super::ring::KeyRing;
 use super::status::{self, Outcome};
 use super::write::{MANAGER, PLAIN_LABEL, PLAIN_PART, PLAIN_VALUE, RECREATE, WriteError, write};
@@ -47,6 +47,10 @@ const DECISIVE: [&str; 5] = [
 const DELIVER: &str = "bulla.dev/deliver";
 /// What cannot be opened is tried again after this time although nothing changed.
 const LOOK_AGAIN: Duration = Duration::from_hours(1);
+/// How long the values and templates of one object may take. One more try in an hour, or when it changes.
+const OPENING: Duration = Duration::from_mins(1);
+/// What kubectl keeps of an object beside it: as large as the object, and not worked with.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// The answer is to have metadata alone.
 const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
@@ -136,9 +140,11 @@ impl SealedSecrets {
         let (sealed, old_data) = (sealed.clone(), self.settings.old_data);
         let gone = |_| Failure::object("the process is ending");
         let permit = self.cores.clone().acquire_owned().await.map_err(|_| Failure::object("the process is ending"))?;
+        // Dropped with this future, when work is cut off.
+        let (patience, _waiting) = Patience::new();
         let (contents, opening) = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            contents(&sealed, &keys, old_data)
+            contents(&sealed, &keys, old_data, &patience.begin(OPENING))
         })
         .await
         .map_err(gone)?;
@@ -248,7 +254,12 @@ impl Controller for SealedSecrets {
             map.iter().map(|(key, value)| key.len() + value.len() + 64).sum()
         };
         let metadata = object.metadata.annotations.as_ref().map_or(0, texts);
+        let template = &spec.template.metadata;
         2048 + metadata
+            + texts(&template.labels)
+            + texts(&template.annotations)
+            + template.finalizers.iter().map(|text| text.len() + 64).sum::<usize>()
+            + object.status.as_ref().map_or(0, |status| texts(&status.sealed_with))
             + texts(&spec.encrypted_data)
             + texts(&spec.template.data)
             + spec.data.as_ref().map_or(0, String::len)
@@ -276,6 +287,10 @@ impl Controller for SealedSecrets {
             None if note.synced.is_none() => Due::First,
             _ => Due::Changed,
         }
+    }
+
+    fn slim(&self, object: &mut SealedSecret) {
+        slim(object);
     }
 
     async fn reconcile(&self, job: Job<SealedSecret>) -> Result<Done<Memo>, Failure<Memo>> {
@@ -363,6 +378,15 @@ impl Controller for SealedSecrets {
     }
 }
 
+/// What is in an object and not worked with: a copy of it by kubectl, who set which field, what a template may not say.
+fn slim(object: &mut SealedSecret) {
+    object.metadata.managed_fields = None;
+    if let Some(annotations) = &mut object.metadata.annotations {
+        annotations.remove(LAST_APPLIED);
+    }
+    object.spec.template.metadata.other.clear();
+}
+
 fn input(object: &SealedSecret) -> Input {
     let mut hash = Sha256::new();
     let mut any = false;
@@ -392,4 +416,30 @@ fn count(opening: &Opening) -> std::collections::BTreeMap<bulla_format::sealed::
         *counts.entry(*key).or_default() += 1;
     }
     counts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_worked_with_takes_no_memory_while_an_object_waits() {
+        let mut object: SealedSecret = serde_json::from_value(json!({
+            "apiVersion": "bitnami.com/v1alpha1",
+            "kind": "SealedSecret",
+            "metadata": {
+                "name": "a",
+                "annotations": {LAST_APPLIED: "{}", "a": "b"},
+                "managedFields": [{"manager": "kubectl"}],
+            },
+            "spec": {"encryptedData": {"x": "AgA="}, "template": {"metadata": {"labels": {"l": "m"}, "padding": vec![0; 1000]}}},
+        }))
+        .unwrap();
+        let hash = super::super::open::binding(&object).template;
+        slim(&mut object);
+        assert_eq!(super::super::open::binding(&object).template, hash);
+        let text = json!(object).to_string();
+        assert!(!["padding", LAST_APPLIED, "kubectl"].iter().any(|gone| text.contains(gone)), "{text}");
+        assert!(text.contains("\"a\":\"b\"") && text.contains("\"l\":\"m\""));
+    }
 }

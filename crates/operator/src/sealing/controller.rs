@@ -29,7 +29,7 @@ use super::metrics::Metrics;
 use super::open::{Contents, OldData, Opening, Patience, contents};
 use super::ring::KeyRing;
 use super::status::{self, Outcome};
-use super::write::{MANAGER, PLAIN_LABEL, PLAIN_PART, PLAIN_VALUE, RECREATE, WriteError, write};
+use super::write::{Forbidden, MANAGER, PLAIN_LABEL, PLAIN_PART, PLAIN_VALUE, RECREATE, WriteError, write};
 use crate::api::SealedSecret;
 use crate::api::sealed_secret::{SYNCED, Written};
 use crate::runtime::events::{Events, Kind, News};
@@ -67,12 +67,21 @@ pub struct Settings {
     pub watch_secrets: bool,
     /// How many values may be opened at once: the processor's cores.
     pub cores: usize,
+    /// Which Secrets are not written.
+    pub forbidden: Forbidden,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { label_selector: None, old_data: OldData::Accepted, update_status: true, watch_secrets: true, cores }
+        Self {
+            label_selector: None,
+            old_data: OldData::Accepted,
+            update_status: true,
+            watch_secrets: true,
+            cores,
+            forbidden: Forbidden::default(),
+        }
     }
 }
 
@@ -149,6 +158,20 @@ impl SealedSecrets {
         .await
         .map_err(gone)?;
         Ok((contents, opening, version))
+    }
+
+    /// Says what does not open here, and will not before something changes.
+    async fn cannot(
+        &self,
+        sealed: &SealedSecret,
+        opening: &Opening,
+        bad: &Bad,
+        keys: u64,
+    ) -> Result<Done<Memo>, Failure<Memo>> {
+        self.fail(sealed, opening, bad).await?;
+        tracing::warn!(object = %ObjectKey::of(&sealed.metadata), reason = bad.message, "a SealedSecret cannot be opened");
+        let memo = Memo { input: input(sealed), did: Did::CannotOpen(keys) };
+        Ok(Done { again: Some(LOOK_AGAIN), ..Done::with(memo) })
     }
 
     async fn say(&self, sealed: &SealedSecret, outcome: &Outcome) -> Result<(), kube::Error> {
@@ -295,17 +318,18 @@ impl Controller for SealedSecrets {
 
     async fn reconcile(&self, job: Job<SealedSecret>) -> Result<Done<Memo>, Failure<Memo>> {
         let sealed = &job.object;
+        if sealed.metadata.deletion_timestamp.is_some() {
+            // Its Secret goes with it, or stays as it is.
+            return Ok(Done { memo: None, again: None, secret: None });
+        }
         let input = input(sealed);
         self.metrics.unseal_requests.inc();
         if let Some(delivery) = sealed.annotations().get(DELIVER).filter(|delivery| *delivery != "secret") {
             // Somebody asked that there be no plain Secret. Writing one would be worse than nothing.
             let message = format!("{DELIVER} is {delivery:?}, which this controller does not do: no Secret is written");
             let bad = Bad { metric: "unseal", reason: "UnknownDelivery", message };
-            self.fail(sealed, &Opening::default(), &bad).await?;
-            return Ok(Done {
-                again: Some(LOOK_AGAIN),
-                ..Done::with(Memo { input, did: Did::CannotOpen(*self.ring.changed().borrow()) })
-            });
+            let keys = *self.ring.changed().borrow();
+            return self.cannot(sealed, &Opening::default(), &bad, keys).await;
         }
         let (contents, opening, version) = self.open(sealed).await?;
         self.metrics.opened.inc_by(opening.keys.len() as u64);
@@ -314,11 +338,12 @@ impl Controller for SealedSecrets {
         }
         let Some(contents) = contents else {
             let bad = Bad { metric: "unseal", reason: "ErrUnsealFailed", message: opening.problems.join("; ") };
-            self.fail(sealed, &opening, &bad).await?;
-            tracing::warn!(object = %job.key, reason = bad.message, "a SealedSecret cannot be opened");
-            let memo = Memo { input, did: Did::CannotOpen(version) };
-            return Ok(Done { again: Some(LOOK_AGAIN), ..Done::with(memo) });
+            return self.cannot(sealed, &opening, &bad, version).await;
         };
+        if let Err(error) = self.settings.forbidden.check(sealed, &contents) {
+            let bad = Bad { metric: "unmanaged", reason: "ErrUpdateFailed", message: error.to_string() };
+            return self.cannot(sealed, &opening, &bad, version).await;
+        }
         let written = write(&self.client, sealed, &contents, job.secret.as_ref()).await;
         drop(contents);
         match written {

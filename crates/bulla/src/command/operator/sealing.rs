@@ -15,6 +15,7 @@ use bulla_operator::sealing::metrics::{Metrics, Objects};
 use bulla_operator::sealing::open::OldData;
 use bulla_operator::sealing::rate::Rate;
 use bulla_operator::sealing::ring::KeyRing;
+use bulla_operator::sealing::write::Forbidden;
 use clap::{Args, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -51,6 +52,10 @@ pub(super) struct SealingArgs {
     /// How often at once
     #[arg(long, value_name = "N", default_value = "10")]
     rate_limit_burst: u32,
+
+    /// Write Secrets of type kubernetes.io/service-account-token, which the cluster fills with credentials, as sealed-secrets does
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", action = clap::ArgAction::Set, value_parser = go_bool)]
+    allow_service_account_tokens: bool,
 
     /// What may be asked without a token, as sealed-secrets has it
     #[arg(long, value_name = "WHAT", value_delimiter = ',')]
@@ -100,6 +105,10 @@ pub(super) fn add(operator: &mut Operator, keys: Keys, args: &SealingArgs, skip_
         old_data,
         update_status: args.update_status,
         watch_secrets: !skip_recreate,
+        forbidden: Forbidden {
+            own_key: Some((operator.options().namespace.clone(), args.key_prefix.clone())),
+            allow_account_tokens: args.allow_service_account_tokens,
+        },
         ..Settings::default()
     };
     let events = operator.events("bulla-sealing");

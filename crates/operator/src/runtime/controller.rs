@@ -119,6 +119,8 @@ pub enum Due {
     First,
     /// It is another than was synced.
     Changed,
+    /// The same, and it is not to be put right before this time has passed.
+    After(Duration),
     /// It failed before, and nothing has changed since: it is tried again when its time comes.
     Retry,
 }
@@ -127,7 +129,7 @@ impl Due {
     /// The lane for it.
     pub const fn lane(self) -> Option<Lane> {
         match self {
-            Self::Nothing => None,
+            Self::Nothing | Self::After(_) => None,
             Self::First => Some(Lane::First),
             Self::Changed => Some(Lane::Changed),
             Self::Retry => Some(Lane::Later),

@@ -8,9 +8,13 @@
 //! the keys change, and now and then; trying sooner would cost private operations and change nothing. What lies in the cluster is
 //! tried again with backoff, without end.
 //!
+//! **Fights.** A Secret that somebody else changes is put right at once; if it is changed again and again, less and less often, and an
+//! event says so. Two controllers that both put it right would do nothing else.
+//!
 //! **Secrets.** Opened values live from the blocking task that opens them until the request that writes them is sent.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -24,6 +28,7 @@ use kube::{Client, Resource, ResourceExt};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use super::metrics::Metrics;
 use super::open::{Contents, OldData, Opening, Patience, contents};
@@ -32,6 +37,7 @@ use super::status::{self, Outcome};
 use super::write::{Forbidden, MANAGER, PLAIN_LABEL, PLAIN_PART, PLAIN_VALUE, RECREATE, WriteError, write};
 use crate::api::SealedSecret;
 use crate::api::sealed_secret::{SYNCED, Written};
+use crate::runtime::backoff::Backoff;
 use crate::runtime::events::{Events, Kind, News};
 use crate::runtime::{Controller, Done, Due, Failure, FailureKind, Job, Known, ObjectKey, SecretSeen, Selectors};
 
@@ -49,6 +55,10 @@ const DELIVER: &str = "bulla.dev/deliver";
 const LOOK_AGAIN: Duration = Duration::from_hours(1);
 /// How long the values and templates of one object may take. One more try in an hour, or when it changes.
 const OPENING: Duration = Duration::from_mins(1);
+/// So many times in a row a Secret is put right at once.
+const AT_ONCE: u32 = 3;
+/// A Secret that nobody else changed for this long is not fought over any more: longer than the longest time between two tries.
+const PEACE: Duration = Duration::from_mins(15);
 /// What kubectl keeps of an object beside it: as large as the object, and not worked with.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// The answer is to have metadata alone.
@@ -93,6 +103,21 @@ pub struct SealedSecrets {
     metrics: Arc<Metrics>,
     events: Events,
     cores: Arc<Semaphore>,
+    /// Only of Secrets that were changed by somebody else.
+    fights: Mutex<HashMap<ObjectKey, Fight>>,
+}
+
+/// A Secret that somebody else changes.
+#[derive(Clone, Copy, Debug)]
+struct Fight {
+    /// How often it was put right in a row.
+    times: u32,
+    /// When it was the last time.
+    last: Instant,
+    /// When it may be again.
+    next: Instant,
+    /// It was changed since.
+    changed: bool,
 }
 
 /// What decides on the Secret: another input, another Secret.
@@ -139,7 +164,7 @@ impl SealedSecrets {
         events: Events,
     ) -> Self {
         let cores = Arc::new(Semaphore::new(settings.cores.max(1)));
-        Self { client, ring, settings, metrics, events, cores }
+        Self { client, ring, settings, metrics, events, cores, fights: Mutex::default() }
     }
 
     /// Opens a SealedSecret on a core that is free.
@@ -158,6 +183,10 @@ impl SealedSecrets {
         .await
         .map_err(gone)?;
         Ok((contents, opening, version))
+    }
+
+    fn fights(&self) -> MutexGuard<'_, HashMap<ObjectKey, Fight>> {
+        self.fights.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Says what does not open here, and will not before something changes.
@@ -297,7 +326,7 @@ impl Controller for SealedSecrets {
         if let Some(memo) = memo.filter(|memo| memo.input == note.input) {
             return match &memo.did {
                 Did::Wrote(written) if is_there(written) => Due::Nothing,
-                Did::Wrote(_) => Due::Changed,
+                Did::Wrote(_) => Fight::due(&mut self.fights(), known.key, Instant::now()),
                 Did::CannotOpen(version) if *version == *self.ring.changed().borrow() => Due::Nothing,
                 Did::CannotOpen(_) | Did::Failed => Due::Retry,
             };
@@ -369,6 +398,11 @@ impl Controller for SealedSecrets {
                 if conditions.into_iter().any(|condition| condition.type_ == SYNCED && condition.status == "False") {
                     self.tell(sealed, Kind::Normal, "Unsealed", "SealedSecret unsealed successfully".to_owned());
                 }
+                if Fight::put_right(&mut self.fights(), &job.key, Instant::now()) {
+                    let note = "somebody else changes the Secret again and again: it is put right less and less often. Its managedFields say who";
+                    self.tell(sealed, Kind::Warning, "SecretContested", note.to_owned());
+                    tracing::warn!(object = %job.key, "somebody else changes a Secret again and again");
+                }
                 let memo = Memo { input, did: Did::Wrote(seen.clone()) };
                 Ok(Done { secret: Some(seen), ..Done::with(memo) })
             }
@@ -399,7 +433,38 @@ impl Controller for SealedSecrets {
     }
 
     fn gone(&self, key: &ObjectKey) {
+        self.fights().remove(key);
         self.metrics.objects().forget(key);
+    }
+}
+
+impl Fight {
+    /// What is due about a Secret that was changed by somebody else. Looked at often: a change counts once, when it is put right.
+    fn due(fights: &mut HashMap<ObjectKey, Self>, key: &ObjectKey, now: Instant) -> Due {
+        let fight = fights.entry(key.clone()).or_insert(Self { times: 0, last: now, next: now, changed: true });
+        fight.changed = true;
+        match fight.next.saturating_duration_since(now) {
+            Duration::ZERO => Due::Changed,
+            wait => Due::After(wait),
+        }
+    }
+
+    /// A Secret was written. Whether it is one that somebody else changes again and again.
+    fn put_right(fights: &mut HashMap<ObjectKey, Self>, key: &ObjectKey, now: Instant) -> bool {
+        let Some(fight) = fights.get_mut(key).filter(|fight| fight.changed) else { return false };
+        fight.changed = false;
+        if now.saturating_duration_since(fight.last) > PEACE {
+            fight.times = 0;
+        }
+        fight.times = fight.times.saturating_add(1);
+        fight.last = now;
+        let contested = fight.times > AT_ONCE;
+        if contested {
+            fight.next = now + Backoff::OBJECT.after(fight.times - AT_ONCE);
+        }
+        // The others are those of which somebody may come back.
+        fights.retain(|_, fight| fight.changed || now.saturating_duration_since(fight.last) <= PEACE);
+        contested
     }
 }
 
@@ -446,6 +511,41 @@ fn count(opening: &Opening) -> std::collections::BTreeMap<bulla_format::sealed::
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_secret_that_somebody_else_always_changes_is_put_right_less_and_less_often() {
+        let (mut fights, key, mut now) = (HashMap::new(), ObjectKey::new("n", "a"), Instant::now());
+        // Written for the first time, or because the SealedSecret changed: no fight.
+        assert!(!Fight::put_right(&mut fights, &key, now) && fights.is_empty());
+        for _ in 0..AT_ONCE {
+            assert_eq!(Fight::due(&mut fights, &key, now), Due::Changed);
+            assert!(!Fight::put_right(&mut fights, &key, now));
+        }
+        let mut waits = Vec::new();
+        assert_eq!(Fight::due(&mut fights, &key, now), Due::Changed);
+        for _ in 0..12 {
+            assert!(Fight::put_right(&mut fights, &key, now));
+            let Due::After(wait) = Fight::due(&mut fights, &key, now) else { panic!("at once") };
+            waits.push(wait);
+            now += wait;
+            assert_eq!(Fight::due(&mut fights, &key, now), Due::Changed);
+        }
+        assert!(waits[0] <= Duration::from_secs(1) && waits[11] >= Duration::from_secs(150), "{waits:?}");
+        // A write for another reason does not count.
+        Fight::put_right(&mut fights, &key, now);
+        assert!(!Fight::put_right(&mut fights, &key, now));
+        now += PEACE + Duration::from_secs(1);
+        assert_eq!(Fight::due(&mut fights, &key, now), Due::Changed);
+        assert!(!Fight::put_right(&mut fights, &key, now));
+        assert_eq!(Fight::due(&mut fights, &key, now), Due::Changed);
+        // What is over is not remembered.
+        now += PEACE * 2;
+        let other = ObjectKey::new("n", "b");
+        Fight::due(&mut fights, &other, now);
+        fights.get_mut(&key).unwrap().changed = false;
+        Fight::put_right(&mut fights, &other, now);
+        assert_eq!(fights.len(), 1);
+    }
 
     #[test]
     fn what_is_not_worked_with_takes_no_memory_while_an_object_waits() {

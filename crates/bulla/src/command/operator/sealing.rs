@@ -93,10 +93,10 @@ pub(super) async fn keys(
 pub(super) fn add(operator: &mut Operator, keys: Keys, args: &SealingArgs, skip_recreate: bool) -> Result<(), Failure> {
     let Keys { ring, keeper } = keys;
     let registry = operator.metrics();
-    let mut metrics = None;
+    let (mut metrics, shards) = (None, operator.shards());
     registry.register(|registry| {
         registry.register_collector(Box::new(KeyMetrics(ring.clone())));
-        metrics = Some(Metrics::new(registry, env!("CARGO_PKG_VERSION")));
+        metrics = Some(Metrics::new(registry, env!("CARGO_PKG_VERSION"), shards));
     });
     let Some(metrics) = metrics.map(Arc::new) else { return Err(Failure::generic("no metrics")) };
     let old_data = if args.accept_deprecated_v1_data { OldData::Accepted } else { OldData::Refused };
@@ -132,7 +132,11 @@ pub(super) fn add(operator: &mut Operator, keys: Keys, args: &SealingArgs, skip_
         }
     });
 
-    let keeper = Arc::new(keeper.with_usage(Arc::new(Counted { objects: metrics.objects(), handle })));
+    let keeper = Arc::new(keeper.with_usage(Arc::new(Counted {
+        objects: metrics.objects(),
+        handle,
+        update_status: args.update_status,
+    })));
     let mut renew = signal(SignalKind::user_defined1()).map_err(|error| Failure::generic(error.to_string()))?;
     let asked = keeper.clone();
     operator.add_task(async move {
@@ -190,10 +194,12 @@ async fn work(keeper: Arc<Keeper>) {
 struct Counted {
     objects: Arc<Objects>,
     handle: Arc<dyn bulla_operator::runtime::Handle>,
+    /// Without it no status says which key a value is sealed to, and 0 values would be a lie.
+    update_status: bool,
 }
 
 impl Usage for Counted {
     fn values(&self) -> Option<BTreeMap<String, i64>> {
-        self.handle.has_synced().then(|| self.objects.values().into_iter().collect())
+        (self.update_status && self.handle.has_synced()).then(|| self.objects.values().into_iter().collect())
     }
 }

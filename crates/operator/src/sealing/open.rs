@@ -119,6 +119,7 @@ pub fn binding(sealed: &SealedSecret) -> Binding<'_> {
     let hash = Template {
         labels: template.metadata.labels.clone(),
         annotations: template.metadata.annotations.clone(),
+        finalizers: template.metadata.finalizers.clone(),
         secret_type: template.type_.clone(),
         immutable: template.immutable,
         data: template.data.clone(),

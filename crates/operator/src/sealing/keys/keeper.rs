@@ -421,6 +421,18 @@ mod tests {
     }
 
     #[test]
+    fn keys_of_the_last_hour_are_counted_whoever_made_them() {
+        let now: Timestamp = "2026-01-02T00:00:00Z".parse().unwrap();
+        let secret = |minutes: i64| {
+            let mut secret = Secret::default();
+            secret.metadata.creation_timestamp = Some(time(now - SignedDuration::from_mins(minutes)));
+            secret
+        };
+        let found = Found { wrapped: Vec::new(), plain: [1, 59, 61, 1000].map(secret).into() };
+        assert_eq!(made_lately(&found, now), 2);
+    }
+
+    #[test]
     fn a_new_key_comes_after_the_last_one_also_within_a_second() {
         let at = |text: &str| text.parse::<Timestamp>().unwrap();
         let now = at("2026-01-02T00:00:00.7Z");

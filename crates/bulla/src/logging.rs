@@ -40,6 +40,7 @@ pub(crate) fn start(global: &GlobalArgs, env: &dyn Env, habit: Habit) {
             return;
         }
     };
+    let filter = without_answers(filter);
     let colours = Colours::of(&std::io::stderr()) == Colours::On;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
     let json = match global.log_format {
@@ -53,6 +54,15 @@ pub(crate) fn start(global: &GlobalArgs, env: &dyn Env, habit: Habit) {
         builder.json().init();
     } else {
         builder.init();
+    }
+}
+
+/// The filter, but for a client's lines that repeat whole answers of the API server: of what it cannot read, a list of Secrets perhaps, it
+/// warns with all that is in it.
+fn without_answers(filter: EnvFilter) -> EnvFilter {
+    match "kube_client::client=error".parse() {
+        Ok(directive) => filter.add_directive(directive),
+        Err(_) => filter,
     }
 }
 
@@ -100,5 +110,19 @@ impl Visit for Text {
             }
             name => write!(self.0, "; {name}: {value:?}"),
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_of_the_api_server_are_in_no_log() {
+        for asked in ["info", "trace", "kube_client=trace", "warn,kube_client::client=trace"] {
+            let text = without_answers(EnvFilter::new(asked)).to_string();
+            assert!(text.contains("kube_client::client=error"), "{text}");
+            assert!(!text.contains("kube_client::client=trace"), "{text}");
+        }
     }
 }

@@ -12,7 +12,7 @@ use bulla_operator::sealing::keys::cluster::{ClusterRing, Settings};
 use bulla_operator::sealing::keys::index::{Compromised, KeyOrder};
 use bulla_operator::sealing::keys::keeper::{Chores, Keeper};
 use bulla_operator::sealing::keys::policy::Policy;
-use bulla_operator::sealing::keys::recipients::{KeyServices, Named, parse_key};
+use bulla_operator::sealing::keys::recipients::{KeyServices, Named, check_set, parse_key};
 use bulla_operator::sealing::keys::shares;
 use bulla_operator::sealing::keys::store::{NewKey, Store};
 use clap::{Args, ValueEnum};
@@ -53,7 +53,7 @@ pub(crate) struct WhereArgs {
 pub(crate) struct ServiceArgs {
     #[arg(
         long,
-        help = "What wraps the private keys: an ARN of AWS KMS, a URL of Vault's transit engine, age1…, local:/FILE, shares, or plain-secret",
+        help = "What wraps the private keys: an ARN of AWS KMS, a URL of Vault's transit engine, age1…, local:/FILE, shares:SET, or plain-secret",
         value_name = "KEY", env = env_vars::BULLA_KEY_SERVICE, hide_env_values = true)]
     pub(crate) key_service: Vec<String>,
 
@@ -217,7 +217,12 @@ pub(crate) async fn keys(
     let named = services.named()?;
     let set = match &named {
         KeyServices::Wrapped(named) if Named::has_shares(named) => {
-            shares::load(&store).await.map_err(|error| failed(&error))?
+            let set = shares::load(&store).await.map_err(|error| failed(&error))?;
+            if let Some(set) = set.as_ref().filter(|_| named.has_any_shares()) {
+                let found = store.list().await.map_err(|error| failed(&error))?;
+                check_set(set, found.wrapped.iter().map(|key| &key.spec.wrapped)).map_err(|error| failed(&error))?;
+            }
+            set
         }
         _ => None,
     };

@@ -26,7 +26,7 @@ pub(crate) use settings::{define, with_file};
 pub(crate) const EXAMPLES: &str = "\
 Examples:
   bulla operator sealing --key-service arn:aws:kms:eu-central-1:111122223333:key/1234
-  bulla operator sealing --key-service shares --namespaces team-a,team-b
+  bulla operator sealing --key-service shares:SET --namespaces team-a,team-b
   bulla operator --settings /etc/bulla/operator.yaml
 
 Every flag may be given as a variable, BULLA_OPERATOR_ and its name (BULLA_OPERATOR_WORKERS=8),

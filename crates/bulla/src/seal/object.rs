@@ -134,6 +134,7 @@ impl SealedObject {
         Template {
             labels: self.template.labels.clone(),
             annotations: self.template.annotations.clone(),
+            finalizers: self.template.finalizers.clone(),
             secret_type: self.secret_type.clone(),
             immutable: self.immutable,
             data: self.template_data.clone(),

@@ -79,6 +79,8 @@ pub struct Template {
     pub labels: BTreeMap<String, String>,
     /// `metadata.annotations`.
     pub annotations: BTreeMap<String, String>,
+    /// `metadata.finalizers`, in their order.
+    pub finalizers: Vec<String>,
     /// `type`.
     pub secret_type: Option<String>,
     /// `immutable`.
@@ -88,14 +90,18 @@ pub struct Template {
 }
 
 impl Template {
-    /// SHA-256 of the canonical JSON: `{"data":…,"immutable":true,"metadata":{"annotations":…,"labels":…},"type":…}` with keys
-    /// sorted, no spaces, and whatever is empty, false or absent left out, since an absent field and an empty one mean the same.
+    /// SHA-256 of the canonical JSON: `{"data":…,"immutable":true,"metadata":{"annotations":…,"finalizers":[…],"labels":…},"type":…}`
+    /// with keys sorted, no spaces, and whatever is empty, false or absent left out, since an absent field and an empty one mean the same.
     pub fn hash(&self) -> TemplateHash {
         // The fields stand in the order of their names; the maps sort themselves.
         let canonical = Canonical {
             data: &self.data,
             immutable: self.immutable == Some(true),
-            metadata: CanonicalMetadata { annotations: &self.annotations, labels: &self.labels },
+            metadata: CanonicalMetadata {
+                annotations: &self.annotations,
+                finalizers: &self.finalizers,
+                labels: &self.labels,
+            },
             secret_type: self.secret_type.as_deref().unwrap_or_default(),
         };
         // Strings and maps of strings always serialize.
@@ -120,13 +126,15 @@ struct Canonical<'a> {
 struct CanonicalMetadata<'a> {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     annotations: &'a BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    finalizers: &'a [String],
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     labels: &'a BTreeMap<String, String>,
 }
 
 impl CanonicalMetadata<'_> {
     fn is_empty(&self) -> bool {
-        self.annotations.is_empty() && self.labels.is_empty()
+        self.annotations.is_empty() && self.finalizers.is_empty() && self.labels.is_empty()
     }
 }
 
@@ -206,6 +214,7 @@ mod tests {
         assert_eq!(empty.hash(), TemplateHash::default());
         assert_ne!(template(&[("a", "b")]).hash(), TemplateHash::default());
         assert_ne!(Template { immutable: Some(true), ..Template::default() }.hash(), TemplateHash::default());
+        assert_ne!(Template { finalizers: vec!["a/b".into()], ..Template::default() }.hash(), TemplateHash::default());
     }
 
     #[test]
@@ -224,11 +233,12 @@ mod tests {
         let full = Template {
             labels: BTreeMap::from([("l".into(), "1".into())]),
             annotations: BTreeMap::from([("b".into(), "2".into()), ("a".into(), "\"é\n".into())]),
+            finalizers: vec!["y".into(), "x".into()],
             secret_type: Some("Opaque".into()),
             immutable: Some(true),
             data: BTreeMap::from([("k".into(), "{{ .v }}".into())]),
         };
-        let json = r#"{"data":{"k":"{{ .v }}"},"immutable":true,"metadata":{"annotations":{"a":"\"é\n","b":"2"},"labels":{"l":"1"}},"type":"Opaque"}"#;
+        let json = r#"{"data":{"k":"{{ .v }}"},"immutable":true,"metadata":{"annotations":{"a":"\"é\n","b":"2"},"finalizers":["y","x"],"labels":{"l":"1"}},"type":"Opaque"}"#;
         assert_eq!(full.hash(), TemplateHash(Sha256::digest(json).into()));
     }
 

@@ -64,6 +64,11 @@ pub trait Controller: Send + Sync + 'static {
     /// What to remember of an object.
     fn note(&self, object: &Self::Object) -> Self::Note;
 
+    /// Lets go of what is not worked with, before an object is kept.
+    fn slim(&self, object: &mut Self::Object) {
+        let _ = object;
+    }
+
     /// About how many bytes an object takes.
     fn weight(&self, object: &Self::Object) -> usize;
 
@@ -114,6 +119,8 @@ pub enum Due {
     First,
     /// It is another than was synced.
     Changed,
+    /// The same, and it is not to be put right before this time has passed.
+    After(Duration),
     /// It failed before, and nothing has changed since: it is tried again when its time comes.
     Retry,
 }
@@ -122,7 +129,7 @@ impl Due {
     /// The lane for it.
     pub const fn lane(self) -> Option<Lane> {
         match self {
-            Self::Nothing => None,
+            Self::Nothing | Self::After(_) => None,
             Self::First => Some(Lane::First),
             Self::Changed => Some(Lane::Changed),
             Self::Retry => Some(Lane::Later),

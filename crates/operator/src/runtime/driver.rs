@@ -220,6 +220,7 @@ impl<C: Controller> Driver<C> {
                 }
             }
             Due::Retry => self.queue.add_if_absent(key, Lane::Later),
+            Due::After(delay) => self.queue.add_after(key, Lane::Changed, delay),
             due => {
                 let Some(lane) = due.lane() else { return };
                 self.queue.add(key, lane);

@@ -1,4 +1,6 @@
 //! The operator's own HTTP: health, readiness, metrics, and what controllers serve.
+//!
+//! Anybody may connect, so what a connection costs is bounded: how many there are, how long one may say nothing, and how long it lives.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,7 +12,12 @@ use axum::http::{StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use tokio::net::TcpListener;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
 use super::health::Health;
 use super::metrics::Metrics;
@@ -27,6 +34,12 @@ pub struct Probes {
 
 /// How long one request may take in all, its body included.
 const REQUEST_TIME: Duration = Duration::from_mins(2);
+/// How long until a request's head is there, from the connection's begin or the last answer.
+const HEAD_TIME: Duration = Duration::from_secs(30);
+/// How long a connection lives, however busy it is: who does not read answers must not keep them here.
+const CONNECTION_TIME: Duration = Duration::from_mins(10);
+/// How many connections there are at once; more wait to be accepted.
+const CONNECTIONS: usize = 256;
 
 /// `/healthz` and `/readyz`.
 pub fn probes(probes: Probes) -> Router {
@@ -44,7 +57,53 @@ pub fn metrics(state: Probes) -> Router {
 /// If the port cannot be listened on.
 pub async fn serve(listener: TcpListener, router: Router, stop: Stop) -> std::io::Result<()> {
     let router = router.layer(from_fn(in_time));
-    axum::serve(listener, router).with_graceful_shutdown(async move { stop.wait().await }).await
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut connections = JoinSet::new();
+    loop {
+        let next = async {
+            let place = room.clone().acquire_owned().await.map_err(std::io::Error::other)?;
+            Ok::<_, std::io::Error>((place, listener.accept().await?.0))
+        };
+        let accepted = tokio::select! {
+            () = stop.wait() => break,
+            accepted = next => accepted,
+        };
+        match accepted {
+            Ok((place, stream)) => {
+                let (router, stop) = (router.clone(), stop.clone());
+                connections.spawn(async move {
+                    let _place = place;
+                    answer_all(stream, router, stop).await;
+                });
+            }
+            // The caller's, or no more file descriptors.
+            Err(error) => {
+                tracing::debug!(%error, "a connection was not accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+        while connections.try_join_next().is_some() {}
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+    Ok(())
+}
+
+/// Answers the requests of one connection.
+async fn answer_all(stream: TcpStream, router: Router, stop: Stop) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME);
+    let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    tokio::pin!(connection);
+    // An error is the caller's: it went away, was too slow, or does not speak HTTP.
+    let _ = tokio::time::timeout(CONNECTION_TIME, async {
+        tokio::select! {
+            result = connection.as_mut() => return result,
+            () = stop.wait() => connection.as_mut().graceful_shutdown(),
+        }
+        connection.await
+    })
+    .await;
 }
 
 /// Listens on an address as the peer's flags have it: `:8080` is all interfaces.
@@ -97,5 +156,46 @@ async fn scrape(State(probes): State<Probes>) -> Response {
             ([(header::CONTENT_TYPE, kind)], text).into_response()
         }
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::runtime::stop::Stopper;
+
+    async fn server() -> (SocketAddr, Stopper, tokio::task::JoinHandle<std::io::Result<()>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stopper, stop) = Stopper::new();
+        let router = Router::new().route("/", get(async || "hello"));
+        (address, stopper, tokio::spawn(serve(listener, router, stop)))
+    }
+
+    #[tokio::test]
+    async fn requests_are_answered_and_the_end_waits_for_nobody_idle() {
+        let (address, stopper, serving) = server().await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        for _ in 0..2 {
+            stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+            let mut answer = [0; 512];
+            let read = stream.read(&mut answer).await.unwrap();
+            assert!(answer[..read].ends_with(b"hello"));
+        }
+        stopper.set();
+        tokio::time::timeout(Duration::from_secs(5), serving).await.unwrap().unwrap().unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_says_nothing_is_hung_up_on() {
+        let (address, _stopper, _serving) = server().await;
+        let mut silent = TcpStream::connect(address).await.unwrap();
+        silent.write_all(b"GET / HTTP/1.1\r\nHo").await.unwrap();
+        let mut answer = Vec::new();
+        // Time passes by itself while nothing else is to do.
+        let ended = tokio::time::timeout(HEAD_TIME * 3, silent.read_to_end(&mut answer)).await;
+        assert!(ended.is_ok(), "the connection is still open");
     }
 }

@@ -88,17 +88,16 @@ impl Holder {
     /// If the server did not answer or refused. What is ours stays so until [`expires`](Self::expires).
     pub async fn hold(&mut self) -> Result<Held, kube::Error> {
         let sent = Instant::now();
-        let current = match self.seen.take() {
-            // A renewal needs no reading: if what we know is old, the write fails.
-            Some((lease, since)) if self.is_ours(&lease) => Some((lease, since)),
-            seen => self.read(seen).await?,
-        };
-        let Some((lease, since)) = current else {
+        // A renewal needs no reading: if what we know is old, the write fails. What was seen stays seen until something else is, whatever
+        // becomes of the request: the age of somebody else's Lease must not begin anew.
+        if !self.seen.as_ref().is_some_and(|(lease, _)| self.is_ours(lease)) {
+            self.read().await?;
+        }
+        let Some((lease, since)) = self.seen.clone() else {
             let lease = self.api.create(&PostParams::default(), &self.next(None)).await;
             return self.settle(lease, sent);
         };
         if !self.is_ours(&lease) && !self.is_free(&lease, since) {
-            self.seen = Some((lease, since));
             self.renewed = None;
             return Ok(Held::Theirs);
         }
@@ -142,13 +141,13 @@ impl Holder {
         self.api.delete(&self.name, &params).await.map(drop)
     }
 
-    async fn read(&mut self, before: Option<(Lease, Instant)>) -> Result<Option<(Lease, Instant)>, kube::Error> {
-        let Some(lease) = self.api.get_opt(&self.name).await? else { return Ok(None) };
-        let since = match before {
-            Some((old, since)) if old.metadata.resource_version == lease.metadata.resource_version => since,
-            _ => Instant::now(),
-        };
-        Ok(Some((lease, since)))
+    async fn read(&mut self) -> Result<(), kube::Error> {
+        let read = self.api.get_opt(&self.name).await?;
+        self.seen = read.map(|lease| match self.seen.take() {
+            Some(seen) if is_same(&seen.0, &lease) => seen,
+            _ => (lease, Instant::now()),
+        });
+        Ok(())
     }
 
     fn settle(&mut self, written: Result<Lease, kube::Error>, sent: Instant) -> Result<Held, kube::Error> {
@@ -160,7 +159,7 @@ impl Holder {
             }
             // Somebody else was faster; the next round reads what there is.
             Err(kube::Error::Api(status)) if status.code == 409 || status.code == 404 => {
-                self.renewed = None;
+                (self.seen, self.renewed) = (None, None);
                 Ok(Held::Theirs)
             }
             Err(error) => Err(error),
@@ -197,7 +196,148 @@ impl Holder {
     }
 }
 
+/// Whether two readings are of the same version of the same Lease.
+fn is_same(one: &Lease, other: &Lease) -> bool {
+    let identity = |lease: &Lease| (lease.metadata.uid.clone(), lease.metadata.resource_version.clone());
+    identity(one) == identity(other)
+}
+
 /// How long a Lease says that it lasts.
 pub fn duration_of(spec: &LeaseSpec, default: Duration) -> Duration {
     spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok()).map_or(default, Duration::from_secs)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Arc, Mutex};
+
+    use axum::http::{Method, Request, Response, StatusCode};
+    use kube::Client;
+    use kube::client::Body;
+    use serde_json::json;
+
+    use super::*;
+
+    /// One Lease on a server that may be told to fail.
+    #[derive(Clone, Default)]
+    struct Server {
+        lease: Arc<Mutex<Option<Lease>>>,
+        version: Arc<AtomicUsize>,
+        failing: Arc<Mutex<Option<Method>>>,
+    }
+
+    impl Server {
+        fn holder(&self, identity: &str) -> Holder {
+            let server = self.clone();
+            let service = tower::service_fn(move |request| server.clone().answer(request));
+            let api = Api::namespaced(Client::new(service, "n"), "n");
+            Holder::new(api, "l", identity, Timing::default())
+        }
+
+        fn fail(&self, method: Option<Method>) {
+            *self.failing.lock().unwrap() = method;
+        }
+
+        async fn answer(self, request: Request<Body>) -> Result<Response<Body>, tower::BoxError> {
+            let say = |code: StatusCode, body: serde_json::Value| {
+                Ok(Response::builder().status(code).body(Body::from(serde_json::to_vec(&body)?))?)
+            };
+            let refuse = |code: StatusCode, reason: &str| {
+                say(
+                    code,
+                    json!({"kind": "Status", "status": "Failure", "reason": reason, "message": reason, "code": code.as_u16()}),
+                )
+            };
+            let (head, body) = request.into_parts();
+            if self.failing.lock().unwrap().as_ref() == Some(&head.method) {
+                return refuse(StatusCode::INTERNAL_SERVER_ERROR, "InternalError");
+            }
+            let body = body.collect_bytes().await?;
+            let mut kept = self.lease.lock().unwrap();
+            if head.method == Method::GET {
+                return match &*kept {
+                    Some(lease) => say(StatusCode::OK, json!(lease)),
+                    None => refuse(StatusCode::NOT_FOUND, "NotFound"),
+                };
+            }
+            let mut given: Lease = serde_json::from_slice(&body)?;
+            let version = |lease: &Lease| lease.metadata.resource_version.clone();
+            if kept.as_ref().is_some_and(|kept| version(kept) != version(&given)) {
+                return refuse(StatusCode::CONFLICT, "Conflict");
+            }
+            given.metadata.resource_version = Some(self.version.fetch_add(1, Ordering::SeqCst).to_string());
+            *kept = Some(given.clone());
+            say(StatusCode::OK, json!(given))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_is_taken_renewed_and_given_up() {
+        let server = Server::default();
+        let (mut one, mut other) = (server.holder("one"), server.holder("other"));
+        assert_eq!(one.hold().await.unwrap(), Held::Ours);
+        assert_eq!(other.hold().await.unwrap(), Held::Theirs);
+        let (deadline, expires) = (one.deadline().unwrap(), one.expires().unwrap());
+        assert_eq!(
+            (deadline - Instant::now(), expires - Instant::now()),
+            (Timing::default().deadline, Timing::default().duration)
+        );
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert_eq!(one.hold().await.unwrap(), Held::Ours);
+        assert_eq!(one.deadline().unwrap() - deadline, Duration::from_secs(5));
+        one.release().await.unwrap();
+        assert_eq!((other.hold().await.unwrap(), one.hold().await.unwrap()), (Held::Ours, Held::Theirs));
+        assert!(one.deadline().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn somebody_else_s_lease_is_taken_after_its_whole_time_unchanged() {
+        let server = Server::default();
+        let (mut one, mut other) = (server.holder("one"), server.holder("other"));
+        one.hold().await.unwrap();
+        other.hold().await.unwrap();
+        tokio::time::advance(Duration::from_secs(14)).await;
+        assert_eq!(other.hold().await.unwrap(), Held::Theirs);
+        // Renewed just before it would have run out: its time begins anew.
+        one.hold().await.unwrap();
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert_eq!(other.hold().await.unwrap(), Held::Theirs);
+        tokio::time::advance(Duration::from_secs(15)).await;
+        assert_eq!(other.hold().await.unwrap(), Held::Ours);
+        // Who lost it finds out by the version that its renewal is based on.
+        assert_eq!(one.hold().await.unwrap(), Held::Theirs);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_fails_now_and_then_does_not_delay_the_taking() {
+        let server = Server::default();
+        let mut other = server.holder("other");
+        server.holder("one").hold().await.unwrap();
+        for second in 0..15 {
+            server.fail((second % 2 == 1).then_some(Method::GET));
+            assert_eq!(other.hold().await.is_err(), second % 2 == 1);
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        // The try to take it fails, too: the next one is as good.
+        server.fail(Some(Method::PUT));
+        assert!(other.hold().await.is_err());
+        server.fail(None);
+        assert_eq!(other.hold().await.unwrap(), Held::Ours);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_renewal_that_fails_leaves_the_deadline_where_it_was() {
+        let server = Server::default();
+        let mut one = server.holder("one");
+        one.hold().await.unwrap();
+        let deadline = one.deadline();
+        tokio::time::advance(Duration::from_secs(4)).await;
+        server.fail(Some(Method::PUT));
+        assert!(one.hold().await.is_err());
+        assert_eq!(one.deadline(), deadline);
+        server.fail(None);
+        assert_eq!(one.hold().await.unwrap(), Held::Ours);
+        assert!(one.deadline() > deadline);
+    }
 }

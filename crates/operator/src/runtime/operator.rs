@@ -176,6 +176,11 @@ impl Operator {
         self.health.clone()
     }
 
+    /// Which objects are this replica's.
+    pub fn shards(&self) -> Shards {
+        self.shards.clone()
+    }
+
     /// Set when the process is to end.
     pub fn stop(&self) -> Stop {
         self.stop.clone()

@@ -49,9 +49,10 @@ impl<C: Controller> Store<C> {
     }
 
     /// An object was seen.
-    pub fn see(&mut self, controller: &C, object: C::Object, round: u32) -> ObjectKey {
+    pub fn see(&mut self, controller: &C, mut object: C::Object, round: u32) -> ObjectKey {
         let key = ObjectKey::of(object.meta());
         let note = controller.note(&object);
+        controller.slim(&mut object);
         let weight = controller.weight(&object);
         let old = self.objects.remove(&key);
         let freed = old.as_ref().and_then(|entry| entry.waiting.as_ref()).map_or(0, |(_, weight)| *weight);

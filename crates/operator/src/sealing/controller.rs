@@ -8,9 +8,13 @@
 //! the keys change, and now and then; trying sooner would cost private operations and change nothing. What lies in the cluster is
 //! tried again with backoff, without end.
 //!
+//! **Fights.** A Secret that somebody else changes is put right at once; if it is changed again and again, less and less often, and an
+//! event says so. Two controllers that both put it right would do nothing else.
+//!
 //! **Secrets.** Opened values live from the blocking task that opens them until the request that writes them is sent.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -24,14 +28,16 @@ use kube::{Client, Resource, ResourceExt};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use super::metrics::Metrics;
-use super::open::{Contents, OldData, Opening, contents};
+use super::open::{Contents, OldData, Opening, Patience, contents};
 use super::ring::KeyRing;
 use super::status::{self, Outcome};
-use super::write::{MANAGER, PLAIN_LABEL, PLAIN_PART, PLAIN_VALUE, RECREATE, WriteError, write};
+use super::write::{Forbidden, MANAGER, PLAIN_LABEL, PLAIN_PART, PLAIN_VALUE, RECREATE, WriteError, write};
 use crate::api::SealedSecret;
 use crate::api::sealed_secret::{SYNCED, Written};
+use crate::runtime::backoff::Backoff;
 use crate::runtime::events::{Events, Kind, News};
 use crate::runtime::{Controller, Done, Due, Failure, FailureKind, Job, Known, ObjectKey, SecretSeen, Selectors};
 
@@ -47,6 +53,14 @@ const DECISIVE: [&str; 5] = [
 const DELIVER: &str = "bulla.dev/deliver";
 /// What cannot be opened is tried again after this time although nothing changed.
 const LOOK_AGAIN: Duration = Duration::from_hours(1);
+/// How long the values and templates of one object may take. One more try in an hour, or when it changes.
+const OPENING: Duration = Duration::from_mins(1);
+/// So many times in a row a Secret is put right at once.
+const AT_ONCE: u32 = 3;
+/// A Secret that nobody else changed for this long is not fought over any more: longer than the longest time between two tries.
+const PEACE: Duration = Duration::from_mins(15);
+/// What kubectl keeps of an object beside it: as large as the object, and not worked with.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// The answer is to have metadata alone.
 const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
@@ -63,12 +77,21 @@ pub struct Settings {
     pub watch_secrets: bool,
     /// How many values may be opened at once: the processor's cores.
     pub cores: usize,
+    /// Which Secrets are not written.
+    pub forbidden: Forbidden,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { label_selector: None, old_data: OldData::Accepted, update_status: true, watch_secrets: true, cores }
+        Self {
+            label_selector: None,
+            old_data: OldData::Accepted,
+            update_status: true,
+            watch_secrets: true,
+            cores,
+            forbidden: Forbidden::default(),
+        }
     }
 }
 
@@ -80,6 +103,21 @@ pub struct SealedSecrets {
     metrics: Arc<Metrics>,
     events: Events,
     cores: Arc<Semaphore>,
+    /// Only of Secrets that were changed by somebody else.
+    fights: Mutex<HashMap<ObjectKey, Fight>>,
+}
+
+/// A Secret that somebody else changes.
+#[derive(Clone, Copy, Debug)]
+struct Fight {
+    /// How often it was put right in a row.
+    times: u32,
+    /// When it was the last time.
+    last: Instant,
+    /// When it may be again.
+    next: Instant,
+    /// It was changed since.
+    changed: bool,
 }
 
 /// What decides on the Secret: another input, another Secret.
@@ -126,7 +164,7 @@ impl SealedSecrets {
         events: Events,
     ) -> Self {
         let cores = Arc::new(Semaphore::new(settings.cores.max(1)));
-        Self { client, ring, settings, metrics, events, cores }
+        Self { client, ring, settings, metrics, events, cores, fights: Mutex::default() }
     }
 
     /// Opens a SealedSecret on a core that is free.
@@ -136,13 +174,33 @@ impl SealedSecrets {
         let (sealed, old_data) = (sealed.clone(), self.settings.old_data);
         let gone = |_| Failure::object("the process is ending");
         let permit = self.cores.clone().acquire_owned().await.map_err(|_| Failure::object("the process is ending"))?;
+        // Dropped with this future, when work is cut off.
+        let (patience, _waiting) = Patience::new();
         let (contents, opening) = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            contents(&sealed, &keys, old_data)
+            contents(&sealed, &keys, old_data, &patience.begin(OPENING))
         })
         .await
         .map_err(gone)?;
         Ok((contents, opening, version))
+    }
+
+    fn fights(&self) -> MutexGuard<'_, HashMap<ObjectKey, Fight>> {
+        self.fights.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says what does not open here, and will not before something changes.
+    async fn cannot(
+        &self,
+        sealed: &SealedSecret,
+        opening: &Opening,
+        bad: &Bad,
+        keys: u64,
+    ) -> Result<Done<Memo>, Failure<Memo>> {
+        self.fail(sealed, opening, bad).await?;
+        tracing::warn!(object = %ObjectKey::of(&sealed.metadata), reason = bad.message, "a SealedSecret cannot be opened");
+        let memo = Memo { input: input(sealed), did: Did::CannotOpen(keys) };
+        Ok(Done { again: Some(LOOK_AGAIN), ..Done::with(memo) })
     }
 
     async fn say(&self, sealed: &SealedSecret, outcome: &Outcome) -> Result<(), kube::Error> {
@@ -248,7 +306,12 @@ impl Controller for SealedSecrets {
             map.iter().map(|(key, value)| key.len() + value.len() + 64).sum()
         };
         let metadata = object.metadata.annotations.as_ref().map_or(0, texts);
+        let template = &spec.template.metadata;
         2048 + metadata
+            + texts(&template.labels)
+            + texts(&template.annotations)
+            + template.finalizers.iter().map(|text| text.len() + 64).sum::<usize>()
+            + object.status.as_ref().map_or(0, |status| texts(&status.sealed_with))
             + texts(&spec.encrypted_data)
             + texts(&spec.template.data)
             + spec.data.as_ref().map_or(0, String::len)
@@ -263,7 +326,7 @@ impl Controller for SealedSecrets {
         if let Some(memo) = memo.filter(|memo| memo.input == note.input) {
             return match &memo.did {
                 Did::Wrote(written) if is_there(written) => Due::Nothing,
-                Did::Wrote(_) => Due::Changed,
+                Did::Wrote(_) => Fight::due(&mut self.fights(), known.key, Instant::now()),
                 Did::CannotOpen(version) if *version == *self.ring.changed().borrow() => Due::Nothing,
                 Did::CannotOpen(_) | Did::Failed => Due::Retry,
             };
@@ -278,19 +341,24 @@ impl Controller for SealedSecrets {
         }
     }
 
+    fn slim(&self, object: &mut SealedSecret) {
+        slim(object);
+    }
+
     async fn reconcile(&self, job: Job<SealedSecret>) -> Result<Done<Memo>, Failure<Memo>> {
         let sealed = &job.object;
+        if sealed.metadata.deletion_timestamp.is_some() {
+            // Its Secret goes with it, or stays as it is.
+            return Ok(Done { memo: None, again: None, secret: None });
+        }
         let input = input(sealed);
         self.metrics.unseal_requests.inc();
         if let Some(delivery) = sealed.annotations().get(DELIVER).filter(|delivery| *delivery != "secret") {
             // Somebody asked that there be no plain Secret. Writing one would be worse than nothing.
             let message = format!("{DELIVER} is {delivery:?}, which this controller does not do: no Secret is written");
             let bad = Bad { metric: "unseal", reason: "UnknownDelivery", message };
-            self.fail(sealed, &Opening::default(), &bad).await?;
-            return Ok(Done {
-                again: Some(LOOK_AGAIN),
-                ..Done::with(Memo { input, did: Did::CannotOpen(*self.ring.changed().borrow()) })
-            });
+            let keys = *self.ring.changed().borrow();
+            return self.cannot(sealed, &Opening::default(), &bad, keys).await;
         }
         let (contents, opening, version) = self.open(sealed).await?;
         self.metrics.opened.inc_by(opening.keys.len() as u64);
@@ -299,11 +367,12 @@ impl Controller for SealedSecrets {
         }
         let Some(contents) = contents else {
             let bad = Bad { metric: "unseal", reason: "ErrUnsealFailed", message: opening.problems.join("; ") };
-            self.fail(sealed, &opening, &bad).await?;
-            tracing::warn!(object = %job.key, reason = bad.message, "a SealedSecret cannot be opened");
-            let memo = Memo { input, did: Did::CannotOpen(version) };
-            return Ok(Done { again: Some(LOOK_AGAIN), ..Done::with(memo) });
+            return self.cannot(sealed, &opening, &bad, version).await;
         };
+        if let Err(error) = self.settings.forbidden.check(sealed, &contents) {
+            let bad = Bad { metric: "unmanaged", reason: "ErrUpdateFailed", message: error.to_string() };
+            return self.cannot(sealed, &opening, &bad, version).await;
+        }
         let written = write(&self.client, sealed, &contents, job.secret.as_ref()).await;
         drop(contents);
         match written {
@@ -328,6 +397,11 @@ impl Controller for SealedSecrets {
                 let conditions = sealed.status.iter().flat_map(|status| &status.conditions);
                 if conditions.into_iter().any(|condition| condition.type_ == SYNCED && condition.status == "False") {
                     self.tell(sealed, Kind::Normal, "Unsealed", "SealedSecret unsealed successfully".to_owned());
+                }
+                if Fight::put_right(&mut self.fights(), &job.key, Instant::now()) {
+                    let note = "somebody else changes the Secret again and again: it is put right less and less often. Its managedFields say who";
+                    self.tell(sealed, Kind::Warning, "SecretContested", note.to_owned());
+                    tracing::warn!(object = %job.key, "somebody else changes a Secret again and again");
                 }
                 let memo = Memo { input, did: Did::Wrote(seen.clone()) };
                 Ok(Done { secret: Some(seen), ..Done::with(memo) })
@@ -359,8 +433,48 @@ impl Controller for SealedSecrets {
     }
 
     fn gone(&self, key: &ObjectKey) {
+        self.fights().remove(key);
         self.metrics.objects().forget(key);
     }
+}
+
+impl Fight {
+    /// What is due about a Secret that was changed by somebody else. Looked at often: a change counts once, when it is put right.
+    fn due(fights: &mut HashMap<ObjectKey, Self>, key: &ObjectKey, now: Instant) -> Due {
+        let fight = fights.entry(key.clone()).or_insert(Self { times: 0, last: now, next: now, changed: true });
+        fight.changed = true;
+        match fight.next.saturating_duration_since(now) {
+            Duration::ZERO => Due::Changed,
+            wait => Due::After(wait),
+        }
+    }
+
+    /// A Secret was written. Whether it is one that somebody else changes again and again.
+    fn put_right(fights: &mut HashMap<ObjectKey, Self>, key: &ObjectKey, now: Instant) -> bool {
+        let Some(fight) = fights.get_mut(key).filter(|fight| fight.changed) else { return false };
+        fight.changed = false;
+        if now.saturating_duration_since(fight.last) > PEACE {
+            fight.times = 0;
+        }
+        fight.times = fight.times.saturating_add(1);
+        fight.last = now;
+        let contested = fight.times > AT_ONCE;
+        if contested {
+            fight.next = now + Backoff::OBJECT.after(fight.times - AT_ONCE);
+        }
+        // The others are those of which somebody may come back.
+        fights.retain(|_, fight| fight.changed || now.saturating_duration_since(fight.last) <= PEACE);
+        contested
+    }
+}
+
+/// What is in an object and not worked with: a copy of it by kubectl, who set which field, what a template may not say.
+fn slim(object: &mut SealedSecret) {
+    object.metadata.managed_fields = None;
+    if let Some(annotations) = &mut object.metadata.annotations {
+        annotations.remove(LAST_APPLIED);
+    }
+    object.spec.template.metadata.other.clear();
 }
 
 fn input(object: &SealedSecret) -> Input {
@@ -392,4 +506,65 @@ fn count(opening: &Opening) -> std::collections::BTreeMap<bulla_format::sealed::
         *counts.entry(*key).or_default() += 1;
     }
     counts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_that_somebody_else_always_changes_is_put_right_less_and_less_often() {
+        let (mut fights, key, mut now) = (HashMap::new(), ObjectKey::new("n", "a"), Instant::now());
+        // Written for the first time, or because the SealedSecret changed: no fight.
+        assert!(!Fight::put_right(&mut fights, &key, now) && fights.is_empty());
+        for _ in 0..AT_ONCE {
+            assert_eq!(Fight::due(&mut fights, &key, now), Due::Changed);
+            assert!(!Fight::put_right(&mut fights, &key, now));
+        }
+        let mut waits = Vec::new();
+        assert_eq!(Fight::due(&mut fights, &key, now), Due::Changed);
+        for _ in 0..12 {
+            assert!(Fight::put_right(&mut fights, &key, now));
+            let Due::After(wait) = Fight::due(&mut fights, &key, now) else { panic!("at once") };
+            waits.push(wait);
+            now += wait;
+            assert_eq!(Fight::due(&mut fights, &key, now), Due::Changed);
+        }
+        assert!(waits[0] <= Duration::from_secs(1) && waits[11] >= Duration::from_secs(150), "{waits:?}");
+        // A write for another reason does not count.
+        Fight::put_right(&mut fights, &key, now);
+        assert!(!Fight::put_right(&mut fights, &key, now));
+        now += PEACE + Duration::from_secs(1);
+        assert_eq!(Fight::due(&mut fights, &key, now), Due::Changed);
+        assert!(!Fight::put_right(&mut fights, &key, now));
+        assert_eq!(Fight::due(&mut fights, &key, now), Due::Changed);
+        // What is over is not remembered.
+        now += PEACE * 2;
+        let other = ObjectKey::new("n", "b");
+        Fight::due(&mut fights, &other, now);
+        fights.get_mut(&key).unwrap().changed = false;
+        Fight::put_right(&mut fights, &other, now);
+        assert_eq!(fights.len(), 1);
+    }
+
+    #[test]
+    fn what_is_not_worked_with_takes_no_memory_while_an_object_waits() {
+        let mut object: SealedSecret = serde_json::from_value(json!({
+            "apiVersion": "bitnami.com/v1alpha1",
+            "kind": "SealedSecret",
+            "metadata": {
+                "name": "a",
+                "annotations": {LAST_APPLIED: "{}", "a": "b"},
+                "managedFields": [{"manager": "kubectl"}],
+            },
+            "spec": {"encryptedData": {"x": "AgA="}, "template": {"metadata": {"labels": {"l": "m"}, "padding": vec![0; 1000]}}},
+        }))
+        .unwrap();
+        let hash = super::super::open::binding(&object).template;
+        slim(&mut object);
+        assert_eq!(super::super::open::binding(&object).template, hash);
+        let text = json!(object).to_string();
+        assert!(!["padding", LAST_APPLIED, "kubectl"].iter().any(|gone| text.contains(gone)), "{text}");
+        assert!(text.contains("\"a\":\"b\"") && text.contains("\"l\":\"m\""));
+    }
 }

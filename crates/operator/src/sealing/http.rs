@@ -7,16 +7,16 @@
 //! | `POST /v1/verify` | a SealedSecret as JSON: 200 if it opens, 409 if not |
 //! | `POST /v1/rotate` | a SealedSecret as JSON: the same sealed to the newest key |
 //!
-//! The two last ones need a [token and a rule](super::access). Of a value they say whether it opens, and nothing else. A body
-//! has 2 MiB at most; each caller may ask so often a second; all of them together use one core at most, so that nobody can keep the
-//! controller from its work.
+//! The two last ones need a [token and a rule](super::access). Of a value they say whether it opens, and nothing else. Who asks is
+//! found out before the body is read; a body has 2 MiB at most, and few are read at once; each caller may ask so often a second; all of
+//! them together use one core at most, each for half a minute at most, so that nobody can keep the controller from its work.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Query, State};
+use axum::body::{Body, to_bytes};
+use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -28,7 +28,7 @@ use tokio::sync::Semaphore;
 
 use super::access::{Access, Refusal, Verb};
 use super::metrics::Metrics;
-use super::open::{OldData, full_name};
+use super::open::{OldData, Patience, full_name};
 use super::rate::Rate;
 use super::ring::KeyRing;
 use super::rotate::{RotateError, rotate, verify};
@@ -36,6 +36,12 @@ use crate::api::SealedSecret;
 
 /// The largest body: a Secret of 1 MiB in base64, and its template.
 const BODY: usize = 2 << 20;
+/// How many bodies are read at once: what they take together is what this process has to spare.
+const BODIES: usize = 8;
+/// How long one may take to come.
+const BODY_TIME: Duration = Duration::from_secs(20);
+/// How long the values of one object are opened.
+const WORK_TIME: Duration = Duration::from_secs(30);
 
 /// What the API stands on.
 pub struct Api {
@@ -46,6 +52,7 @@ pub struct Api {
     metrics: Arc<Metrics>,
     old_data: OldData,
     core: Arc<Semaphore>,
+    bodies: Semaphore,
 }
 
 impl Api {
@@ -66,6 +73,7 @@ impl Api {
             metrics,
             old_data,
             core: Arc::new(Semaphore::new(1)),
+            bodies: Semaphore::new(BODIES),
         }
     }
 
@@ -75,7 +83,6 @@ impl Api {
             .route("/v1/cert.pem", get(certificate))
             .route("/v1/verify", post(verify_route))
             .route("/v1/rotate", post(rotate_route))
-            .layer(DefaultBodyLimit::max(BODY))
             .with_state(Arc::new(self))
     }
 
@@ -85,36 +92,61 @@ impl Api {
     }
 
     /// Lets a request in: who asks, how often, what about, and whether they may.
-    async fn admit(&self, headers: &HeaderMap, body: &[u8], verb: Verb) -> Result<SealedSecret, Response> {
-        let user = self.access.who(headers, verb).await.map_err(|refusal| refuse(&refusal))?;
+    async fn admit(&self, request: Request, verb: Verb) -> Result<SealedSecret, Response> {
+        let (head, body) = request.into_parts();
+        let user = self.access.who(&head.headers, verb).await.map_err(|refusal| refuse(&refusal))?;
         let name = user.as_ref().and_then(|user| user.username.as_deref()).unwrap_or("anonymous");
         self.rate.take(name).map_err(|after| {
             let seconds = after.as_secs() + 1;
             let headers = [(header::RETRY_AFTER, seconds.to_string())];
             (StatusCode::TOO_MANY_REQUESTS, headers, "too many requests\n").into_response()
         })?;
-        // The parser's words could quote the body; its place says enough.
-        let sealed: SealedSecret = serde_json::from_slice(body).map_err(|error| {
-            let message = format!("not a SealedSecret as JSON: line {}, column {}\n", error.line(), error.column());
-            (StatusCode::BAD_REQUEST, message).into_response()
-        })?;
-        self.access
-            .may(user.as_ref(), verb, &sealed.namespace().unwrap_or_default())
-            .await
-            .map_err(|refusal| refuse(&refusal))?;
+        let sealed = self.read(&head.headers, body).await?;
+        let namespace = sealed.namespace().unwrap_or_default();
+        // Names as the API server has them: a label of another scope cannot be made up of them.
+        if !is_name(&namespace) || !is_name(&sealed.name_any()) {
+            return Err((StatusCode::BAD_REQUEST, "the name or the namespace is none\n").into_response());
+        }
+        self.access.may(user.as_ref(), verb, &namespace).await.map_err(|refusal| refuse(&refusal))?;
         Ok(sealed)
     }
 
+    /// Reads a body, when there is room for it.
+    async fn read(&self, headers: &HeaderMap, body: Body) -> Result<SealedSecret, Response> {
+        let too_large = || StatusCode::PAYLOAD_TOO_LARGE.into_response();
+        let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        if length.is_some_and(|length| length > BODY as u64) {
+            return Err(too_large());
+        }
+        let _room = self.bodies.acquire().await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE.into_response())?;
+        let bytes = match tokio::time::timeout(BODY_TIME, to_bytes(body, BODY)).await {
+            Ok(bytes) => bytes.map_err(|_| too_large())?,
+            Err(_) => return Err((StatusCode::REQUEST_TIMEOUT, "the body took too long\n").into_response()),
+        };
+        // The parser's words could quote the body; its place says enough.
+        serde_json::from_slice(&bytes).map_err(|error| {
+            let message = format!("not a SealedSecret as JSON: line {}, column {}\n", error.line(), error.column());
+            (StatusCode::BAD_REQUEST, message).into_response()
+        })
+    }
+
     /// Does work with the keys, on the one core that callers share.
-    async fn work<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Response> {
+    async fn work<T: Send + 'static>(&self, work: impl FnOnce(&Patience) -> T + Send + 'static) -> Result<T, Response> {
         let busy = || StatusCode::SERVICE_UNAVAILABLE.into_response();
         let permit = self.core.clone().acquire_owned().await.map_err(|_| busy())?;
+        // Dropped with this future: a caller who has gone away is not worked for.
+        let (patience, _waiting) = Patience::new();
         let result = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            work()
+            work(&patience.begin(WORK_TIME))
         });
         result.await.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
     }
+}
+
+/// Whether a text has only characters that names have. It may be empty: a value may be for the whole cluster.
+fn is_name(text: &str) -> bool {
+    text.len() <= 253 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
 }
 
 /// What may stand behind `cert.pem?`.
@@ -140,17 +172,17 @@ async fn certificate(State(api): State<Arc<Api>>, Query(asked): Query<Asked>) ->
     api.count("/v1/cert.pem", "get", since, response)
 }
 
-async fn verify_route(State(api): State<Arc<Api>>, headers: HeaderMap, body: Bytes) -> Response {
+async fn verify_route(State(api): State<Arc<Api>>, request: Request) -> Response {
     let since = Instant::now();
-    let response = verified(&api, &headers, &body).await.unwrap_or_else(|response| response);
+    let response = verified(&api, request).await.unwrap_or_else(|response| response);
     api.count("/v1/verify", "post", since, response)
 }
 
-async fn verified(api: &Api, headers: &HeaderMap, body: &[u8]) -> Result<Response, Response> {
-    let sealed = api.admit(headers, body, Verb::Verify).await?;
+async fn verified(api: &Api, request: Request) -> Result<Response, Response> {
+    let sealed = api.admit(request, Verb::Verify).await?;
     let (keys, old_data) = (api.ring.snapshot(), api.old_data);
     let name = full_name(&sealed);
-    let opens = api.work(move || verify(&sealed, &keys, old_data)).await?;
+    let opens = api.work(move |patience| verify(&sealed, &keys, old_data, patience)).await?;
     Ok(match opens {
         Ok(()) => StatusCode::OK.into_response(),
         Err(reason) => {
@@ -160,17 +192,17 @@ async fn verified(api: &Api, headers: &HeaderMap, body: &[u8]) -> Result<Respons
     })
 }
 
-async fn rotate_route(State(api): State<Arc<Api>>, headers: HeaderMap, body: Bytes) -> Response {
+async fn rotate_route(State(api): State<Arc<Api>>, request: Request) -> Response {
     let since = Instant::now();
-    let response = rotated(&api, &headers, &body).await.unwrap_or_else(|response| response);
+    let response = rotated(&api, request).await.unwrap_or_else(|response| response);
     api.count("/v1/rotate", "post", since, response)
 }
 
-async fn rotated(api: &Api, headers: &HeaderMap, body: &[u8]) -> Result<Response, Response> {
-    let sealed = api.admit(headers, body, Verb::Rotate).await?;
+async fn rotated(api: &Api, request: Request) -> Result<Response, Response> {
+    let sealed = api.admit(request, Verb::Rotate).await?;
     let keys = api.ring.snapshot();
     let name = full_name(&sealed);
-    let result = api.work(move || rotate(&sealed, &keys, Timestamp::now())).await?;
+    let result = api.work(move |patience| rotate(&sealed, &keys, Timestamp::now(), patience)).await?;
     Ok(match result {
         Ok(rotated) => axum::Json(rotated).into_response(),
         Err(error) => {
@@ -180,6 +212,7 @@ async fn rotated(api: &Api, headers: &HeaderMap, body: &[u8]) -> Result<Response
                 RotateError::DoesNotOpen(_) => {
                     (StatusCode::CONFLICT, "the values do not all open here\n").into_response()
                 }
+                RotateError::TooLong => (StatusCode::PAYLOAD_TOO_LARGE, format!("{error}\n")).into_response(),
                 RotateError::OldData => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
                 _ => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
             }
@@ -189,4 +222,15 @@ async fn rotated(api: &Api, headers: &HeaderMap, body: &[u8]) -> Result<Response
 
 fn refuse(refusal: &Refusal) -> Response {
     (refusal.status, format!("{}\n", refusal.message)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_name;
+
+    #[test]
+    fn a_name_cannot_be_another_scope_s_label() {
+        assert!(is_name("team-a.example") && is_name(""));
+        assert!(!is_name("team-a/db") && !is_name("a b") && !is_name("a\n") && !is_name(&"a".repeat(254)));
+    }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt::{Debug, Formatter};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bulla_format::sealed::Fingerprint;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::counter::Counter;
@@ -15,9 +16,13 @@ use prometheus_client::registry::Registry;
 use crate::api::SealedSecret;
 use crate::api::sealed_secret::SYNCED;
 use crate::runtime::ObjectKey;
+use crate::runtime::shards::Shards;
 
 /// The buckets of Prometheus' own libraries, in seconds.
 const BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// Keys that are told apart, at most.
+const MOST_KEYS: u16 = 10_000;
 
 /// The metrics of the controller and of its HTTP API.
 pub struct Metrics {
@@ -32,14 +37,18 @@ pub struct Metrics {
 }
 
 /// What every SealedSecret's status says, in as few bytes as it can be said.
-#[derive(Default)]
-pub struct Objects(Mutex<Tracked>);
+pub struct Objects {
+    tracked: Mutex<Tracked>,
+    /// Whose objects this replica tells of.
+    shards: Shards,
+}
 
 #[derive(Default)]
 struct Tracked {
     objects: HashMap<ObjectKey, Object>,
-    /// Fingerprints, each once.
+    /// Fingerprints, each once, and where each stands.
     keys: Vec<String>,
+    places: HashMap<String, u16>,
 }
 
 struct Object {
@@ -78,8 +87,8 @@ struct OfObject {
 }
 
 impl Metrics {
-    /// Metrics that are served with those of `registry`.
-    pub fn new(registry: &mut Registry, version: &'static str) -> Self {
+    /// Metrics that are served with those of `registry`. Of `shards`' objects each has one replica that tells of it.
+    pub fn new(registry: &mut Registry, version: &'static str, shards: Shards) -> Self {
         let seconds = Family::<Path, Histogram, fn() -> Histogram>::new_with_constructor(|| Histogram::new(BUCKETS));
         let metrics = Self {
             unseal_requests: Counter::default(),
@@ -87,7 +96,7 @@ impl Metrics {
             errors: Family::default(),
             requests: Family::default(),
             seconds,
-            objects: Arc::default(),
+            objects: Arc::new(Objects { tracked: Mutex::default(), shards }),
         };
         let build = Family::<[(&'static str, &'static str); 1], Gauge>::default();
         build.get_or_create(&[("revision", version)]).set(1);
@@ -171,17 +180,22 @@ impl Objects {
     }
 
     fn lock(&self) -> MutexGuard<'_, Tracked> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tracked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Tracked {
+    /// Where a fingerprint stands. What is none is not kept, and there is an end to how many are: who may write a status could invent
+    /// some.
     fn place(&mut self, fingerprint: &str) -> Option<u16> {
-        let place = self.keys.iter().position(|known| known == fingerprint).unwrap_or_else(|| {
-            self.keys.push(fingerprint.to_owned());
-            self.keys.len() - 1
-        });
-        u16::try_from(place).ok()
+        if let Some(place) = self.places.get(fingerprint) {
+            return Some(*place);
+        }
+        fingerprint.parse::<Fingerprint>().ok()?;
+        let place = u16::try_from(self.keys.len()).ok().filter(|place| *place < MOST_KEYS)?;
+        self.keys.push(fingerprint.to_owned());
+        self.places.insert(fingerprint.to_owned(), place);
+        Some(place)
     }
 }
 
@@ -196,13 +210,13 @@ impl Debug for Conditions {
 
 impl Collector for Conditions {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let tracked = self.0.lock();
+        let (tracked, shards) = (self.0.lock(), self.0.shards.borrow().clone());
         let example = ConstGauge::new(0_i64);
         let help = "Current SealedSecret condition status. Values are -1 (false), 0 (unknown or absent), 1 (true)";
         let name = "sealed_secrets_controller_condition_info";
         let mut family = encoder.encode_descriptor(name, help, None, example.metric_type())?;
         for (key, object) in &tracked.objects {
-            let Some(condition) = object.condition else { continue };
+            let Some(condition) = object.condition.filter(|_| shards.own(key)) else { continue };
             let labels = OfObject {
                 namespace: key.namespace().to_owned(),
                 name: key.name().to_owned(),
@@ -221,17 +235,23 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::runtime::shards::{Members, fixed};
+
+    fn alone() -> Shards {
+        fixed(Members::alone("a"))
+    }
 
     #[test]
     fn conditions_stand_under_the_peer_s_names_and_go_with_their_object() {
         let mut registry = Registry::default();
-        let metrics = Metrics::new(&mut registry, "1");
+        let metrics = Metrics::new(&mut registry, "1", alone());
+        let (one, other) = ("11".repeat(32), "22".repeat(32));
         let object: SealedSecret = serde_json::from_value(json!({
             "apiVersion": "bitnami.com/v1alpha1",
             "kind": "SealedSecret",
             "metadata": {"name": "a", "namespace": "n", "labels": {"app.kubernetes.io/instance": "web"}},
             "spec": {},
-            "status": {"conditions": [{"type": "Synced", "status": "False"}], "sealedWith": {"x": "f1", "y": "f1", "z": "f2"}},
+            "status": {"conditions": [{"type": "Synced", "status": "False"}], "sealedWith": {"x": one, "y": one, "z": other, "w": "no fingerprint"}},
         }))
         .unwrap();
         let key = ObjectKey::new("n", "a");
@@ -251,8 +271,44 @@ mod tests {
         ] {
             assert!(text(&registry).contains(line), "{line}\n{}", text(&registry));
         }
-        assert_eq!(metrics.objects().values(), [("f1".to_owned(), 2), ("f2".to_owned(), 1)].into());
+        assert_eq!(metrics.objects().values(), [(one, 2), (other, 1)].into());
         metrics.objects().forget(&key);
         assert!(!text(&registry).contains("name=\"a\""));
+    }
+
+    #[test]
+    fn of_each_object_its_owner_tells_alone() {
+        let told = |me: &str| {
+            let mut registry = Registry::default();
+            let members = Members::new(me, ["a", "b"].map(str::to_owned));
+            let metrics = Metrics::new(&mut registry, "1", fixed(members));
+            for n in 0..100 {
+                let object: SealedSecret = serde_json::from_value(json!({
+                    "apiVersion": "bitnami.com/v1alpha1",
+                    "kind": "SealedSecret",
+                    "metadata": {"name": format!("s{n}"), "namespace": "n"},
+                    "spec": {},
+                    "status": {"conditions": [{"type": "Synced", "status": "True"}]},
+                }))
+                .unwrap();
+                metrics.objects().see(&ObjectKey::of(&object.metadata), &object);
+            }
+            let mut text = String::new();
+            encode(&mut text, &registry).unwrap();
+            text.lines().filter(|line| line.starts_with("sealed_secrets_controller_condition_info{")).count()
+        };
+        assert!(told("a") > 20 && told("b") > 20);
+        assert_eq!((told("a") + told("b"), told("c")), (100, 0));
+    }
+
+    #[test]
+    fn invented_fingerprints_take_no_room_without_end() {
+        let mut tracked = Tracked::default();
+        for n in 0..u32::from(MOST_KEYS) + 10 {
+            tracked.place(&format!("{n:064x}"));
+            tracked.place(&format!("invented {n}"));
+        }
+        assert_eq!((tracked.keys.len(), tracked.places.len()), (MOST_KEYS.into(), MOST_KEYS.into()));
+        assert_eq!(tracked.place(&format!("{:064x}", 7)), Some(7));
     }
 }

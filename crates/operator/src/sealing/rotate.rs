@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use bulla_format::sealed::{Algorithm, Fingerprint, SealedValue, seal_value};
 use jiff::Timestamp;
 
-use super::open::{OldData, binding, hints, open_items};
+use super::open::{OldData, Patience, Wanted, binding, hints, open_items};
 use super::ring::Keys;
 use crate::api::SealedSecret;
 
@@ -26,16 +26,19 @@ pub enum RotateError {
     /// A value could not be sealed.
     #[error("a value could not be sealed")]
     Seal,
+    /// It has more values than there is time for.
+    #[error("sealing anew takes longer than is given to one object; make several of it")]
+    TooLong,
     /// It has the deprecated form.
     #[error("the deprecated spec.data cannot be sealed anew: seal the Secret again, into spec.encryptedData")]
     OldData,
 }
 
-/// Whether every value of `sealed` opens here.
+/// Whether every value of `sealed` opens here. The first that does not is the last that is tried.
 ///
 /// # Errors
 /// What does not open, and why; for the log, not for the caller.
-pub fn verify(sealed: &SealedSecret, keys: &Keys, old_data: OldData) -> Result<(), String> {
+pub fn verify(sealed: &SealedSecret, keys: &Keys, old_data: OldData, patience: &Patience) -> Result<(), String> {
     let opening = if sealed.spec.data.as_ref().is_some_and(|data| !data.is_empty()) {
         if old_data == OldData::Refused {
             return Err("the deprecated spec.data is not accepted".to_owned());
@@ -44,7 +47,7 @@ pub fn verify(sealed: &SealedSecret, keys: &Keys, old_data: OldData) -> Result<(
         let value = SealedValue::parse(text).map_err(|error| error.to_string())?;
         return keys.opening().open(&value, &binding(sealed), None).map(drop).map_err(|error| error.to_string());
     } else {
-        open_items(sealed, keys, |_, _| {})
+        open_items(sealed, keys, Wanted::Whether, patience, |_, _| {})
     };
     if opening.problems.is_empty() { Ok(()) } else { Err(opening.problems.join("; ")) }
 }
@@ -53,7 +56,12 @@ pub fn verify(sealed: &SealedSecret, keys: &Keys, old_data: OldData) -> Result<(
 ///
 /// # Errors
 /// [`RotateError`].
-pub fn rotate(sealed: &SealedSecret, keys: &Keys, now: Timestamp) -> Result<SealedSecret, RotateError> {
+pub fn rotate(
+    sealed: &SealedSecret,
+    keys: &Keys,
+    now: Timestamp,
+    patience: &Patience,
+) -> Result<SealedSecret, RotateError> {
     if sealed.spec.data.as_ref().is_some_and(|data| !data.is_empty()) {
         return Err(RotateError::OldData);
     }
@@ -61,6 +69,9 @@ pub fn rotate(sealed: &SealedSecret, keys: &Keys, now: Timestamp) -> Result<Seal
     let mut encrypted_data = BTreeMap::new();
     let mut last: Option<Fingerprint> = None;
     for (item, text) in &sealed.spec.encrypted_data {
+        if patience.is_over() {
+            return Err(RotateError::TooLong);
+        }
         let place = place.with_item(item);
         let wrong = |error: bulla_format::sealed::OpenError| RotateError::DoesNotOpen(format!("{item}: {error}"));
         let value = SealedValue::parse(text).map_err(wrong)?;
@@ -116,20 +127,22 @@ mod tests {
 
     #[test]
     fn values_move_to_the_newest_key_and_stay_there() {
+        let (patience, _waiting) = Patience::new();
         let (old, new) = (key(1), key(2));
         let keys = Keys::new(vec![old.clone(), new.clone()], 0);
         let now = Timestamp::from_second(3).unwrap();
-        let rotated = rotate(&sealed(&old, &json!({})), &keys, now).unwrap();
-        assert!(verify(&rotated, &Keys::new(vec![new], 0), OldData::Refused).is_ok());
-        assert_eq!(rotate(&rotated, &keys, now).unwrap(), rotated);
+        let rotated = rotate(&sealed(&old, &json!({})), &keys, now, &patience).unwrap();
+        assert!(verify(&rotated, &Keys::new(vec![new], 0), OldData::Refused, &patience).is_ok());
+        assert_eq!(rotate(&rotated, &keys, now, &patience).unwrap(), rotated);
     }
 
     #[test]
     fn cve_2026_22728_a_template_does_not_widen_the_scope() {
+        let (patience, _waiting) = Patience::new();
         let (old, new) = (key(1), key(2));
         let keys = Keys::new(vec![old.clone(), new], 0);
         let template = json!({"metadata": {"annotations": {CLUSTER_WIDE: "true"}}});
-        let rotated = rotate(&sealed(&old, &template), &keys, Timestamp::from_second(3).unwrap()).unwrap();
+        let rotated = rotate(&sealed(&old, &template), &keys, Timestamp::from_second(3).unwrap(), &patience).unwrap();
         let value = SealedValue::parse(&rotated.spec.encrypted_data["x"]).unwrap();
         let open =
             |scope, namespace, name| keys.opening().open(&value, &Binding::new(scope, namespace, name, "x"), None);
@@ -144,12 +157,24 @@ mod tests {
 
     #[test]
     fn a_template_is_not_rendered() {
+        let (patience, _waiting) = Patience::new();
         let only = key(1);
         // It would fail, and tell whether the value begins with v, if it were.
         let template = json!({"data": {"y": "{{ if hasPrefix \"v\" .x }}{{ fail \"yes\" }}{{ end }}"}});
         let keys = Keys::new(vec![only.clone()], 0);
-        assert_eq!(verify(&sealed(&only, &template), &keys, OldData::Refused), Ok(()));
-        let rotated = rotate(&sealed(&only, &template), &keys, Timestamp::from_second(3).unwrap()).unwrap();
+        assert_eq!(verify(&sealed(&only, &template), &keys, OldData::Refused, &patience), Ok(()));
+        let rotated = rotate(&sealed(&only, &template), &keys, Timestamp::from_second(3).unwrap(), &patience).unwrap();
         assert!(rotated.spec.template.data["y"].contains("fail") && rotated.spec.encrypted_data.len() == 1);
+    }
+
+    #[test]
+    fn nobody_waits_for_values_without_end() {
+        let only = key(1);
+        let keys = Keys::new(vec![only.clone()], 0);
+        let (patience, waiting) = Patience::new();
+        drop(waiting);
+        let rotated = rotate(&sealed(&only, &json!({})), &keys, Timestamp::from_second(3).unwrap(), &patience);
+        assert_eq!(rotated, Err(RotateError::TooLong));
+        assert!(verify(&sealed(&only, &json!({})), &keys, OldData::Refused, &patience).is_err());
     }
 }

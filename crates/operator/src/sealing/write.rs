@@ -10,6 +10,11 @@
 //!
 //! Every change carries the uid and the version it was decided on. Answers have metadata alone: no value comes back.
 //!
+//! **Not written at all** is a Secret that would give its author more than a Secret: a sealing key (by its label, or by the name that this
+//! controller's keys have), since the next controller would seal to it; and a token of a service account
+//! (`kubernetes.io/service-account-token`), which the cluster fills with somebody's credentials, unless the operator allows it.
+//! sealed-secrets' controller writes them.
+//!
 //! **Immutable Secrets** (and types, which never change) cannot be changed. We do not delete them by ourselves, since between deletion
 //! and creation pods cannot start, and running ones keep the old value anyway: the error says how. Whoever deletes such a Secret gets
 //! the new one at once. With `bulla.dev/recreate-immutable: "true"` on the SealedSecret the controller deletes it itself, if it is the
@@ -26,6 +31,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
+use super::keys::secret::KEY_LABEL;
 use super::open::Contents;
 use crate::api::SealedSecret;
 use crate::api::sealed_secret::{MANAGED, PATCH};
@@ -42,6 +48,9 @@ pub const PLAIN_VALUE: &str = "sealed-secret";
 pub const PLAIN_PART: &str = "sealed-secret-part";
 /// On a SealedSecret: its Secret may be deleted and made anew where it cannot be changed.
 pub const RECREATE: &str = "bulla.dev/recreate-immutable";
+
+/// The type of Secrets that the cluster writes credentials into.
+const ACCOUNT_TOKEN: &str = "kubernetes.io/service-account-token";
 
 /// Under which names sealed-secrets' controller wrote: its program's. And we, when we make a Secret by `POST`.
 const ADOPTION: Adoption<'_> = Adoption {
@@ -64,6 +73,9 @@ pub enum WriteError {
         /// The Secret's name.
         name: String,
     },
+    /// It is none that may be made of a SealedSecret.
+    #[error("{0}")]
+    Forbidden(String),
     /// It cannot be changed.
     #[error(
         "the target Secret is immutable, and so is every Secret's type: its data cannot be changed. Delete the Secret, and it is made anew at \
@@ -71,11 +83,54 @@ pub enum WriteError {
     )]
     Immutable(String),
     /// The API server refused, or did not answer.
-    #[error("{}", crate::runtime::client::describe(.0))]
+    #[error("{}", without_contents(&crate::runtime::client::describe(.0)))]
     Api(#[from] kube::Error),
     /// Somebody changed it meanwhile; the next try sees what there is.
     #[error("the Secret was changed meanwhile")]
     Conflict,
+}
+
+/// Which Secrets are not written for a SealedSecret.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Forbidden {
+    /// The namespace of this controller's own keys, and the name of one that needs no label.
+    pub own_key: Option<(String, String)>,
+    /// Whether tokens of service accounts are written.
+    pub allow_account_tokens: bool,
+}
+
+impl Forbidden {
+    /// That the Secret may be written.
+    ///
+    /// # Errors
+    /// [`WriteError::Forbidden`], with the reason.
+    pub fn check(&self, sealed: &SealedSecret, contents: &Contents) -> Result<(), WriteError> {
+        let is_token = contents.secret_type.as_deref() == Some(ACCOUNT_TOKEN);
+        let is_own = self.own_key.as_ref().is_some_and(|(namespace, name)| {
+            (sealed.metadata.namespace.as_ref(), sealed.metadata.name.as_ref()) == (Some(namespace), Some(name))
+        });
+        if is_token && !self.allow_account_tokens {
+            return Err(WriteError::Forbidden(format!(
+                "a Secret of type {ACCOUNT_TOKEN} is filled by the cluster with a service account's credentials: none is made of a SealedSecret \
+                 unless the controller runs with --allow-service-account-tokens"
+            )));
+        }
+        if contents.labels.contains_key(KEY_LABEL) || is_own {
+            return Err(WriteError::Forbidden(format!(
+                "the Secret would be a sealing key (label {KEY_LABEL}, or the name of one): none is made of a SealedSecret"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// What the API server says, up to where it speaks of what a Secret contains: of a malformed `.dockerconfigjson` it repeats a character.
+fn without_contents(said: &str) -> String {
+    const REDACTED: &str = "<secret contents redacted>";
+    match said.find(REDACTED) {
+        Some(at) => said[..at + REDACTED.len()].to_owned(),
+        None => said.to_owned(),
+    }
 }
 
 /// A Secret's JSON on its way to the API server. Never shown.
@@ -130,7 +185,9 @@ pub async fn write(
             if !may || !is_controlled_by(&current.metadata, sealed) {
                 return Err(WriteError::Immutable(status.message.clone()));
             }
-            let preconditions = Preconditions { uid: current.metadata.uid, ..Preconditions::default() };
+            // The very version that is the SealedSecret's own.
+            let ObjectMeta { uid, resource_version, .. } = current.metadata;
+            let preconditions = Preconditions { uid, resource_version };
             api.delete(&sealed.name_any(), &DeleteParams::default().preconditions(preconditions)).await?;
             create(client, sealed, contents).await?.ok_or(WriteError::Conflict)
         }
@@ -317,6 +374,32 @@ mod tests {
         ] {
             assert_eq!(claim(&secret(metadata.clone()), &sealed()), expected, "{metadata}");
         }
+    }
+
+    #[test]
+    fn what_would_be_more_than_a_secret_is_not_written() {
+        let of_type = |name: &str| Contents { secret_type: Some(name.to_owned()), ..Contents::default() };
+        let own_key = Some(("n".to_owned(), "a".to_owned()));
+        let none = Forbidden::default();
+        assert!(none.check(&sealed(), &Contents::default()).is_ok());
+        assert!(none.check(&sealed(), &of_type("kubernetes.io/tls")).is_ok());
+        assert!(none.check(&sealed(), &of_type(ACCOUNT_TOKEN)).is_err());
+        let allowed = Forbidden { allow_account_tokens: true, ..Forbidden::default() };
+        assert!(allowed.check(&sealed(), &of_type(ACCOUNT_TOKEN)).is_ok());
+        // A key, by its label in any namespace and with any value, or by its name where this controller looks for keys.
+        let labelled = Contents { labels: [(KEY_LABEL.to_owned(), String::new())].into(), ..Contents::default() };
+        assert!(allowed.check(&sealed(), &labelled).is_err());
+        assert!(Forbidden { own_key, ..allowed.clone() }.check(&sealed(), &Contents::default()).is_err());
+        let elsewhere = Some(("m".to_owned(), "a".to_owned()));
+        assert!(Forbidden { own_key: elsewhere, ..allowed }.check(&sealed(), &Contents::default()).is_ok());
+    }
+
+    #[test]
+    fn no_character_of_a_value_comes_back_from_the_api_server() {
+        let said = "Secret \"a\" is invalid: data[.dockerconfigjson]: Invalid value: \"<secret contents redacted>\": invalid character 'h' \
+                    looking for beginning of value";
+        assert!(without_contents(said).ends_with("<secret contents redacted>"));
+        assert_eq!(without_contents("not allowed"), "not allowed");
     }
 
     #[test]

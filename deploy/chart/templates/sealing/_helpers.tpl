@@ -41,7 +41,7 @@
 - --key-service=local:/etc/bulla/keys/{{ base . }}
 {{- end }}
 {{- if .keyService.shares }}
-- --key-service=shares
+- --key-service=shares{{ with .keyService.sharesSet }}:{{ . }}{{ end }}
 {{- end }}
 {{- if .keyService.plainSecret }}
 - --key-service=plain-secret

@@ -112,10 +112,10 @@ fn the_release_s_own_secrets_are_read_and_written_only_for_what_was_asked() {
         rule["verbs"].as_array().unwrap().iter().map(|verb| verb.as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
     assert_eq!(verbs(&[]), ["get", "list", "watch"]);
-    assert_eq!(verbs(&["sealing.adoptKeys=keep-plain"]), ["get", "list", "watch", "update", "patch"]);
-    assert_eq!(verbs(&["sealing.adoptKeys=delete-plain"]), ["get", "list", "watch", "update", "patch", "delete"]);
+    assert_eq!(verbs(&["sealing.adoptKeys=keep-plain"]), ["get", "list", "watch", "patch"]);
+    assert_eq!(verbs(&["sealing.adoptKeys=delete-plain"]), ["get", "list", "watch", "patch", "delete"]);
     let plain = ["sealing.keyService.shares=false", "sealing.keyService.plainSecret=true"];
-    assert_eq!(verbs(&plain), ["get", "list", "watch", "create", "update", "patch"]);
+    assert_eq!(verbs(&plain), ["get", "list", "watch", "create", "patch"]);
 }
 
 #[test]

@@ -333,3 +333,71 @@ fn a_replica_that_is_killed_is_replaced_and_nothing_is_lost() {
     seal(30, 60);
     namespace.eventually("the rest", || there(60));
 }
+
+#[test]
+fn what_would_be_more_than_a_secret_is_not_made_of_a_sealed_secret() {
+    let (namespace, keys) = (Namespace::new("more"), Keys::new());
+    let operator = Operator::start(&namespace, &keys, "a", &[]).ready();
+    let sealed = |name: &str, template: Value| {
+        json!({
+            "apiVersion": "bitnami.com/v1alpha1",
+            "kind": "SealedSecret",
+            "metadata": {"name": name},
+            "spec": {"encryptedData": {}, "template": template},
+        })
+    };
+    let label = json!({"sealedsecrets.bitnami.com/sealed-secrets-key": "active"});
+    let account = json!({"kubernetes.io/service-account.name": "default"});
+    let token = "kubernetes.io/service-account-token";
+    for object in [
+        sealed("token", json!({"type": token, "metadata": {"annotations": account}})),
+        sealed("key", json!({"metadata": {"labels": label}, "data": {"tls.key": "x"}})),
+        sealed("sealed-secrets-key", json!({"data": {"tls.key": "x"}})),
+    ] {
+        let name = object["metadata"]["name"].as_str().unwrap().to_owned();
+        namespace.apply(&object).ok();
+        namespace.eventually("the reason", || message(&namespace, &name).contains("none is made of a SealedSecret"));
+        assert!(!namespace.kubectl(&["get", "secret", &name]).success);
+    }
+    namespace.apply(&sealed("tls", json!({"type": "Opaque", "data": {"a": "b"}}))).ok();
+    namespace.eventually("any other", || value(&namespace, "tls", "a") == "b");
+    drop(operator);
+    let operator = Operator::start(&namespace, &keys, "a", &["--allow-service-account-tokens"]).ready();
+    namespace.eventually("the token", || namespace.field("secret/token", ".type") == token);
+    drop(operator);
+}
+
+#[test]
+fn a_secret_that_somebody_always_changes_is_told_of() {
+    let (namespace, keys) = (Namespace::new("fight"), Keys::new());
+    let operator = Operator::start(&namespace, &keys, "a", &[]).ready();
+    namespace.apply(&operator.seal(&namespace, &plain("db", &json!({"password": "one"})), &[])).ok();
+    namespace.eventually("the Secret", || value(&namespace, "db", "password") == "one");
+    for _ in 0..5 {
+        let patch = json!({"stringData": {"password": "two"}}).to_string();
+        namespace.kubectl(&["patch", "secret/db", "--type", "merge", "--patch", &patch]).ok();
+        namespace.eventually("the Secret put right", || value(&namespace, "db", "password") == "one");
+    }
+    namespace.eventually("the event", || {
+        namespace.kubectl(&["get", "events", "-o", "jsonpath={.items[*].reason}"]).ok().contains("SecretContested")
+    });
+}
+
+#[test]
+fn one_object_with_templates_without_end_does_not_end_the_controller() {
+    let (namespace, keys) = (Namespace::new("greedy"), Keys::new());
+    let operator = Operator::start(&namespace, &keys, "a", &[]).ready();
+    let large = "{{ range until 3500 }}{{ repeat 1000 \"x\" }}{{ end }}";
+    let templates: serde_json::Map<String, Value> = (0..2000).map(|n| (format!("k{n}"), json!(large))).collect();
+    let object = json!({
+        "apiVersion": "bitnami.com/v1alpha1",
+        "kind": "SealedSecret",
+        "metadata": {"name": "greedy"},
+        "spec": {"encryptedData": {}, "template": {"data": templates}},
+    });
+    namespace.apply(&object).ok();
+    namespace.eventually("the reason", || message(&namespace, "greedy").contains("the output is too large"));
+    let status = fs::read_to_string(format!("/proc/{}/status", operator.process.id())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap().trim().trim_end_matches(" kB");
+    assert!(peak.parse::<u64>().unwrap() < 300_000, "{peak} kB");
+}

@@ -15,6 +15,7 @@ use bulla_operator::sealing::metrics::{Metrics, Objects};
 use bulla_operator::sealing::open::OldData;
 use bulla_operator::sealing::rate::Rate;
 use bulla_operator::sealing::ring::KeyRing;
+use bulla_operator::sealing::write::Forbidden;
 use clap::{Args, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -52,6 +53,10 @@ pub(super) struct SealingArgs {
     #[arg(long, value_name = "N", default_value = "10")]
     rate_limit_burst: u32,
 
+    /// Write Secrets of type kubernetes.io/service-account-token, which the cluster fills with credentials, as sealed-secrets does
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", action = clap::ArgAction::Set, value_parser = go_bool)]
+    allow_service_account_tokens: bool,
+
     /// What may be asked without a token, as sealed-secrets has it
     #[arg(long, value_name = "WHAT", value_delimiter = ',')]
     allow_anonymous: Vec<Anonymous>,
@@ -88,10 +93,10 @@ pub(super) async fn keys(
 pub(super) fn add(operator: &mut Operator, keys: Keys, args: &SealingArgs, skip_recreate: bool) -> Result<(), Failure> {
     let Keys { ring, keeper } = keys;
     let registry = operator.metrics();
-    let mut metrics = None;
+    let (mut metrics, shards) = (None, operator.shards());
     registry.register(|registry| {
         registry.register_collector(Box::new(KeyMetrics(ring.clone())));
-        metrics = Some(Metrics::new(registry, env!("CARGO_PKG_VERSION")));
+        metrics = Some(Metrics::new(registry, env!("CARGO_PKG_VERSION"), shards));
     });
     let Some(metrics) = metrics.map(Arc::new) else { return Err(Failure::generic("no metrics")) };
     let old_data = if args.accept_deprecated_v1_data { OldData::Accepted } else { OldData::Refused };
@@ -100,6 +105,10 @@ pub(super) fn add(operator: &mut Operator, keys: Keys, args: &SealingArgs, skip_
         old_data,
         update_status: args.update_status,
         watch_secrets: !skip_recreate,
+        forbidden: Forbidden {
+            own_key: Some((operator.options().namespace.clone(), args.key_prefix.clone())),
+            allow_account_tokens: args.allow_service_account_tokens,
+        },
         ..Settings::default()
     };
     let events = operator.events("bulla-sealing");
@@ -123,7 +132,11 @@ pub(super) fn add(operator: &mut Operator, keys: Keys, args: &SealingArgs, skip_
         }
     });
 
-    let keeper = Arc::new(keeper.with_usage(Arc::new(Counted { objects: metrics.objects(), handle })));
+    let keeper = Arc::new(keeper.with_usage(Arc::new(Counted {
+        objects: metrics.objects(),
+        handle,
+        update_status: args.update_status,
+    })));
     let mut renew = signal(SignalKind::user_defined1()).map_err(|error| Failure::generic(error.to_string()))?;
     let asked = keeper.clone();
     operator.add_task(async move {
@@ -181,10 +194,12 @@ async fn work(keeper: Arc<Keeper>) {
 struct Counted {
     objects: Arc<Objects>,
     handle: Arc<dyn bulla_operator::runtime::Handle>,
+    /// Without it no status says which key a value is sealed to, and 0 values would be a lie.
+    update_status: bool,
 }
 
 impl Usage for Counted {
     fn values(&self) -> Option<BTreeMap<String, i64>> {
-        self.handle.has_synced().then(|| self.objects.values().into_iter().collect())
+        (self.update_status && self.handle.has_synced()).then(|| self.objects.values().into_iter().collect())
     }
 }

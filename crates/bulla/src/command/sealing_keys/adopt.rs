@@ -88,7 +88,7 @@ pub(crate) fn run(app: &App, args: &AdoptArgs) -> Result<Code, Failure> {
     }
     if report.iter().any(|one| one.outcome == Outcome::Deleted) {
         term::warn(
-            "backups of etcd, and its files until they are compacted, still have the deleted keys: make a new one with `bulla sealing-keys renew`, and seal anew what matters",
+            "backups of etcd, and its files until they are compacted, still have the deleted keys: seal what matters anew, to the key that the controller makes",
         );
     }
     let done = report.iter().all(|one| matches!(one.outcome, Outcome::Wrapped | Outcome::Deleted));

@@ -73,8 +73,8 @@ pub(crate) fn run(app: &App, args: &InitSharesArgs) -> Result<Code, Failure> {
         }
         kept::save(&store, &set).await.map_err(|error| failed(&error))?;
         term::note(&format!(
-            "{} of {count} shares unseal the controller; they are shown this once. Start it with --key-service shares",
-            set.threshold
+            "{} of {count} shares unseal the controller; they are shown this once. Start it with --key-service shares:{}",
+            set.threshold, set.id
         ));
         Ok(Code::Success)
     })?

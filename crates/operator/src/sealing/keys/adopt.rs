@@ -1,8 +1,9 @@
 //! Taking over an existing installation: its plain key Secrets become `SealingKey`s, and only once every recipient has shown that it
 //! opens them may the plain ones be deleted.
 //!
-//! Deleting does not undo that a key was plain: backups of etcd, and its files until they are compacted, still have it. A renewal
-//! makes a key that never was.
+//! Deleting does not undo that a key was plain: backups of etcd, and its files until they are compacted, still have it. And who
+//! could write Secrets could put one in. So a key that was taken over opens what was sealed to it, and nothing new is sealed to it: it is
+//! `Retired`, and the controller makes a key that never was plain.
 
 use std::fmt;
 
@@ -12,12 +13,14 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 
 use super::envelope::{Trusted, check_each};
+use super::index::stricter;
 use super::keeper::KeepError;
 use super::object::{KeyPair, bound, unwrap};
 use super::recipients::Recipients;
 use super::secret;
 use super::store::{Found, Store};
 use crate::api::SealingKey;
+use crate::api::sealing_key::KeyState;
 
 /// What becomes of the plain Secrets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,9 +115,11 @@ async fn one(
     let services = Services { remote: Vec::new(), local: Some(registry.clone()) };
     let fingerprint = pair.private.fingerprint().to_string();
     let there = found.wrapped.iter().find(|key| key.spec.fingerprint == fingerprint).cloned();
+    // A key that was blacklisted as a Secret must not come back to life with it gone.
+    let state = stricter(pair.state, KeyState::Retired);
     let key = match there {
         Some(key) => key,
-        None => match pair.wrap(&services, recipients).await {
+        None => match (KeyPair { state, ..pair.clone() }).wrap(&services, recipients).await {
             Ok(key) => match create(store, &secret.name_any(), key).await? {
                 Some(key) => key,
                 None => {
@@ -138,9 +143,8 @@ async fn one(
     if !unproven.is_empty() || !same {
         return Ok(Outcome::Unproven(unproven));
     }
-    // A key that was blacklisted as a Secret must not come back to life with it gone.
-    if key.spec.state != pair.state && pair.state != crate::api::sealing_key::KeyState::Active {
-        store.set_state(&key.name_any(), pair.state).await?;
+    if key.spec.state != stricter(key.spec.state, state) {
+        store.set_state(&key.name_any(), state).await?;
     }
     if plain == Plain::Keep {
         return Ok(Outcome::Wrapped);

@@ -129,7 +129,6 @@ pub async fn backup(store: &Store, form: Form<'_>) -> Result<Backup, BackupError
 }
 
 /// What a backup has in it.
-#[derive(Debug)]
 pub enum Item {
     /// A wrapped key.
     Wrapped(Box<SealingKey>),
@@ -137,6 +136,17 @@ pub enum Item {
     Plain(Box<Secret>),
     /// The public part of people's shares.
     Shares(Box<ConfigMap>),
+}
+
+/// A plain key would show itself.
+impl std::fmt::Debug for Item {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Wrapped(key) => write!(f, "SealingKey {}", key.name_any()),
+            Self::Plain(secret) => write!(f, "Secret {}", secret.name_any()),
+            Self::Shares(map) => write!(f, "ConfigMap {}", map.name_any()),
+        }
+    }
 }
 
 /// Reads a backup: a `List`, or one object.
@@ -318,6 +328,9 @@ fn to_value<T: serde::Serialize>(object: &T) -> Result<Value, BackupError> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+
     use super::*;
 
     #[test]
@@ -326,6 +339,17 @@ mod tests {
         let list = json!({"kind": "List", "items": [secret, {"kind": "ConfigMap", "metadata": {"name": "b"}}]});
         assert!(matches!(parse(list).unwrap().as_slice(), [Item::Plain(_), Item::Shares(_)]));
         assert!(matches!(parse(secret).unwrap().as_slice(), [Item::Plain(_)]));
+    }
+
+    #[test]
+    fn a_plain_key_is_not_shown() {
+        let secret =
+            json!({"kind": "Secret", "metadata": {"name": "a"}, "data": {"tls.key": STANDARD.encode("hunter2")}});
+        let items = parse(secret).unwrap();
+        assert_eq!(format!("{items:?}"), "[Secret a]");
+        let Some(Item::Plain(plain)) = items.into_iter().next() else { panic!() };
+        let found = super::super::store::Found { wrapped: Vec::new(), plain: vec![*plain] };
+        assert_eq!(format!("{found:?}"), "Found(0 wrapped, 1 plain)");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! be unwrapped is tried again, further and further apart, and named meanwhile; the other keys work.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -18,9 +19,10 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 use super::envelope::Trusted;
-use super::index::{Compromised, Index, KeyOrder, Private, Problem, Source};
+use super::index::{Compromised, Index, KeyOrder, PlainKeys, Private, Problem, Shown, Source};
 use super::object::unwrap;
 use super::recipients::Recipients;
 use super::requests;
@@ -35,6 +37,10 @@ use crate::sealing::ring::{KeyRing, Keys};
 const RETRY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(5));
 /// How many keys are unwrapped at the same time.
 const AT_ONCE: usize = 8;
+/// How long changes that follow each other closely are taken together.
+const TOGETHER: Duration = Duration::from_millis(500);
+/// How long the first snapshot waits for keys whose services do not answer.
+const FIRST: Duration = Duration::from_mins(1);
 
 /// What a ring is told.
 #[derive(Clone, Debug)]
@@ -128,6 +134,7 @@ impl ClusterRing {
                 "the sealing keys are plain Secrets (--key-service plain-secret): whoever reads Secrets or etcd opens every SealedSecret"
             );
         }
+        let plain = if settings.recipients.is_some() { PlainKeys::OpenOnly } else { PlainKeys::Seal };
         Ok(Self {
             store,
             settings,
@@ -136,7 +143,7 @@ impl ClusterRing {
             joined,
             unsealing,
             trusted,
-            index: Mutex::default(),
+            index: Mutex::new(Index::new(plain)),
             keys: RwLock::default(),
             version: watch::Sender::new(0),
             loaded: watch::Sender::new(false),
@@ -193,9 +200,12 @@ impl ClusterRing {
         }
     }
 
-    /// The newest certificate to seal to. Known from the objects' public part, also while the ring is sealed.
+    /// The newest certificate to seal to: of a key that opens. While people's shares are missing and no key opens at all, that of an
+    /// object's public part, which nobody can prove then.
     pub fn certificate(&self) -> Option<Certificate> {
-        self.index().certificate(self.settings.order, Timestamp::now())
+        let waits = self.is_sealed() && self.snapshot().keys().is_empty();
+        let shown = if waits { Shown::Unproven } else { Shown::Proven };
+        self.index().certificate(self.settings.order, Timestamp::now(), shown)
     }
 
     /// Objects that give no key, and why.
@@ -230,34 +240,76 @@ impl ClusterRing {
     }
 
     /// Watches and unwraps. Never ends; dropped, it stops.
+    ///
+    /// What watches tell takes effect while key services are asked: a key that is blacklisted must not wait for one that is slow.
     pub async fn run(&self) {
         let mut events = watches::all(&self.store);
         let mut unsealed = self.unsealing.as_ref().map(|unsealing| unsealing.opened());
         let mut lists = Lists::default();
-        let mut wait = RETRY.0;
+        let mut unwrapping: Option<Pin<Box<dyn Future<Output = ()> + Send + '_>>> = None;
+        // Whether what failed is tried once more; when that is due by itself, and how long it takes the next time.
+        let (mut again, mut due, mut wait) = (false, None, RETRY.0);
+        let mut patience: Option<Instant> = None;
         loop {
-            let mut again = false;
             tokio::select! {
                 change = events.next() => match change {
                     Some(change) => self.take(change, &mut lists),
                     None => return,
                 },
-                () = tokio::time::sleep(jittered(wait)), if self.has_failed() => again = true,
+                () = finished(&mut unwrapping) => {
+                    unwrapping = None;
+                    due = Some(Instant::now() + jittered(wait));
+                    self.be_loaded();
+                }
+                () = until(due), if unwrapping.is_none() && self.has_failed() => {
+                    wait = (wait * 2).min(RETRY.1);
+                    again = true;
+                }
+                () = until(patience), if !self.is_loaded() => self.be_loaded(),
                 () = self.retry.notified() => again = true,
                 true = opened(&mut unsealed) => again = true,
             }
-            // What the watches have ready belongs together: one snapshot for all of it.
-            while let Ok(Some(change)) = tokio::time::timeout(Duration::from_millis(20), events.next()).await {
+            // What the watches have ready belongs together: one snapshot for all of it. Who changes an object without end does not hold
+            // up the others.
+            let end = Instant::now() + TOGETHER;
+            while Instant::now() < end
+                && let Ok(Some(change)) = tokio::time::timeout(Duration::from_millis(20), events.next()).await
+            {
                 self.take(change, &mut lists);
             }
             if !lists.are_complete() {
                 continue;
             }
-            self.unwrap_waiting(again).await;
-            wait = if again { (wait * 2).min(RETRY.1) } else { RETRY.0 };
+            patience.get_or_insert_with(|| Instant::now() + FIRST);
+            if unwrapping.is_none() && (again || self.has_waiting()) {
+                if !again {
+                    wait = RETRY.0;
+                }
+                unwrapping = Some(Box::pin(self.unwrap_waiting(std::mem::take(&mut again))));
+            } else if unwrapping.is_none() {
+                self.be_loaded();
+            }
+            // At first all keys together: with some of them, objects would be said to be broken that are not.
+            if self.is_loaded() {
+                self.publish();
+            }
+        }
+    }
+
+    fn is_loaded(&self) -> bool {
+        *self.loaded.borrow()
+    }
+
+    /// Says that the objects were read and tried, and gives out the first snapshot.
+    fn be_loaded(&self) {
+        if !self.is_loaded() {
             self.publish();
             self.loaded.send_replace(true);
         }
+    }
+
+    fn has_waiting(&self) -> bool {
+        !self.index().to_unwrap(false).is_empty()
     }
 
     fn is_sealed(&self) -> bool {
@@ -373,6 +425,22 @@ async fn opened(unsealed: &mut Option<watch::Receiver<bool>>) -> bool {
         return opened;
     }
     std::future::pending().await
+}
+
+/// Waits until the unwrapping that was begun is done; forever if there is none.
+async fn finished(unwrapping: &mut Option<Pin<Box<dyn Future<Output = ()> + Send + '_>>>) {
+    match unwrapping {
+        Some(unwrapping) => unwrapping.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until a time; forever if there is none.
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Between three quarters and all of it, so that replicas do not ask together.

@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! ciphertext      = base64 of nonce (12 bytes) || AES-256-GCM(private key as PKCS#8 DER) || tag (16 bytes)
-//! associated data = "bulla sealing key 1" || length (u32, big-endian) || algorithm || length || fingerprint
+//! associated data = "bulla sealing key 2", then each of these behind its length (u32, big-endian):
+//!                   algorithm, fingerprint, notBefore (seconds since 1970, decimal), certificate (PEM; empty if it has none)
 //! ```
 //!
-//! The algorithm and the fingerprint are the texts that stand in the object. So the private key of one object does not open in
-//! another, and one whose public half was exchanged does not open at all. The data key is used once: a key that is wrapped
-//! anew gets another.
+//! They are the texts that stand in the object. So the private key of one object does not open in another, one whose public half was
+//! exchanged does not open at all, and an old key cannot be put before a newer one. The state is not bound: it changes without a key
+//! service. The data key is used once: a key that is wrapped anew gets another.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -25,7 +26,14 @@ pub struct Bound<'a> {
     pub algorithm: &'a str,
     /// The public key's fingerprint, as in the object.
     pub fingerprint: &'a str,
+    /// From when it is sealed to: seconds since 1970.
+    pub not_before: i64,
+    /// The certificate, as in the object; empty if it has none.
+    pub certificate: &'a str,
 }
+
+/// How many recipients an object may name: each costs a request, whether it opens or not.
+const MOST_RECIPIENTS: usize = 64;
 
 /// Why a private key could not be wrapped.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +57,9 @@ pub enum OpenError {
     /// No key service opened the data key. Says which were tried.
     #[error("{}", with_keys(.0, .0.groups.iter().flatten()))]
     Unwrap(#[from] UnwrapError),
+    /// It names more recipients than any operator would.
+    #[error("it names {0} recipients, and {MOST_RECIPIENTS} are the most that are asked")]
+    TooMany(usize),
     /// The ciphertext is no base64, or the cipher refused it.
     #[error("the private key does not open with its data key: it belongs to another object, or was changed")]
     Ciphertext,
@@ -105,6 +116,10 @@ pub async fn open(
     bound: Bound<'_>,
     trusted: Trusted<'_>,
 ) -> Result<SecretBytes, OpenError> {
+    let named: usize = wrapped.key_groups.iter().map(|group| group.keys.len().max(1)).sum();
+    if named > MOST_RECIPIENTS {
+        return Err(OpenError::TooMany(named));
+    }
     let mut refused: Vec<Vec<KeyError>> = Vec::new();
     let mut groups = Vec::new();
     for group in &wrapped.key_groups {
@@ -173,9 +188,9 @@ pub async fn check_each(
 
 impl Bound<'_> {
     fn associated_data(&self) -> Vec<u8> {
-        let mut data = b"bulla sealing key 1".to_vec();
-        for text in [self.algorithm, self.fingerprint] {
-            // Both are names of some dozen bytes.
+        let mut data = b"bulla sealing key 2".to_vec();
+        for text in [self.algorithm, self.fingerprint, &self.not_before.to_string(), self.certificate] {
+            // The longest is a certificate, of some thousand bytes.
             data.extend_from_slice(&u32::try_from(text.len()).unwrap_or(u32::MAX).to_be_bytes());
             data.extend_from_slice(text.as_bytes());
         }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bulla_format::sealed::{Certificate, PrivateKey};
+use bulla_format::sealed::{Certificate, Fingerprint, PrivateKey};
 use jiff::Timestamp;
 
 use super::object::PublicPart;
@@ -51,6 +51,25 @@ pub enum Compromised {
     OpenStill,
 }
 
+/// What plain keys are for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PlainKeys {
+    /// Everything: keys are plain because that was asked for.
+    #[default]
+    Seal,
+    /// They open what was sealed to them. Keys are wrapped here, and whoever may write Secrets must not choose what is sealed to.
+    OpenOnly,
+}
+
+/// Which certificates are given out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// Those whose private key is here: what is sealed to them opens, and no object but a key's own shows them.
+    Proven,
+    /// Also those that nobody could prove yet, because people have to give their shares first.
+    Unproven,
+}
+
 /// One object.
 #[derive(Debug)]
 pub struct Entry {
@@ -92,17 +111,24 @@ pub struct Problem {
 #[derive(Debug, Default)]
 pub struct Index {
     entries: BTreeMap<Source, Entry>,
+    plain: PlainKeys,
 }
 
 impl Index {
-    /// Puts an object in. A private key that is here already is kept if the wrapped form did not change.
+    /// An index that knows nothing yet.
+    pub const fn new(plain: PlainKeys) -> Self {
+        Self { entries: BTreeMap::new(), plain }
+    }
+
+    /// Puts an object in. What came of unwrapping its key is kept if the key and its wrapped form did not change.
     pub fn apply(&mut self, source: Source, mut entry: Entry) {
-        if let (Private::Waiting, Some(old)) = (&entry.private, self.entries.get_mut(&source)) {
-            let wrapped = |entry: &Entry| entry.object.as_ref().map(|object| object.spec.wrapped.ciphertext.clone());
-            let same = old.public == entry.public && wrapped(old) == wrapped(&entry);
-            if same && matches!(old.private, Private::Held(_)) {
-                entry.private = std::mem::replace(&mut old.private, Private::Waiting);
-            }
+        if self.plain == PlainKeys::OpenOnly && matches!(source, Source::Plain(_)) {
+            entry.state = stricter(entry.state, KeyState::Retired);
+        }
+        if let (Private::Waiting, Some(new), Some(old)) = (&entry.private, &entry.object, self.entries.get_mut(&source))
+            && old.object.as_ref().is_some_and(|old| is_same_key(old, new))
+        {
+            entry.private = std::mem::replace(&mut old.private, Private::Waiting);
         }
         self.entries.insert(source, entry);
     }
@@ -136,7 +162,7 @@ impl Index {
     /// Takes what came of unwrapping `object`; nothing if the object has become another meanwhile.
     pub fn unwrapped(&mut self, source: &Source, object: &Arc<SealingKey>, private: Private) {
         if let Some(entry) = self.entries.get_mut(source)
-            && entry.object.as_ref().is_some_and(|current| Arc::ptr_eq(current, object))
+            && entry.object.as_ref().is_some_and(|current| is_same_key(current, object))
         {
             entry.private = private;
         }
@@ -170,13 +196,39 @@ impl Index {
         keys.into_values().filter_map(key).collect()
     }
 
-    /// The newest certificate to seal to, from the public parts alone: it is known while the ring is sealed.
-    pub fn certificate(&self, order: KeyOrder, now: Timestamp) -> Option<Certificate> {
+    /// Whether the key of an object can become the one to seal to; `None` if that is not known yet. While no key at all is here, an
+    /// object that does not open is not held against it: the key services may be gone.
+    pub fn seals(&self, source: &Source) -> Option<bool> {
+        let entry = self.entries.get(source)?;
+        match (&entry.public, &entry.private) {
+            (Ok(public), Private::Held(_)) => Some(self.state_of(&public.fingerprint) == KeyState::Active),
+            (Ok(_), Private::Waiting) => None,
+            (Ok(_), Private::Failed(_)) | (Err(_), _) => self.has_any().then_some(false),
+        }
+    }
+
+    /// Whether any key is here that may open.
+    fn has_any(&self) -> bool {
+        let opens = |entry: &Entry| entry.state != KeyState::Compromised && matches!(entry.private, Private::Held(_));
+        self.entries.values().any(opens)
+    }
+
+    /// The strictest state of a key's objects.
+    fn state_of(&self, fingerprint: &Fingerprint) -> KeyState {
+        let is_its_own = |entry: &&Entry| entry.public.as_ref().is_ok_and(|public| public.fingerprint == *fingerprint);
+        let states = self.entries.values().filter(is_its_own).map(|entry| entry.state);
+        states.fold(KeyState::Active, stricter)
+    }
+
+    /// The newest certificate to seal to.
+    pub fn certificate(&self, order: KeyOrder, now: Timestamp, shown: Shown) -> Option<Certificate> {
         let fingerprint = |entry: &Entry| entry.public.as_ref().ok().map(|public| public.fingerprint);
         let others = self.entries.values().filter(|entry| entry.state != KeyState::Active);
         let banned: Vec<_> = others.filter_map(fingerprint).collect();
         let banned = |entry: &Entry| fingerprint(entry).is_none_or(|key| banned.contains(&key));
-        let usable = self.entries.values().filter(|entry| entry.since(order) <= now && !banned(entry));
+        let may_be_shown = |entry: &Entry| shown == Shown::Unproven || matches!(entry.private, Private::Held(_));
+        let usable = self.entries.values().filter(|entry| entry.since(order) <= now && may_be_shown(entry));
+        let usable = usable.filter(|entry| !banned(entry));
         let with_certificate = usable.filter_map(|entry| {
             let certificate = entry.public.as_ref().ok()?.certificate.clone()?;
             // Objects of the same second are told apart by their certificates.
@@ -209,8 +261,18 @@ impl Entry {
     }
 }
 
+/// Whether two versions of an object hold the same key, wrapped in the same way: all but what may change without a key service.
+fn is_same_key(one: &Arc<SealingKey>, other: &Arc<SealingKey>) -> bool {
+    let all_but_the_state = |key: &SealingKey| {
+        let crate::api::SealingKeySpec { algorithm, fingerprint, certificate, public_key, not_before, wrapped, .. } =
+            key.spec.clone();
+        (algorithm, fingerprint, certificate, public_key, not_before, wrapped)
+    };
+    Arc::ptr_eq(one, other) || all_but_the_state(one) == all_but_the_state(other)
+}
+
 /// Who marks a key means it, whichever of its objects is marked.
-const fn stricter(one: KeyState, other: KeyState) -> KeyState {
+pub(super) const fn stricter(one: KeyState, other: KeyState) -> KeyState {
     match (one, other) {
         (KeyState::Compromised, _) | (_, KeyState::Compromised) => KeyState::Compromised,
         (KeyState::Retired, _) | (_, KeyState::Retired) => KeyState::Retired,
@@ -330,7 +392,57 @@ mod tests {
         index.apply(source("future"), plain(&future, -5, KeyState::Active));
         index.apply(source("bad"), plain(&bad, 1, KeyState::Active));
         index.apply(Source::Plain("bad".to_owned()), plain(&bad, 1, KeyState::Compromised));
-        let certificate = index.certificate(KeyOrder::default(), NOW).unwrap();
-        assert_eq!(certificate.fingerprint(), *new.fingerprint());
+        let fingerprint = |shown| index.certificate(KeyOrder::default(), NOW, shown).unwrap().fingerprint();
+        assert_eq!(fingerprint(Shown::Unproven), *new.fingerprint());
+        assert_eq!(fingerprint(Shown::Proven), *old.fingerprint());
+    }
+
+    #[test]
+    fn nothing_is_sealed_to_a_key_that_does_not_open() {
+        let (ours, theirs) = (rsa(), rsa());
+        let mut index = Index::default();
+        index.apply(source("ours"), plain(&ours, 9, KeyState::Active));
+        // Whoever may write objects shows a certificate of their own; the ciphertext is anything.
+        let failed = Private::Failed("no key service opens it".to_owned());
+        index.apply(source("theirs"), Entry { private: failed, ..plain(&theirs, 1, KeyState::Active) });
+        let certificate = index.certificate(KeyOrder::default(), NOW, Shown::Proven).unwrap();
+        assert_eq!(certificate.fingerprint(), *ours.fingerprint());
+        assert_eq!((index.seals(&source("ours")), index.seals(&source("theirs"))), (Some(true), Some(false)));
+        assert_eq!(index.seals(&source("unknown")), None);
+        // Without any key it is not known whose fault it is.
+        index.remove(&source("ours"));
+        assert_eq!(index.seals(&source("theirs")), None);
+    }
+
+    #[test]
+    fn where_keys_are_wrapped_a_plain_one_opens_and_is_not_sealed_to() {
+        let (wrapped, plain_one) = (rsa(), rsa());
+        let mut index = Index::new(PlainKeys::OpenOnly);
+        index.apply(source("wrapped"), plain(&wrapped, 9, KeyState::Active));
+        let theirs = Source::Plain("theirs".to_owned());
+        index.apply(theirs.clone(), plain(&plain_one, 1, KeyState::Active));
+        let keys = crate::sealing::ring::Keys::new(index.keys(KeyOrder::default(), Compromised::Refused), 1);
+        assert_eq!(keys.keys().len(), 2);
+        assert_eq!(keys.current(Algorithm::Rsa, NOW).unwrap().fingerprint(), wrapped.fingerprint());
+        let certificate = index.certificate(KeyOrder::default(), NOW, Shown::Proven).unwrap();
+        assert_eq!((certificate.fingerprint(), index.seals(&theirs)), (*wrapped.fingerprint(), Some(false)));
+        // The wrapped form of a key that is still plain is no better.
+        index.apply(Source::Plain("copy".to_owned()), plain(&wrapped, 9, KeyState::Active));
+        assert_eq!(index.seals(&source("wrapped")), Some(false));
+        index.apply(Source::Plain("copy".to_owned()), plain(&wrapped, 9, KeyState::Compromised));
+        assert_eq!(index.keys(KeyOrder::default(), Compromised::Refused).len(), 2);
+    }
+
+    #[test]
+    fn an_object_that_is_only_touched_is_not_unwrapped_again() {
+        let key = PrivateKey::generate(Algorithm::Hybrid).unwrap();
+        let mut index = Index::default();
+        index.apply(source("a"), wrapped(&key, "one", KeyState::Active));
+        let (name, object) = index.to_unwrap(false).remove(0);
+        // Touched while a key service is asked: the answer still counts.
+        index.apply(source("a"), wrapped(&key, "one", KeyState::Active));
+        index.unwrapped(&name, &object, Private::Failed("no".to_owned()));
+        index.apply(source("a"), wrapped(&key, "one", KeyState::Active));
+        assert!(index.to_unwrap(false).is_empty() && index.to_unwrap(true).len() == 1);
     }
 }

@@ -3,8 +3,9 @@
 //! Decides by a fresh list, and a new key's name follows from all keys that there are: two who decide at the same time, as a leader that
 //! does not know yet that it leads no longer, make the same object, and one of them is refused.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bulla_format::sealed::Algorithm;
@@ -19,7 +20,7 @@ use tokio::sync::Notify;
 use super::adopt::{self, Adopted, Outcome, Plain};
 use super::cluster::{ClusterRing, Health};
 use super::index::{Private, Source};
-use super::object::{at, time};
+use super::object::{at, created, time, unwrap};
 use super::policy::{Due, Policy};
 use super::requests::{self, RENEW, REWRAP};
 use super::rewrap;
@@ -27,6 +28,7 @@ use super::secret;
 use super::store::{Found, NewKey};
 use crate::api::sealing_key::{self as api, KeyState};
 use crate::api::{SealingKey, SealingKeyStatus};
+use crate::runtime::client::describe;
 
 /// The longest between two looks.
 const LOOK: Duration = Duration::from_mins(10);
@@ -35,6 +37,8 @@ const AGAIN: Duration = Duration::from_secs(15);
 
 /// How far a new key's first second may be ahead of the clock, so that it comes after the last one's.
 const MOST_AHEAD: SignedDuration = SignedDuration::from_mins(1);
+/// How many keys are made within an hour because objects ask for it: each costs every value that no key opens one try more, for ever.
+const MOST_ASKED: usize = 10;
 
 /// Who knows how many values are sealed to which key: by its fingerprint, from all SealedSecrets' status.
 pub trait Usage: Send + Sync {
@@ -59,6 +63,10 @@ pub struct Keeper {
     chores: Chores,
     usage: Option<Arc<dyn Usage>>,
     renew: Notify,
+    /// A new key was asked for, the request is taken off, and the key is not there yet.
+    owed: AtomicBool,
+    /// Plain keys that were told of.
+    told: Mutex<BTreeSet<String>>,
 }
 
 /// Why something was not done.
@@ -76,7 +84,8 @@ pub enum KeepError {
 impl Keeper {
     /// For the keys of `ring`: one of each kind in `new`.
     pub fn new(ring: Arc<ClusterRing>, policy: Policy, new: Vec<NewKey>, chores: Chores) -> Self {
-        Self { ring, policy, new, chores, usage: None, renew: Notify::new() }
+        let (owed, told) = (AtomicBool::new(false), Mutex::default());
+        Self { ring, policy, new, chores, usage: None, renew: Notify::new(), owed, told }
     }
 
     /// Shows the use of keys in their status.
@@ -137,13 +146,41 @@ impl Keeper {
         if self.adopt(&found).await? {
             found = self.ring.store().list().await?;
         }
+        self.tell_of_plain(&found);
         self.rewrap(&found).await?;
-        let asked: Vec<_> = askers(&found);
+        let mut taken_off = Vec::new();
+        let mut asked = self.owed.load(Ordering::Relaxed);
+        for source in askers(&found) {
+            match source {
+                Source::Wrapped(name) => taken_off.push(name),
+                // It may not be ours to write: then it would ask for ever.
+                Source::Plain(name) => match self.ring.store().annotate_plain(&name, RENEW, None).await {
+                    Ok(()) => {
+                        self.owed.store(true, Ordering::Relaxed);
+                        asked = true;
+                    }
+                    Err(error) => tracing::warn!(
+                        secret = name,
+                        error = describe(&error),
+                        "a request for a new key cannot be taken off its Secret; it is not heard"
+                    ),
+                },
+            }
+        }
+        asked |= !taken_off.is_empty();
+        if asked && made_lately(&found, now) >= MOST_ASKED {
+            tracing::warn!(
+                made = made_lately(&found, now),
+                "a new key was asked for, and many were made within the hour: none is made"
+            );
+            self.owed.store(false, Ordering::Relaxed);
+            asked = false;
+        }
         let mut wait = LOOK;
         for new in &self.new {
-            let newest = newest_active(&found, new.algorithm);
+            let newest = self.newest_active(&found, new.algorithm, now);
             let due = match self.policy.due(newest, now) {
-                _ if force || !asked.is_empty() => Due::Now("it was asked for"),
+                _ if force || asked => Due::Now("it was asked for"),
                 due => due,
             };
             match due {
@@ -152,11 +189,9 @@ impl Keeper {
                 Due::Never => {}
             }
         }
-        for source in asked {
-            match source {
-                Source::Wrapped(name) => self.ring.store().annotate(&name, RENEW, None).await?,
-                Source::Plain(name) => self.ring.store().annotate_plain(&name, RENEW, None).await?,
-            }
+        self.owed.store(false, Ordering::Relaxed);
+        for name in taken_off {
+            self.ring.store().annotate(&name, RENEW, None).await?;
         }
         self.show_use(&found, now).await?;
         Ok(wait)
@@ -194,6 +229,9 @@ impl Keeper {
             Some(recipients) => {
                 let key = pair.wrap(&self.ring.services(), recipients).await;
                 let key = key.map_err(|error| KeepError::Key(format!("a new key cannot be wrapped: {error}")))?;
+                // What is sealed to a key that does not open again would be lost.
+                let opened = unwrap(&self.ring.services(), &key, self.ring.trusted()).await;
+                opened.map_err(|error| KeepError::Key(format!("a new key was wrapped and does not open: {error}")))?;
                 store.create(&name, key).await?.is_some()
             }
             None => store.create_plain(&name, secret::write(&pair).map_err(KeepError::Key)?).await?.is_some(),
@@ -205,6 +243,41 @@ impl Keeper {
             tracing::info!(name, reason, "another replica made the new sealing key");
         }
         Ok(())
+    }
+
+    /// From when the newest key is that can be sealed to. One that does not open, although others do, is none; nor is one for a far
+    /// day, nor where keys are wrapped a plain one: whoever may write objects must not keep new keys from being made.
+    fn newest_active(&self, found: &Found, algorithm: Algorithm, now: Timestamp) -> Option<Timestamp> {
+        let index = self.ring.index();
+        let can = |source: Source| index.seals(&source) != Some(false);
+        let is_wanted = |key: &&SealingKey| {
+            let is_hybrid = key.spec.algorithm == api::Algorithm::X25519MlKem768;
+            key.spec.state == KeyState::Active && is_hybrid == (algorithm == Algorithm::Hybrid)
+        };
+        let wrapped = found.wrapped.iter().filter(is_wanted).filter(|key| can(Source::Wrapped(key.name_any())));
+        // Plain ones are all RSA. Only the certificate is looked at.
+        let plain_seal = self.ring.settings().recipients.is_none() && algorithm == Algorithm::Rsa;
+        let is_wanted = |secret: &&Secret| plain_seal && secret::state_of(secret) == KeyState::Active;
+        let plain = found.plain.iter().filter(is_wanted).filter(|secret| can(Source::Plain(secret.name_any())));
+        let times = wrapped.map(|key| at(&key.spec.not_before)).chain(plain.filter_map(secret::not_before));
+        times.filter(|time| time.duration_since(now) < MOST_AHEAD).max()
+    }
+
+    /// Says once of each key that it is plain although keys are wrapped here.
+    fn tell_of_plain(&self, found: &Found) {
+        if self.ring.settings().recipients.is_none() {
+            return;
+        }
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        for secret in found.plain.iter().filter(|secret| secret::state_of(secret) != KeyState::Compromised) {
+            if told.insert(secret.name_any()) {
+                tracing::warn!(
+                    secret = secret.name_any(),
+                    "a sealing key stands plain in a Secret: it opens what was sealed to it, and nothing new is sealed to it. Take it over with \
+                     `bulla sealing-keys adopt --delete-plain` or --adopt-keys=delete-plain"
+                );
+            }
+        }
     }
 
     async fn rewrap(&self, found: &Found) -> Result<(), KeepError> {
@@ -262,16 +335,10 @@ impl ClusterRing {
     }
 }
 
-fn newest_active(found: &Found, algorithm: Algorithm) -> Option<Timestamp> {
-    let is_wanted = |key: &&SealingKey| {
-        let is_hybrid = key.spec.algorithm == api::Algorithm::X25519MlKem768;
-        key.spec.state == KeyState::Active && is_hybrid == (algorithm == Algorithm::Hybrid)
-    };
-    let wrapped = found.wrapped.iter().filter(is_wanted).map(|key| at(&key.spec.not_before));
-    // Plain ones are all RSA. Only the certificate is looked at.
-    let is_wanted = |secret: &&Secret| secret::state_of(secret) == KeyState::Active && algorithm == Algorithm::Rsa;
-    let plain = found.plain.iter().filter(is_wanted);
-    wrapped.chain(plain.filter_map(secret::not_before)).max()
+/// How many key objects are less than an hour old.
+fn made_lately(found: &Found, now: Timestamp) -> usize {
+    let times = found.wrapped.iter().map(created).chain(found.plain.iter().map(created));
+    times.filter(|time| now.duration_since(*time) < SignedDuration::from_hours(1)).count()
 }
 
 /// The time from which a new key counts: certificates know seconds only, and of two keys of the same second nobody could say
@@ -351,6 +418,18 @@ mod tests {
         assert_ne!(suffix(&found(&[]), RSA), suffix(&found(&["a"]), RSA));
         assert_ne!(suffix(&found(&[]), RSA), suffix(&found(&[]), Algorithm::Hybrid));
         assert_eq!(suffix(&found(&[]), RSA).len(), 10);
+    }
+
+    #[test]
+    fn keys_of_the_last_hour_are_counted_whoever_made_them() {
+        let now: Timestamp = "2026-01-02T00:00:00Z".parse().unwrap();
+        let secret = |minutes: i64| {
+            let mut secret = Secret::default();
+            secret.metadata.creation_timestamp = Some(time(now - SignedDuration::from_mins(minutes)));
+            secret
+        };
+        let found = Found { wrapped: Vec::new(), plain: [1, 59, 61, 1000].map(secret).into() };
+        assert_eq!(made_lately(&found, now), 2);
     }
 
     #[test]

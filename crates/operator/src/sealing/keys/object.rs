@@ -11,7 +11,7 @@ use kube::api::ObjectMeta;
 
 use super::envelope::{self, Bound, OpenError, SealError, Trusted};
 use super::recipients::Recipients;
-use crate::api::sealing_key::{Algorithm, KeyState};
+use crate::api::sealing_key::{Algorithm, KeyState, WrappedPrivateKey};
 use crate::api::{SealingKey, SealingKeySpec};
 
 /// A key pair with what an object says of it.
@@ -48,6 +48,9 @@ pub enum ObjectError {
     Size(usize),
 }
 
+/// The most characters of a certificate or a public key, as the resource's definition has it.
+const LONGEST_PUBLIC: usize = 64 << 10;
+
 /// What an object says in the clear.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicPart {
@@ -64,19 +67,17 @@ impl KeyPair {
     /// [`ObjectError`].
     pub async fn wrap(&self, services: &Services, recipients: &Recipients) -> Result<SealingKey, ObjectError> {
         let algorithm = algorithm_of(self.private.public_key())?;
-        let fingerprint = self.private.fingerprint().to_string();
-        let bound = Bound { algorithm: algorithm_name(algorithm), fingerprint: &fingerprint };
-        let wrapped = envelope::seal(services, recipients, bound, &self.private.to_pkcs8()?).await?;
         let public_key = self.certificate.is_none().then(|| STANDARD.encode(self.private.public_key().spki()));
-        let spec = SealingKeySpec {
+        let mut spec = SealingKeySpec {
             algorithm,
-            fingerprint,
+            fingerprint: self.private.fingerprint().to_string(),
             certificate: self.certificate.as_ref().map(Certificate::to_pem),
             public_key,
             not_before: time(self.not_before),
-            wrapped,
+            wrapped: WrappedPrivateKey { key_groups: Vec::new(), threshold: None, ciphertext: String::new() },
             state: self.state,
         };
+        spec.wrapped = envelope::seal(services, recipients, bound(&spec), &self.private.to_pkcs8()?).await?;
         Ok(SealingKey { metadata: ObjectMeta::default(), spec, status: None })
     }
 }
@@ -88,6 +89,10 @@ impl KeyPair {
 pub fn public_part(spec: &SealingKeySpec) -> Result<PublicPart, ObjectError> {
     let malformed = |what: &str| ObjectError::Public(what.to_owned());
     let fingerprint: Fingerprint = spec.fingerprint.parse().map_err(malformed)?;
+    let lengths = [&spec.certificate, &spec.public_key].map(|text| text.as_ref().map_or(0, String::len));
+    if lengths.iter().any(|length| *length > LONGEST_PUBLIC) {
+        return Err(malformed("its certificate or public key is longer than any"));
+    }
     let certificate = spec.certificate.as_ref().map(|pem| certificate(pem.as_bytes())).transpose();
     let certificate = certificate.map_err(|error| malformed(&error.to_string()))?;
     let public = match (&certificate, &spec.public_key) {
@@ -124,7 +129,12 @@ pub async fn unwrap(services: &Services, object: &SealingKey, trusted: Trusted<'
 
 /// What an object's ciphertext is bound to.
 pub fn bound(spec: &SealingKeySpec) -> Bound<'_> {
-    Bound { algorithm: algorithm_name(spec.algorithm), fingerprint: &spec.fingerprint }
+    Bound {
+        algorithm: algorithm_name(spec.algorithm),
+        fingerprint: &spec.fingerprint,
+        not_before: at(&spec.not_before).as_second(),
+        certificate: spec.certificate.as_deref().unwrap_or_default(),
+    }
 }
 
 /// The first certificate of PEM text.

@@ -14,8 +14,8 @@ no key service protects the sealing keys, so the controller does not start. Choo
   a key file on the control-plane nodes, 32 bytes, mode 0600
                        local:/etc/bulla/sealing.key
   an age identity      age1… (SOPS_AGE_KEY_FILE says where the controller finds it)
-  people               shares: first run `bulla sealing-keys init-shares`; after each start enough of them run
-                       `bulla sealing-keys unseal`
+  people               shares:SET, the set that `bulla sealing-keys init-shares` makes; after each start enough of them
+                       run `bulla sealing-keys unseal`
   none                 plain-secret: the private key stands in a Secret, and whoever reads Secrets or etcd opens
                        every SealedSecret. The controller warns at each start, and every audit lists it.";
 
@@ -31,7 +31,7 @@ pub enum ConfigError {
     Key(#[from] KeyParseError),
     /// Not a key of any kind.
     #[error(
-        "--key-service {0:?} is no key service: an ARN of AWS KMS, a URL of Vault's transit engine, age1…, local:/PATH, pgp:FINGERPRINT, shares or plain-secret"
+        "--key-service {0:?} is no key service: an ARN of AWS KMS, a URL of Vault's transit engine, age1…, local:/PATH, pgp:FINGERPRINT, shares:SET or plain-secret"
     )]
     Unknown(String),
     /// The plain Secret beside real key services.
@@ -48,6 +48,16 @@ pub enum ConfigError {
     /// Shares were named and there is no set of them.
     #[error("--key-service shares: no shares have been made; run `bulla sealing-keys init-shares` first")]
     NoShares,
+    /// The set of shares in the cluster is another one.
+    #[error(
+        "the shares in the cluster are of the set {found}, and {wanted} is the one that keys are wrapped for: whoever may write ConfigMaps here can put in a set whose shares they hold. If it is wanted, name it: --key-service shares:{found}"
+    )]
+    OtherShares {
+        /// The set that was named, or that keys are wrapped for.
+        wanted: String,
+        /// The set in the cluster.
+        found: String,
+    },
 }
 
 /// What the flags say.
@@ -69,7 +79,8 @@ pub struct Named {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Recipient {
     Key(KeyId),
-    Shares,
+    /// Of this set, if one was named.
+    Shares(Option<String>),
 }
 
 /// Whom private keys are wrapped for: one group of which any key opens, or several of which `threshold` are needed.
@@ -95,7 +106,8 @@ impl KeyServices {
             for name in value.as_ref().split(',').map(str::trim).filter(|name| !name.is_empty()) {
                 match name {
                     "plain-secret" => plain = true,
-                    "shares" => group.push(Recipient::Shares),
+                    "shares" => group.push(Recipient::Shares(None)),
+                    name if name.starts_with("shares:") => group.push(Recipient::Shares(Some(parse_set(name)?))),
                     name => group.push(Recipient::Key(parse_key(name)?)),
                 }
             }
@@ -129,18 +141,26 @@ impl KeyServices {
 impl Named {
     /// Whether people's shares are among them.
     pub fn has_shares(&self) -> bool {
-        self.groups.iter().flatten().any(|recipient| *recipient == Recipient::Shares)
+        self.groups.iter().flatten().any(|recipient| matches!(recipient, Recipient::Shares(_)))
+    }
+
+    /// Whether their set was not named: then it is the one that the cluster has.
+    pub fn has_any_shares(&self) -> bool {
+        self.groups.iter().flatten().any(|recipient| *recipient == Recipient::Shares(None))
     }
 
     /// The recipients, with the set of shares that there is.
     ///
     /// # Errors
-    /// [`ConfigError::NoShares`].
+    /// [`ConfigError::NoShares`], [`ConfigError::OtherShares`].
     pub fn resolve(&self, set: Option<&Set>) -> Result<Recipients, ConfigError> {
         let one = |recipient: &Recipient| match (recipient, set) {
             (Recipient::Key(id), _) => Ok(id.clone()),
-            (Recipient::Shares, Some(set)) => Ok(set.key_id()),
-            (Recipient::Shares, None) => Err(ConfigError::NoShares),
+            (Recipient::Shares(Some(wanted)), Some(set)) if *wanted != set.id => {
+                Err(ConfigError::OtherShares { wanted: wanted.clone(), found: set.id.clone() })
+            }
+            (Recipient::Shares(_), Some(set)) => Ok(set.key_id()),
+            (Recipient::Shares(_), None) => Err(ConfigError::NoShares),
         };
         let groups = self.groups.iter().map(|group| group.iter().map(one).collect()).collect::<Result<_, _>>()?;
         Ok(Recipients { groups, threshold: self.threshold })
@@ -190,6 +210,29 @@ pub fn parse_key(text: &str) -> Result<KeyId, ConfigError> {
         "local" if !rest.is_empty() => KeyId::Local { path: rest.into() },
         _ => return Err(ConfigError::Unknown(text.to_owned())),
     })
+}
+
+/// The id in `shares:ID`.
+fn parse_set(text: &str) -> Result<String, ConfigError> {
+    let id = text.strip_prefix("shares:").unwrap_or_default();
+    let is_hex = id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+    if is_hex { Ok(id.to_owned()) } else { Err(ConfigError::Unknown(text.to_owned())) }
+}
+
+/// That the set in the cluster is the one that the keys are wrapped for, as far as they are for any: it was not exchanged.
+///
+/// # Errors
+/// [`ConfigError::OtherShares`].
+pub fn check_set<'a>(
+    set: &Set,
+    keys: impl IntoIterator<Item = &'a crate::api::sealing_key::WrappedPrivateKey>,
+) -> Result<(), ConfigError> {
+    let entries = keys.into_iter().flat_map(|wrapped| &wrapped.key_groups).flat_map(|group| &group.keys);
+    let mut others = entries.filter(|entry| entry.kind == "shares").filter_map(|entry| entry.id.get("set"));
+    match others.find(|other| **other != set.id) {
+        Some(other) => Err(ConfigError::OtherShares { wanted: other.clone(), found: set.id.clone() }),
+        None => Ok(()),
+    }
 }
 
 /// A key's fields as a `SealingKey` has them: sops' names.
@@ -317,6 +360,36 @@ mod tests {
         assert_eq!(named.resolve(None), Err(ConfigError::NoShares));
         let (set, _) = bulla_kms::shares::create(2, 2).unwrap();
         assert_eq!(named.resolve(Some(&set)).unwrap().groups[0][0], set.key_id());
+    }
+
+    #[test]
+    fn a_set_of_shares_cannot_be_exchanged() {
+        let (set, _) = bulla_kms::shares::create(2, 2).unwrap();
+        let (theirs, _) = bulla_kms::shares::create(2, 2).unwrap();
+        let named = |text: &str| match KeyServices::parse(&[text], None) {
+            Ok(KeyServices::Wrapped(named)) => named,
+            other => panic!("{other:?}"),
+        };
+        let pinned = named(&format!("shares:{}", set.id));
+        assert!(pinned.has_shares() && !pinned.has_any_shares() && named("shares").has_any_shares());
+        assert_eq!(pinned.resolve(Some(&set)).unwrap().groups, [[set.key_id()]]);
+        let error = pinned.resolve(Some(&theirs)).unwrap_err();
+        assert_eq!(error, ConfigError::OtherShares { wanted: set.id.clone(), found: theirs.id.clone() });
+        assert!(KeyServices::parse(&["shares:x"], None).is_err());
+        // Where it was not named, the keys that are there say which it was.
+        let entry = crate::api::sealing_key::WrappedDataKey {
+            kind: "shares".to_owned(),
+            id: fields(&set.key_id()),
+            wrapped: "x".to_owned(),
+        };
+        let wrapped = crate::api::sealing_key::WrappedPrivateKey {
+            key_groups: vec![crate::api::sealing_key::KeyGroup { keys: vec![entry] }],
+            threshold: None,
+            ciphertext: "x".to_owned(),
+        };
+        assert_eq!(check_set(&set, [&wrapped]), Ok(()));
+        assert_eq!(check_set(&theirs, [&wrapped]), Err(error));
+        assert_eq!(check_set(&theirs, []), Ok(()));
     }
 
     #[test]

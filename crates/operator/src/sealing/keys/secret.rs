@@ -27,6 +27,10 @@ pub const PLAIN_KEY: &str = "sealing-key";
 const TYPE: &str = "kubernetes.io/tls";
 const PRIVATE: &str = "tls.key";
 const CERTIFICATE: &str = "tls.crt";
+/// The most bytes of a private key's PEM, with room for text beside it: one of 8192 bits has some 6500.
+const LONGEST_KEY: usize = 16 << 10;
+/// The most bytes of a certificate's, which may have a chain behind it.
+const LONGEST_CERTIFICATE: usize = 64 << 10;
 
 /// Whether a Secret is a sealing key.
 pub fn is_key(secret: &Secret, prefix: &str) -> bool {
@@ -48,6 +52,12 @@ pub fn state_of(secret: &Secret) -> KeyState {
 /// What is missing or malformed, in words; nothing of the key.
 pub fn read(secret: &Secret) -> Result<KeyPair, String> {
     let field = |name: &str| secret.data.as_ref().and_then(|data| data.get(name)).map(|bytes| bytes.0.as_slice());
+    // Checking keys takes time, and a Secret has room for hundreds.
+    for (name, longest) in [(PRIVATE, LONGEST_KEY), (CERTIFICATE, LONGEST_CERTIFICATE)] {
+        if field(name).is_some_and(|text| text.len() > longest) {
+            return Err(format!("{name} has more than {longest} bytes"));
+        }
+    }
     let key = field(PRIVATE).ok_or(format!("it has no {PRIVATE}"))?;
     let mut keys = PrivateKey::from_pem(key).map_err(|error| format!("{PRIVATE}: {error}"))?;
     let private = if keys.len() == 1 { keys.pop() } else { None };
@@ -100,6 +110,29 @@ pub fn wipe(secret: &mut Secret) {
 
 /// The first day of a key Secret's certificate, or when the Secret was made. Its private key is not looked at.
 pub fn not_before(secret: &Secret) -> Option<jiff::Timestamp> {
-    let pem = secret.data.as_ref()?.get(CERTIFICATE)?;
+    let pem = secret.data.as_ref()?.get(CERTIFICATE).filter(|pem| pem.0.len() <= LONGEST_CERTIFICATE)?;
     Some(certificate(&pem.0).map_or_else(|_| created(secret), |certificate| certificate.not_before()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_secret_with_many_keys_in_it_is_refused_before_they_are_checked() {
+        let secret = |key: Vec<u8>, certificate: Vec<u8>| Secret {
+            data: Some(
+                [(PRIVATE.to_owned(), ByteString(key)), (CERTIFICATE.to_owned(), ByteString(certificate))].into(),
+            ),
+            ..Secret::default()
+        };
+        let said = |secret: &Secret| read(secret).unwrap_err();
+        assert!(said(&secret(vec![b'x'; LONGEST_KEY + 1], Vec::new())).contains("tls.key has more than"));
+        let large = secret(b"x".to_vec(), vec![b'x'; LONGEST_CERTIFICATE + 1]);
+        assert!(said(&large).contains("tls.crt has more than"));
+        assert_eq!(not_before(&large), None);
+        assert!(said(&secret(b"x".to_vec(), Vec::new())).contains("private key"));
+    }
 }

@@ -30,13 +30,19 @@ pub struct Store {
     pub config: Api<ConfigMap>,
 }
 
-/// The objects at one moment.
-#[derive(Clone, Debug, Default)]
+/// The objects at one moment. Plain ones have private keys in them, so nothing of it is shown.
+#[derive(Clone, Default)]
 pub struct Found {
     /// Wrapped keys.
     pub wrapped: Vec<SealingKey>,
     /// Plain ones.
     pub plain: Vec<Secret>,
+}
+
+impl std::fmt::Debug for Found {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Found({} wrapped, {} plain)", self.wrapped.len(), self.plain.len())
+    }
 }
 
 /// What a new key is made like.

@@ -45,9 +45,12 @@ fn plain_keys_are_wrapped_and_deleted_only_once_every_recipient_opens_them() {
     assert!(done.stderr.contains("backups of etcd"), "{}", done.stderr);
     done.ok();
     assert!(plain(&namespace).is_empty());
+    // A key that was plain opens, and another is sealed to.
     let keys = Keys::ready(&namespace, &flags);
-    assert_eq!(keys.certificate(), certificate);
-    assert_eq!(list(&namespace)[0]["kind"], "SealingKey");
+    namespace.eventually("a key that never was plain", || keys.get("/v1/cert.pem").0 == 200);
+    assert_ne!(keys.certificate(), certificate);
+    let states: Vec<_> = list(&namespace).iter().map(|key| (key["kind"].clone(), key["state"].clone())).collect();
+    assert_eq!(states, [("SealingKey".into(), "Active".into()), ("SealingKey".into(), "Retired".into())]);
 }
 
 #[test]
@@ -115,6 +118,7 @@ fn the_keys_of_the_real_controller_are_taken_over_and_open_what_was_sealed_to_th
     sealing_keys(&namespace, &["adopt", "--delete-plain", "--key-service", &key]).ok();
     assert!(plain(&namespace).is_empty());
     let keys = Keys::ready(&namespace, &["--key-service", &key]);
-    assert_eq!(keys.certificate().trim(), certificate.trim());
+    namespace.eventually("a key that never was plain", || keys.get("/v1/cert.pem").0 == 200);
+    assert_ne!(keys.certificate().trim(), certificate.trim());
     assert!(opens(folder.path(), &namespace, &sealed));
 }

@@ -7,6 +7,8 @@ use serde_json::json;
 
 use super::{Keys, bulla, list, local_key, ran, sealing_keys};
 
+const KEY_LABEL: &str = "sealedsecrets.bitnami.com/sealed-secrets-key";
+
 #[test]
 fn without_a_key_service_nothing_starts_and_the_choices_are_named() {
     let mut command = bulla();
@@ -82,4 +84,42 @@ fn a_damaged_object_is_named_and_the_others_work() {
     });
     assert_eq!(keys.metric("bulla_sealing_keys_unavailable"), Some(1));
     assert_eq!(keys.get("/readyz").0, 200);
+}
+
+#[test]
+fn what_somebody_puts_among_the_keys_is_not_sealed_to() {
+    let namespace = Namespace::new("keys-planted");
+    let folder = tempfile::tempdir().unwrap();
+    let (_, key) = local_key(folder.path(), "key");
+    let keys = Keys::ready(&namespace, &["--key-service", &key]);
+    let ours = keys.certificate();
+    // Somebody else's key pair, which is newer: as a key Secret, and shown by an object whose ciphertext is another key's.
+    let other = Namespace::new("keys-their-own");
+    let theirs = Keys::ready(&other, &["--key-service", "plain-secret"]).certificate();
+    let secret = other.kubectl(&["get", "secret", "-l", KEY_LABEL, "-o", "json"]).ok();
+    let mut secret = serde_json::from_str::<serde_json::Value>(&secret).unwrap()["items"][0].take();
+    secret["metadata"] = json!({"name": "planted", "labels": {KEY_LABEL: "active"}});
+    namespace.apply(&secret).ok();
+    let object = namespace.kubectl(&["get", "sealingkey", "-o", "json"]).ok();
+    let mut object = serde_json::from_str::<serde_json::Value>(&object).unwrap()["items"][0].take();
+    object["metadata"] = json!({"name": "a-planted"});
+    object["spec"]["certificate"] = json!(theirs);
+    object["spec"]["fingerprint"] = list(&other)[0]["fingerprint"].clone();
+    object["spec"]["notBefore"] = list(&other)[0]["notBefore"].clone();
+    namespace.apply(&object).ok();
+    // An old key again, as if it were of a day to come.
+    object["metadata"] = json!({"name": "b-planted"});
+    object["spec"]["certificate"] = json!(ours);
+    object["spec"]["fingerprint"] =
+        list(&namespace).iter().find(|key| key["certificate"] == ours.as_str()).unwrap()["fingerprint"].clone();
+    object["spec"]["notBefore"] = json!("2126-01-02T03:04:05Z");
+    namespace.apply(&object).ok();
+    namespace.eventually("they are seen", || {
+        keys.metric("bulla_sealing_keys_plain") == Some(1) && keys.metric("bulla_sealing_keys_unavailable") == Some(2)
+    });
+    namespace.eventually("they were tried", || keys.log().matches("cannot be unwrapped").count() >= 2);
+    assert_eq!(keys.certificate(), ours);
+    assert!(keys.log().contains("stands plain in a Secret"));
+    sealing_keys(&namespace, &["renew"]).ok();
+    namespace.eventually("a key of our own", || ![&ours, &theirs].contains(&&keys.certificate()));
 }

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::Stdio;
 
 use bulla_cluster_tests::Namespace;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Keys, Ran, bulla, list, sealing_keys};
 
@@ -62,4 +62,15 @@ fn people_unseal_the_controller_with_their_shares() {
     namespace.eventually("it is ready again", || keys.get("/readyz").0 == 200);
     assert_eq!(keys.certificate(), certificate);
     assert_eq!(list(&namespace).len(), 1);
+    drop(keys);
+
+    // Somebody puts in a set whose shares they hold.
+    let theirs = Namespace::new("keys-shares-theirs");
+    let said = sealing_keys(&theirs, &["init-shares", "--shares", "3", "--threshold", "2"]);
+    assert!(said.stderr.contains("--key-service shares:"), "{}", said.stderr);
+    let set = theirs.field("configmap/bulla-sealing-shares", r".data.set\.json");
+    let patch = json!({"data": {"set.json": set}}).to_string();
+    namespace.kubectl(&["patch", "configmap/bulla-sealing-shares", "--type", "merge", "--patch", &patch]).ok();
+    let said = sealing_keys(&namespace, &["serve", "--key-service", "shares"]).refused();
+    assert!(said.contains("is the one that keys are wrapped for"), "{said}");
 }

@@ -10,7 +10,7 @@ use bulla_kms::Options;
 
 use super::*;
 
-const RSA: Bound<'_> = Bound { algorithm: "rsa-4096", fingerprint: "aa" };
+const RSA: Bound<'_> = Bound { algorithm: "rsa-4096", fingerprint: "aa", not_before: 1, certificate: "c" };
 
 fn registry() -> Registry {
     Registry::new(Arc::new(BTreeMap::new()), Options::default())
@@ -53,7 +53,7 @@ async fn any_one_of_several_recipients_opens_so_losing_one_loses_nothing() {
 }
 
 #[tokio::test]
-async fn a_ciphertext_opens_for_its_algorithm_and_fingerprint_alone() {
+async fn a_ciphertext_opens_for_its_object_s_public_part_alone() {
     let folder = tempfile::tempdir().unwrap();
     let to = one_group(vec![local(folder.path(), "a")]);
     let other = Bound { fingerprint: "bb", ..RSA };
@@ -66,7 +66,10 @@ async fn a_ciphertext_opens_for_its_algorithm_and_fingerprint_alone() {
     assert!(fails(&second, RSA).await && fails(&wrapped, other).await);
     assert!(fails(&WrappedPrivateKey { ciphertext: second.ciphertext.clone(), ..wrapped.clone() }, RSA).await);
     assert!(fails(&wrapped, Bound { algorithm: "x25519-mlkem768", ..RSA }).await);
-    assert!(fails(&wrapped, Bound { algorithm: "rsa-4096a", fingerprint: "a" }).await);
+    assert!(fails(&wrapped, Bound { algorithm: "rsa-4096a", fingerprint: "a", ..RSA }).await);
+    // An old key that is to look new, by its date or by its certificate.
+    assert!(fails(&wrapped, Bound { not_before: 2, ..RSA }).await);
+    assert!(fails(&wrapped, Bound { certificate: "d", ..RSA }).await);
     let mut bytes = STANDARD.decode(&wrapped.ciphertext).unwrap();
     bytes[20] ^= 1;
     assert!(fails(&WrappedPrivateKey { ciphertext: STANDARD.encode(bytes), ..wrapped.clone() }, RSA).await);
@@ -145,4 +148,17 @@ async fn a_malformed_object_is_an_error() {
     }
     let wrapped = WrappedPrivateKey { key_groups: vec![], threshold: Some(9), ciphertext: String::new() };
     assert!(open(&services(), &wrapped, RSA, Trusted::All).await.is_err());
+}
+
+#[tokio::test]
+async fn an_object_that_names_recipients_without_end_is_not_asked_about() {
+    let folder = tempfile::tempdir().unwrap();
+    let to = one_group(vec![local(folder.path(), "a")]);
+    let mut wrapped = seal(&services(), &to, RSA, &private()).await.unwrap();
+    let entry = wrapped.key_groups[0].keys[0].clone();
+    wrapped.key_groups[0].keys = vec![entry; MOST_RECIPIENTS];
+    assert!(open(&services(), &wrapped, RSA, Trusted::All).await.is_ok());
+    wrapped.key_groups.push(KeyGroup::default());
+    let error = open(&services(), &wrapped, RSA, Trusted::All).await.unwrap_err();
+    assert!(matches!(error, OpenError::TooMany(65)), "{error}");
 }

@@ -15,6 +15,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 mod access;
+mod kills;
+mod sealer;
 mod takeover;
 
 /// A replica of the controller, which looks at one namespace and has its keys there. Killed when dropped.

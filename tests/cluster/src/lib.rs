@@ -9,6 +9,7 @@
     reason = "test code: a failure is a panic"
 )]
 
+mod api_server;
 mod release;
 
 use std::ffi::OsStr;
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+pub use api_server::ApiServer;
 pub use release::{CHART, Release, bulla_image, definitions, definitions_for, helm};
 
 /// The image that tests' pods run: Debian's busybox.

@@ -16,8 +16,10 @@ use tempfile::TempDir;
 
 mod access;
 mod kills;
+mod outage;
 mod sealer;
 mod takeover;
+mod throttling;
 
 /// A replica of the controller, which looks at one namespace and has its keys there. Killed when dropped.
 struct Operator {

@@ -16,6 +16,7 @@ use tempfile::TempDir;
 
 mod access;
 mod kills;
+mod many;
 mod outage;
 mod sealer;
 mod takeover;

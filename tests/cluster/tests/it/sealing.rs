@@ -19,6 +19,7 @@ mod kills;
 mod many;
 mod outage;
 mod sealer;
+mod services;
 mod takeover;
 mod throttling;
 

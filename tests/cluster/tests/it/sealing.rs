@@ -22,6 +22,7 @@ mod sealer;
 mod services;
 mod takeover;
 mod throttling;
+mod tokens;
 
 /// A replica of the controller, which looks at one namespace and has its keys there. Killed when dropped.
 struct Operator {

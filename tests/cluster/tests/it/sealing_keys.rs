@@ -4,6 +4,7 @@
 mod adopt;
 mod backup;
 mod leaks;
+pub(crate) mod pods;
 mod renewal;
 mod services;
 mod shares;

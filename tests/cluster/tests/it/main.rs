@@ -5,6 +5,7 @@ mod authorizers;
 mod baseline;
 mod chart;
 mod definitions;
+mod example;
 mod install;
 mod lacks;
 mod lifecycle;

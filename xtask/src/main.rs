@@ -120,7 +120,12 @@ fn profile(fast: bool) -> dist::Profile {
 
 /// Runs every test, on a cluster of their own unless `BULLA_TEST_KUBECONFIG` names one.
 fn test(root: &Path, arguments: &[String]) -> Result<()> {
-    let tests = || process::cargo(root).args(["test", "--workspace", "--locked"]).args(arguments).run();
+    const THREADS: &str = "RUST_TEST_THREADS";
+    // Most tests of the cluster wait, for leases, pods and outages: with one at a time on each core the cores would, too.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = std::env::var(THREADS).unwrap_or_else(|_| (cores * 2).to_string());
+    let tests =
+        || process::cargo(root).args(["test", "--workspace", "--locked"]).args(arguments).env(THREADS, &threads).run();
     if std::env::var_os("BULLA_TEST_KUBECONFIG").is_some() {
         return tests();
     }

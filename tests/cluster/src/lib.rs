@@ -9,6 +9,7 @@
     reason = "test code: a failure is a panic"
 )]
 
+mod api_server;
 mod release;
 
 use std::ffi::OsStr;
@@ -21,7 +22,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-pub use release::{CHART, Release, bulla_image, definitions, helm};
+pub use api_server::ApiServer;
+pub use release::{CHART, Release, bulla_image, definitions, definitions_for, helm};
 
 /// The image that tests' pods run: Debian's busybox.
 pub const BUSYBOX: &str = "bulla.test/busybox:1";
@@ -76,6 +78,14 @@ pub fn kubeconfig() -> PathBuf {
         own_name()
     );
     folder.join("pki/admin.kubeconfig")
+}
+
+/// The program under test: that beside the tests, built with them.
+pub fn bulla() -> PathBuf {
+    let tests = std::env::current_exe().unwrap();
+    let program = tests.ancestors().nth(2).unwrap().join("bulla");
+    assert!(program.exists(), "{} is not there. Build it: cargo build --package bulla", program.display());
+    program
 }
 
 /// The name of the cluster of our own that tests run on: `BULLA_TEST_CLUSTER`, else that of `cargo xtask test`.

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
-use crate::{Namespace, Outcome, kubeconfig, kubectl, own_name, xtask};
+use crate::{Namespace, Outcome, bulla, kubeconfig, kubectl_as, own_name, xtask};
 
 /// The chart's folder.
 pub const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/chart");
@@ -35,16 +35,8 @@ pub fn helm(arguments: &[&str]) -> Outcome {
 pub fn bulla_image() -> [String; 2] {
     static LOADED: OnceLock<()> = OnceLock::new();
     LOADED.get_or_init(|| {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let built = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .args(["build", "--quiet", "--package", "bulla"])
-            .current_dir(&root)
-            .status();
-        assert!(built.unwrap().success());
-        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
-        let program = target.join("debug/bulla");
         let image = format!("{IMAGE}:dev");
-        xtask(["load", "--name", &own_name(), "--image", &image, program.to_str().unwrap()]).ok();
+        xtask(["load", "--name", &own_name(), "--image", &image, bulla().to_str().unwrap()]).ok();
     });
     [format!("image.repository={IMAGE}"), "image.tag=dev".to_owned()]
 }
@@ -52,13 +44,16 @@ pub fn bulla_image() -> [String; 2] {
 /// Installs the custom resource definitions, once, for tests that install no chart or one without them.
 pub fn definitions() {
     static INSTALLED: OnceLock<()> = OnceLock::new();
-    INSTALLED.get_or_init(|| {
-        let folder = format!("{CHART}/files/crds");
-        let apply = ["apply", "--server-side", "--force-conflicts", "--filename", &folder];
-        Outcome::of(kubectl().args(apply).output().unwrap()).ok();
-        let wait = ["wait", "--for=condition=Established", "--timeout=60s", "--filename", &folder];
-        Outcome::of(kubectl().args(wait).output().unwrap()).ok();
-    });
+    INSTALLED.get_or_init(|| definitions_for(&kubeconfig()));
+}
+
+/// The same for another API server than the cluster's.
+pub fn definitions_for(kubeconfig: &Path) {
+    let folder = format!("{CHART}/files/crds");
+    let apply = ["apply", "--server-side", "--force-conflicts", "--filename", &folder];
+    Outcome::of(kubectl_as(kubeconfig).args(apply).output().unwrap()).ok();
+    let wait = ["wait", "--for=condition=Established", "--timeout=60s", "--filename", &folder];
+    Outcome::of(kubectl_as(kubeconfig).args(wait).output().unwrap()).ok();
 }
 
 /// A release of the chart in a namespace, gone with the test.

@@ -8,6 +8,9 @@
     reason = "test code: a failure is a panic"
 )]
 
+pub mod bao;
+pub mod moto;
+
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bulla_operator::runtime::client::ClientOptions;
+use bulla_operator::runtime::lease::Timing;
 use bulla_operator::runtime::{Namespaces, Operator, Options, Sharing};
 use clap::{Args, ValueEnum};
 use kube::Config;
@@ -137,6 +138,10 @@ struct RunArgs {
     #[arg(long, value_name = "NAME", default_value = "bulla-operator")]
     group: String,
 
+    /// How long leases last: so long after a replica was killed, or cannot reach the API server, others do its work
+    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = lease_duration)]
+    lease_duration: Duration,
+
     /// How long work may go on after SIGTERM
     #[arg(long, value_name = "TIME", default_value = "20s", value_parser = duration)]
     stop_timeout: Duration,
@@ -203,6 +208,7 @@ fn options(app: &App, args: &OperatorArgs) -> Options {
         namespaces,
         sharing: if args.run.share_work { Sharing::ByLease } else { Sharing::Alone },
         workers: usize::from(args.run.workers),
+        timing: Timing::lasting(args.run.lease_duration),
         stop_timeout: args.run.stop_timeout,
         listen: args.run.listen_addr.clone(),
         listen_metrics: args.run.listen_metrics_addr.clone(),
@@ -239,6 +245,13 @@ impl PlaceArgs {
         let named = self.namespace.clone().or_else(of_pod).or_else(of_account);
         named.filter(|name| !name.is_empty()).unwrap_or_else(|| "kube-system".to_owned())
     }
+}
+
+/// A Lease has whole seconds, and takes several renewals in its time.
+fn lease_duration(text: &str) -> Result<Duration, String> {
+    let time = duration(text)?;
+    let is_right = time.subsec_nanos() == 0 && (2..=3600).contains(&time.as_secs());
+    if is_right { Ok(time) } else { Err("must be whole seconds, 2s to 1h".to_owned()) }
 }
 
 /// The host's name as a part of an object's name.

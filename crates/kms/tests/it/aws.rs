@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::fake::{Answer, Fake};
-use crate::moto::{ACCOUNT, Moto, REGION, env};
+use bulla_test_support::moto::{ACCOUNT, Moto, REGION, env};
 use bulla_test_support::{SOPS, Server, http, program, sops, unused_address};
 
 #[tokio::test]

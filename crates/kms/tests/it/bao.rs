@@ -1,158 +1,23 @@
-//! A real OpenBao in memory, and what tests make in it.
-
-use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
-use std::process::Command;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{Duration, Instant};
+//! Keys of a real OpenBao, as the key service names them.
 
 use bulla_core::KeyId;
-use serde_json::{Value, json};
+use bulla_test_support::bao::Bao;
 
-use bulla_test_support::{Server, http, program};
-
-/// The token of who may do everything.
-pub(crate) const ROOT: &str = "root-token-of-the-test";
-
-/// An OpenBao server in memory.
-pub(crate) struct Bao(pub(crate) Server);
-
-impl Bao {
-    /// One that is running already, if some test holds it. The last to let go stops it.
-    pub(crate) fn shared() -> Arc<Self> {
-        static RUNNING: Mutex<Weak<Bao>> = Mutex::new(Weak::new());
-        let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(bao) = running.upgrade() {
-            return bao;
-        }
-        let bao = Arc::new(Self::start());
-        *running = Arc::downgrade(&bao);
-        bao
-    }
-
-    pub(crate) fn start() -> Self {
-        let ready = |address| http(address, "GET", "/v1/sys/health", &[], "").0 == 200;
-        Self(Server::start(Self::command, ready))
-    }
-
-    /// One with a certificate authority of its own, and a transit engine.
-    pub(crate) fn with_tls() -> Self {
-        let command = |address: SocketAddr, folder: &Path| {
-            let mut command = Self::command(address, folder);
-            command.arg("-dev-tls").arg(format!("-dev-tls-cert-dir={}", folder.display()));
-            command
-        };
-        let bao = Self(Server::start(command, |address| TcpStream::connect(address).is_ok()));
-        let folder = bao.0.folder.path();
-        let run = |arguments: &[&str]| {
-            let mut command = Command::new(program("venv/bin/bao"));
-            command.args(arguments).env("BAO_ADDR", format!("https://{}", bao.0.address)).env("BAO_TOKEN", ROOT);
-            command.env("BAO_CACERT", folder.join("vault-ca.pem")).env("HOME", folder);
-            command.output().unwrap()
-        };
-        let started = Instant::now();
-        while !run(&["secrets", "list"]).status.success() {
-            assert!(started.elapsed() < Duration::from_mins(1), "the server is not ready");
-        }
-        assert!(run(&["secrets", "enable", "transit"]).status.success());
-        bao
-    }
-
-    fn command(address: SocketAddr, folder: &Path) -> Command {
-        let mut command = Command::new(program("venv/bin/bao"));
-        command.args(["server", "-dev", "-dev-no-store-token"]).env("HOME", folder);
-        command.arg(format!("-dev-root-token-id={ROOT}")).arg(format!("-dev-listen-address={address}"));
-        command
-    }
-
-    pub(crate) fn url(&self) -> String {
-        self.0.url()
-    }
-
-    /// Mounts an engine at a path that ends like `path`. Gives the whole path.
-    pub(crate) fn mount(&self, path: &str) -> String {
-        let mount = format!("m{}/{path}", unique());
-        self.call("POST", &format!("sys/mounts/{mount}"), &json!({ "type": "transit" }));
-        mount
-    }
-
+/// What tests of the key service want of one.
+pub(crate) trait Keys {
     /// Makes a key: its path below `/v1/`, and its id.
-    pub(crate) fn key_at(&self) -> (String, KeyId) {
-        let path = format!("{}/keys/k", self.mount("transit"));
-        self.call("POST", &path, &json!({}));
+    fn key_at(&self) -> (String, KeyId);
+
+    /// Makes a key.
+    fn key(&self) -> KeyId {
+        self.key_at().1
+    }
+}
+
+impl Keys for Bao {
+    fn key_at(&self) -> (String, KeyId) {
+        let path = self.make_key();
         let id = KeyId::parse_vault_transit(&format!("{}/v1/{path}", self.url())).unwrap();
         (path, id)
     }
-
-    pub(crate) fn key(&self) -> KeyId {
-        self.key_at().1
-    }
-
-    /// Mounts an auth method; its mount.
-    pub(crate) fn auth(&self, method: &str) -> String {
-        let mount = format!("login/{method}-{}", unique());
-        self.call("POST", &format!("sys/auth/{mount}"), &json!({ "type": method }));
-        mount
-    }
-
-    /// A policy that may use all keys.
-    pub(crate) fn policy(&self) -> &'static str {
-        let rules = r#"path "+/transit/encrypt/k" { capabilities = ["update"] } path "+/transit/decrypt/k" { capabilities = ["update"] }"#;
-        self.call("POST", "sys/policies/acl/keys", &json!({ "policy": rules }));
-        "keys"
-    }
-
-    /// Makes an `AppRole` with `limits`; the environment that logs in as it.
-    pub(crate) fn app_role(&self, limits: &Value) -> BTreeMap<String, String> {
-        let mount = self.auth("approle");
-        let mut role = limits.clone();
-        role["token_policies"] = json!(self.policy());
-        self.call("POST", &format!("auth/{mount}/role/sops"), &role);
-        let read = |answer: Value, field: &str| answer["data"][field].as_str().unwrap().to_owned();
-        let role_id = self.call("GET", &format!("auth/{mount}/role/sops/role-id"), &Value::Null);
-        let secret_id = self.call("POST", &format!("auth/{mount}/role/sops/secret-id"), &json!({}));
-        BTreeMap::from([
-            ("BULLA_VAULT_AUTH".to_owned(), "approle".to_owned()),
-            ("BULLA_VAULT_AUTH_MOUNT".to_owned(), mount),
-            ("BULLA_VAULT_ROLE_ID".to_owned(), read(role_id, "role_id")),
-            ("BULLA_VAULT_SECRET_ID".to_owned(), read(secret_id, "secret_id")),
-            ("VAULT_ADDR".to_owned(), self.url()),
-        ])
-    }
-
-    /// The accessors of the tokens that logins by `method` hold.
-    pub(crate) fn logged_in(&self, method: &str) -> Vec<String> {
-        let accessors = self.call("LIST", "auth/token/accessors", &Value::Null);
-        let accessors =
-            accessors["data"]["keys"].as_array().unwrap().iter().map(|key| key.as_str().unwrap().to_owned());
-        accessors
-            .filter(|accessor| {
-                let token = self.call("POST", "auth/token/lookup-accessor", &json!({ "accessor": accessor }));
-                token["data"]["path"].as_str().unwrap().contains(method)
-            })
-            .collect()
-    }
-
-    pub(crate) fn call(&self, method: &str, path: &str, body: &Value) -> Value {
-        self.call_in("", method, path, body)
-    }
-
-    pub(crate) fn call_in(&self, namespace: &str, method: &str, path: &str, body: &Value) -> Value {
-        let headers = [("X-Vault-Token", ROOT), ("X-Vault-Namespace", namespace)];
-        let body = if body.is_null() { String::new() } else { body.to_string() };
-        let (status, answer) = http(self.0.address, method, &format!("/v1/{path}"), &headers, &body);
-        assert!((200..300).contains(&status), "{method} {path}: {status} {answer}");
-        serde_json::from_str(&answer).unwrap_or(Value::Null)
-    }
-}
-
-/// The environment of who may do everything.
-pub(crate) fn with_root() -> BTreeMap<String, String> {
-    BTreeMap::from([("VAULT_TOKEN".to_owned(), ROOT.to_owned())])
-}
-
-fn unique() -> usize {
-    static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
-    NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
 }

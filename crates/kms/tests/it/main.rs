@@ -16,8 +16,6 @@ mod bao;
 mod fake;
 mod groups;
 mod keyservice;
-#[cfg(feature = "aws")]
-mod moto;
 mod pgp;
 mod sops;
 mod vault;

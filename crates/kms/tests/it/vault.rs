@@ -14,8 +14,9 @@ use bulla_kms::{Options, Registry};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::bao::{Bao, ROOT, with_root};
+use crate::bao::Keys;
 use crate::fake::{Answer, Fake};
+use bulla_test_support::bao::{Bao, ROOT, with_root};
 use bulla_test_support::{SOPS, Server, program, sops, unused_address};
 
 #[tokio::test]

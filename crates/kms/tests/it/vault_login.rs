@@ -8,10 +8,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bulla_core::{KeyErrorKind, KeyId, SecretBytes, WrappedKey};
 use bulla_kms::{Options, Registry};
+use bulla_test_support::bao::{Bao, with_root};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::bao::{Bao, with_root};
+use crate::bao::Keys;
 use crate::fake::{Answer, Fake};
 use crate::vault::{failure, open, round_trip};
 

@@ -77,6 +77,19 @@ impl Gate {
         }
     }
 
+    /// Waits until somebody had an answer, if the server is gone.
+    pub async fn opened(&self) {
+        loop {
+            let opened = self.opened.notified();
+            tokio::pin!(opened);
+            opened.as_mut().enable();
+            if self.is_open() {
+                return;
+            }
+            opened.await;
+        }
+    }
+
     /// Whether the server answered when it was last asked.
     pub fn is_open(&self) -> bool {
         self.lock().next.is_none()
@@ -126,5 +139,20 @@ mod tests {
             task.await.unwrap();
         }
         assert_eq!(before.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_an_answer_without_asking_is_told_of_it() {
+        let gate = Arc::new(Gate::default());
+        gate.opened().await;
+        gate.unreachable("gone");
+        let waiting = tokio::spawn({
+            let gate = gate.clone();
+            async move { gate.opened().await }
+        });
+        tokio::time::sleep(Duration::from_mins(1)).await;
+        assert!(!waiting.is_finished());
+        gate.reached();
+        waiting.await.unwrap();
     }
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::driver::Handle;
+use super::gate::Gate;
 use super::metrics::Metrics;
 use super::stop::Stop;
 
@@ -22,9 +23,15 @@ pub struct Health {
     handles: Mutex<Vec<Arc<dyn Handle>>>,
     not_ready: Mutex<Option<String>>,
     stop: Mutex<Option<Stop>>,
+    gate: Arc<Gate>,
 }
 
 impl Health {
+    /// Of a process that reaches the API server by `gate`.
+    pub fn new(gate: Arc<Gate>) -> Self {
+        Self { gate, ..Self::default() }
+    }
+
     /// Watches over a controller.
     pub fn add(&self, handle: Arc<dyn Handle>) {
         self.handles.lock().unwrap_or_else(PoisonError::into_inner).push(handle);
@@ -63,11 +70,15 @@ impl Health {
         if self.stop.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(Stop::is_set) {
             return Err("it is being stopped".to_owned());
         }
-        if let Some(reason) = &*self.not_ready.lock().unwrap_or_else(PoisonError::into_inner) {
-            return Err(reason.clone());
-        }
-        match self.handles().iter().find(|handle| !handle.has_synced()) {
-            Some(handle) => Err(format!("controller {} has not seen all its objects yet", handle.name())),
+        let reason = self.not_ready.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let unseen = || {
+            let handles = self.handles();
+            let handle = handles.iter().find(|handle| !handle.has_synced())?;
+            Some(format!("controller {} has not seen all its objects yet", handle.name()))
+        };
+        match reason.or_else(unseen) {
+            Some(reason) if !self.gate.is_open() => Err(format!("{reason}; the API server cannot be reached")),
+            Some(reason) => Err(reason),
             None => self.live(),
         }
     }
@@ -150,6 +161,18 @@ mod tests {
         assert!(health.ready().is_ok());
         stopper.set();
         assert!(health.live().is_ok() && health.ready().is_err());
+    }
+
+    #[test]
+    fn an_api_server_that_is_gone_explains_what_is_waited_for_and_is_no_reason_itself() {
+        let gate = Arc::new(Gate::default());
+        let health = Health::new(gate.clone());
+        gate.unreachable("connection refused");
+        assert!(health.ready().is_ok());
+        health.set_not_ready(Some("there is no key yet".to_owned()));
+        assert_eq!(health.ready().unwrap_err(), "there is no key yet; the API server cannot be reached");
+        gate.reached();
+        assert_eq!(health.ready().unwrap_err(), "there is no key yet");
     }
 
     #[tokio::test(start_paused = true)]

@@ -27,11 +27,16 @@ pub struct Timing {
 
 impl Default for Timing {
     fn default() -> Self {
-        Self { duration: Duration::from_secs(15), deadline: Duration::from_secs(10), renew: Duration::from_secs(4) }
+        Self::lasting(Duration::from_secs(15))
     }
 }
 
 impl Timing {
+    /// For Leases that last this long; the rest in the default's proportions.
+    pub fn lasting(duration: Duration) -> Self {
+        Self { duration, deadline: duration * 2 / 3, renew: duration * 4 / 15 }
+    }
+
     /// How long work that was begun may go on after the deadline, before it is cut off: until shortly before the Lease runs out.
     pub fn grace(&self) -> Duration {
         self.duration.saturating_sub(self.deadline).mul_f64(0.6)

@@ -80,7 +80,7 @@ impl Membership {
             Holder::new(api, &self.name, &self.identity, self.timing).with_label(MEMBER_LABEL, &self.group);
         tokio::select! {
             () = watching => {}
-            () = self.live(&mut holder, seen, &stop) => {}
+            () = self.live(&mut holder, seen, gate, &stop) => {}
         }
         self.publish(Members::new(&self.name, []));
         drained.await;
@@ -90,12 +90,17 @@ impl Membership {
     }
 
     /// Renews and watches until `stop`.
-    async fn live(&self, holder: &mut Holder, mut seen: watch::Receiver<Arc<Known>>, stop: &Stop) {
+    async fn live(&self, holder: &mut Holder, mut seen: watch::Receiver<Arc<Known>>, gate: &Gate, stop: &Stop) {
         let mut next_renewal = Instant::now();
         let mut works_from = None;
         loop {
             if Instant::now() >= next_renewal {
-                let pause = if self.renew(holder).await { self.timing.renew } else { Duration::from_secs(1) };
+                let renewed = self.renew(holder).await;
+                if renewed {
+                    // Nobody asks as often as this: it is the first to know that a server is back.
+                    gate.reached();
+                }
+                let pause = if renewed { self.timing.renew } else { Duration::from_secs(1) };
                 next_renewal = Instant::now() + jittered(pause);
             }
             let now = Instant::now();

@@ -136,7 +136,8 @@ impl Operator {
             Membership::new(client.clone(), namespace, group, replica, &identity, *timing)
         });
         let shards = membership.as_ref().map_or_else(|| fixed(Members::alone(&options.replica)), Membership::shards);
-        let health = Arc::new(Health::default());
+        let gate = Arc::<Gate>::default();
+        let health = Arc::new(Health::new(gate.clone()));
         health.until(stop.clone());
         Ok(Self {
             options,
@@ -144,7 +145,7 @@ impl Operator {
             identity,
             health,
             metrics: Arc::default(),
-            gate: Arc::default(),
+            gate,
             shards,
             membership,
             router: Router::new(),

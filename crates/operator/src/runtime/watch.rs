@@ -168,8 +168,11 @@ async fn follow<T>(
         };
         match event {
             Some(Ok(event)) => {
-                failures = 0;
-                gate.reached();
+                // That a list begins may be said before the server was asked.
+                if !matches!(event, Event::Init) {
+                    failures = 0;
+                    gate.reached();
+                }
                 listing = match &event {
                     Event::Init | Event::InitApply(_) => true,
                     Event::InitDone | Event::Apply(_) | Event::Delete(_) => false,
@@ -190,7 +193,11 @@ async fn follow<T>(
                 }
                 let delay = Backoff::CONNECTION.after(failures);
                 tracing::warn!(what, error = text, ?delay, "a watch failed; it goes on after a pause");
-                tokio::time::sleep(delay).await;
+                // Of an outage each waits its own time, and whoever has the first answer tells the others.
+                tokio::select! {
+                    () = tokio::time::sleep(delay) => {}
+                    () = gate.opened(), if unreachable => {}
+                }
             }
             // The stream has no end of its own.
             None => stream = open(config.clone()),

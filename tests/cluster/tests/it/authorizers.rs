@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bulla_cluster_tests::{Namespace, Outcome, kubectl_as, own_cluster, own_name, xtask};
 use serde_json::json;
 
-use crate::{ALONE, pod, pod_with_secret, secret};
+use crate::{ALONE, pod, pod_with_secret, secret, with_token};
 
 #[test]
 fn a_node_gets_the_secrets_of_its_own_pods_and_no_others() {
@@ -51,12 +51,8 @@ fn a_pod_s_service_account_may_not_read_secrets() {
     let namespace = Namespace::new("account");
     namespace.apply(&secret("s", "a")).ok();
     let token = namespace.kubectl(&["create", "token", "default"]).ok();
-    let mut config: serde_json::Value =
-        serde_json::from_slice(&fs::read(bulla_cluster_tests::kubeconfig()).unwrap()).unwrap();
-    config["users"][0]["user"] = json!({"token": token.trim()});
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("kubeconfig");
-    serde_json::to_writer(fs::File::create(&file).unwrap(), &config).unwrap();
+    let file = with_token(folder.path(), "account", token.trim());
     assert!(namespace.kubectl_as(&file, &["auth", "whoami"]).ok().contains("system:serviceaccount:"));
     let refusal = namespace.kubectl_as(&file, &["get", "secret", "s"]).refused();
     assert!(refusal.contains("Forbidden"), "{refusal}");

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bulla_cluster_tests::xtask;
 
-use crate::ALONE;
+use crate::{ALONE, Random, number};
 
 /// What there is of a cluster on this machine, found without asking the code that should have removed it.
 fn traces(name: &str) -> Vec<String> {
@@ -78,7 +78,6 @@ const END: Duration = Duration::from_millis(1500);
 #[test]
 fn whatever_was_killed_half_way_the_next_start_or_end_succeeds() {
     let _alone = ALONE.lock();
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let seed = number("BULLA_TEST_SEED").unwrap_or_else(|| u64::from(std::process::id()));
     let kills = number("BULLA_TEST_KILLS").unwrap_or(5);
     let mut random = Random(seed);
@@ -113,21 +112,4 @@ fn killed(action: &str, after: Duration) {
     // It may have come to its end before.
     let _ = Command::new("kill").args(["-KILL", "--", &format!("-{}", process.id())]).stderr(Stdio::null()).status();
     process.wait().unwrap();
-}
-
-/// Numbers that a seed gives again: splitmix64 (Steele, Lea, Flood, 2014).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, limit: Duration) -> Duration {
-        let milliseconds = u64::try_from(limit.as_millis()).unwrap();
-        Duration::from_millis(self.next() % milliseconds)
-    }
 }

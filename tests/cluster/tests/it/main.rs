@@ -5,6 +5,7 @@ mod authorizers;
 mod baseline;
 mod chart;
 mod definitions;
+mod example;
 mod install;
 mod lacks;
 mod lifecycle;
@@ -15,8 +16,14 @@ mod sealing;
 mod sealing_keys;
 mod webhook;
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::time::Duration;
 
+use bulla_cluster_tests::kubeconfig;
+use kube::Config;
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json};
 
 /// Held by a test that starts clusters of its own: some count what clusters leave.
@@ -46,4 +53,42 @@ fn pod_with_secret(name: &str, secret: &str, script: &str) -> Value {
     pod["spec"]["volumes"] = json!([{"name": "secret", "secret": {"secretName": secret}}]);
     pod["spec"]["containers"][0]["volumeMounts"] = json!([{"name": "secret", "mountPath": "/secret"}]);
     pod
+}
+
+/// The way to an API server, for clients in Rust.
+fn config(kubeconfig: &Path) -> Config {
+    let file = Kubeconfig::read_from(kubeconfig).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())).unwrap()
+}
+
+/// A configuration for clients that show a token, in a folder: its path.
+fn with_token(folder: &Path, name: &str, token: &str) -> PathBuf {
+    let mut config: Value = serde_json::from_slice(&fs::read(kubeconfig()).unwrap()).unwrap();
+    config["users"][0]["user"] = json!({"token": token});
+    let path = folder.join(format!("{name}.kubeconfig"));
+    serde_json::to_writer(fs::File::create(&path).unwrap(), &config).unwrap();
+    path
+}
+
+/// A number from the environment: a seed, or how often something is done.
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// Numbers that a seed gives again: splitmix64 (Steele, Lea, Flood, 2014).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, limit: Duration) -> Duration {
+        let milliseconds = u64::try_from(limit.as_millis()).unwrap();
+        Duration::from_millis(self.next() % milliseconds)
+    }
 }

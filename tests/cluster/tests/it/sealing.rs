@@ -5,44 +5,24 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bulla_cluster_tests::{Namespace, kubeconfig, kubectl};
+use bulla_cluster_tests::{Namespace, bulla, definitions, kubeconfig};
 use bulla_test_support::{http, program, unused_address};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 mod access;
+mod kills;
+mod many;
+mod outage;
+mod sealer;
+mod services;
 mod takeover;
-
-/// The program beside the tests.
-fn bulla() -> PathBuf {
-    let tests = std::env::current_exe().unwrap();
-    let program = tests.parent().and_then(Path::parent).unwrap().join("bulla");
-    assert!(program.exists(), "{} is not there; run: cargo build -p bulla", program.display());
-    program
-}
-
-/// Installs the custom resources, once.
-fn install() {
-    static ONCE: OnceLock<()> = OnceLock::new();
-    ONCE.get_or_init(|| {
-        let folder = TempDir::new().unwrap();
-        let file = folder.path().join("definitions.json");
-        let items = bulla_operator::api::custom_resources();
-        let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
-        fs::File::create(&file).and_then(|file| Ok(serde_json::to_writer(file, &list)?)).unwrap();
-        let output =
-            kubectl().args(["apply", "--server-side", "--force-conflicts", "--filename"]).arg(&file).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let wait =
-            ["wait", "--for=condition=Established", "crd/sealedsecrets.bitnami.com", "crd/sealingkeys.bulla.dev"];
-        assert!(kubectl().args(wait).status().unwrap().success());
-    });
-}
+mod throttling;
+mod tokens;
 
 /// A replica of the controller, which looks at one namespace and has its keys there. Killed when dropped.
 struct Operator {
@@ -63,21 +43,33 @@ impl Keys {
         fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
         Self(folder)
     }
+
+    /// The key file, as a key service.
+    fn service(&self) -> String {
+        format!("local:{}", self.0.path().join("key").display())
+    }
 }
 
 impl Operator {
+    /// One for a namespace, with a key file.
     fn start(namespace: &Namespace, keys: &Keys, replica: &str, more: &[&str]) -> Self {
-        install();
+        definitions();
+        let service = keys.service();
+        let arguments = ["--namespace", &namespace.name, "--namespaces", &namespace.name, "--key-service", &service];
+        Self::run(keys, replica, &kubeconfig(), &[&arguments[..], more].concat(), &[])
+    }
+
+    /// One that is told everything: the way to the API server, where to look, its key services, and variables for these.
+    fn run(keys: &Keys, replica: &str, kubeconfig: &Path, arguments: &[&str], variables: &[(String, String)]) -> Self {
         let (api, metrics) = (unused_address(), unused_address());
         let log = keys.0.path().join(format!("{replica}-{}.log", api.port()));
         let process = Command::new(bulla())
-            .args(["operator", "sealing", "--namespace", &namespace.name, "--namespaces", &namespace.name])
-            .args(["--replica", replica, "--key-size", "2048"])
-            .args(["--key-service", &format!("local:{}", keys.0.path().join("key").display())])
+            .args(["operator", "sealing", "--replica", replica, "--key-size", "2048"])
             .args(["--listen-addr", &api.to_string(), "--listen-metrics-addr", &metrics.to_string()])
             .arg("--kubeconfig")
-            .arg(kubeconfig())
-            .args(more)
+            .arg(kubeconfig)
+            .args(arguments)
+            .envs(variables.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(fs::File::create(&log).unwrap())
@@ -313,8 +305,8 @@ fn a_restart_opens_nothing_and_asks_nothing_of_what_has_not_changed() {
 #[test]
 fn a_replica_that_is_killed_is_replaced_and_nothing_is_lost() {
     let (namespace, keys) = (Namespace::new("replicas"), Keys::new());
-    let a = Operator::start(&namespace, &keys, "a", &[]).ready();
-    let mut b = Operator::start(&namespace, &keys, "b", &[]).ready();
+    let start = |replica| Operator::start(&namespace, &keys, replica, &["--lease-duration=4s"]).ready();
+    let (a, mut b) = (start("a"), start("b"));
     let seal = |from: usize, to: usize| {
         let items: Vec<Value> =
             (from..to).map(|n| a.seal(&namespace, &plain(&format!("s{n}"), &json!({"a": "1"})), &[])).collect();

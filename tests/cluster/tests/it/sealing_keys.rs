@@ -4,6 +4,7 @@
 mod adopt;
 mod backup;
 mod leaks;
+pub(crate) mod pods;
 mod renewal;
 mod services;
 mod shares;
@@ -11,10 +12,9 @@ mod shares;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::Once;
+use std::process::{Command, Output, Stdio};
 
-use bulla_cluster_tests::{Namespace, kubeconfig, kubectl};
+use bulla_cluster_tests::{Namespace, definitions, kubeconfig};
 use bulla_test_support::{Server, http};
 use serde_json::Value;
 
@@ -24,7 +24,7 @@ struct Keys {
 }
 
 /// What a process printed.
-struct Ran {
+pub(crate) struct Ran {
     success: bool,
     stdout: String,
     stderr: String,
@@ -33,7 +33,7 @@ struct Ran {
 impl Keys {
     /// Starts it with these flags and waits until it answers at all.
     fn start(namespace: &Namespace, flags: &[&str]) -> Self {
-        install_definitions();
+        definitions();
         let command = |address: SocketAddr, _: &Path| {
             let mut command = bulla();
             command.args(["sealing-keys", "serve", "--key-size", "2048", "--listen", &address.to_string()]);
@@ -74,10 +74,7 @@ impl Keys {
 
 /// The program under test.
 fn bulla() -> Command {
-    let own = std::env::current_exe().unwrap();
-    let program = own.ancestors().nth(2).unwrap().join("bulla");
-    assert!(program.exists(), "{} is not there. Build it: cargo build --package bulla", program.display());
-    let mut command = Command::new(program);
+    let mut command = Command::new(bulla_cluster_tests::bulla());
     command.env_clear().env("KUBECONFIG", kubeconfig()).env("PATH", std::env::var_os("PATH").unwrap());
     command.stdin(Stdio::null());
     command
@@ -91,14 +88,17 @@ fn sealing_keys(namespace: &Namespace, arguments: &[&str]) -> Ran {
 }
 
 fn ran(mut command: Command) -> Ran {
-    let output = command.output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    Ran { success: output.status.success(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    Ran::of(command.output().unwrap())
 }
 
 impl Ran {
+    fn of(output: Output) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Self { success: output.status.success(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+
     #[track_caller]
-    fn ok(self) -> String {
+    pub(crate) fn ok(self) -> String {
         assert!(self.success, "{}{}", self.stdout, self.stderr);
         self.stdout
     }
@@ -122,21 +122,4 @@ fn local_key(folder: &Path, name: &str) -> (PathBuf, String) {
     bulla_kms::create_local_key(&path).unwrap();
     let named = format!("local:{}", path.display());
     (path, named)
-}
-
-fn install_definitions() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        for definition in bulla_operator::api::custom_resources() {
-            let mut file = tempfile::NamedTempFile::new().unwrap();
-            serde_json::to_writer(&mut file, &definition).unwrap();
-            let path = file.path().to_str().unwrap();
-            let applied =
-                kubectl().args(["apply", "--server-side", "--force-conflicts", "--filename", path]).output().unwrap();
-            assert!(applied.status.success(), "{}", String::from_utf8_lossy(&applied.stderr));
-        }
-        let crd = "crd/sealingkeys.bulla.dev";
-        let waited = kubectl().args(["wait", "--for", "condition=Established", crd]).output().unwrap();
-        assert!(waited.status.success(), "{}", String::from_utf8_lossy(&waited.stderr));
-    });
 }

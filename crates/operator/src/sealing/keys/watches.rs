@@ -102,7 +102,19 @@ fn events<K>(
 where
     K: Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + 'static,
 {
+    // The watcher says that a list begins before the server was asked. To the backoff that would be a success, and the pauses of an
+    // outage would never grow: so it is passed on together with what the list brings first.
+    let mut begun = false;
+    let mut hold = move |event| match event {
+        Ok(Event::Init) => {
+            begun = true;
+            Vec::new()
+        }
+        Ok(event) if std::mem::take(&mut begun) => vec![Ok(Event::Init), Ok(event)],
+        other => vec![other],
+    };
     watch_objects(api, config)
+        .flat_map(move |event| stream::iter(hold(event)))
         .default_backoff()
         .filter_map(move |event| {
             let change = event

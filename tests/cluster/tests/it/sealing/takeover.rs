@@ -6,12 +6,12 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use bulla_cluster_tests::{Namespace, kubeconfig};
+use bulla_cluster_tests::{Namespace, definitions, kubeconfig};
 use bulla_test_support::{http, program, unused_address};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{Keys, Operator, install, kubeseal, plain, synced, value};
+use super::{Keys, Operator, kubeseal, plain, synced, value};
 
 /// sealed-secrets' own controller. It only runs in a pod: what a pod has is put before it, in mounts of its own.
 struct Peer(Child);
@@ -65,7 +65,7 @@ impl Drop for Peer {
 
 #[test]
 fn secrets_and_keys_of_the_real_controller_are_taken_over() {
-    install();
+    definitions();
     let (namespace, keys, folder) = (Namespace::new("takeover"), Keys::new(), TempDir::new().unwrap());
     let address = unused_address();
     let peer = Peer::start(&namespace, folder.path(), &address.to_string());

@@ -7,12 +7,12 @@ use std::process::Command;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bulla_cluster_tests::{Namespace, kubeconfig};
+use bulla_cluster_tests::{Namespace, definitions, kubeconfig};
 use bulla_test_support::{Server, http, program, unused_address};
 use serde_json::Value;
 
 use super::backup::{kubeseal, opens};
-use super::{Keys, install_definitions, list, local_key, sealing_keys};
+use super::{Keys, list, local_key, sealing_keys};
 
 const LABEL: &str = "sealedsecrets.bitnami.com/sealed-secrets-key";
 
@@ -71,7 +71,7 @@ fn the_controller_takes_plain_keys_over_by_itself_and_keeps_blacklisted_ones_so(
 
 /// The real controller, on this machine as if it were a pod of the namespace: it takes no other configuration.
 fn real_controller(namespace: &Namespace) -> Server {
-    install_definitions();
+    definitions();
     let binding = ["create", "rolebinding", "all", "--clusterrole", "cluster-admin"];
     let account = format!("{}:default", namespace.name);
     namespace.kubectl(&[&binding[..], &["--serviceaccount", &account]].concat()).ok();

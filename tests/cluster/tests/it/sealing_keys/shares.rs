@@ -14,9 +14,7 @@ fn give(keys: &Keys, share: &str) -> Ran {
     command.args(["sealing-keys", "unseal", "--address", &keys.server.url(), "--output", "json"]);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(share.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    Ran { success: output.status.success(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    Ran::of(child.wait_with_output().unwrap())
 }
 
 fn state(text: &str) -> (bool, u64) {

@@ -7,17 +7,19 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use serde_json::{Value, json};
 
-use bulla_test_support::{Server, http, program};
+use crate::{Server, http, program};
 
-pub(crate) const REGION: &str = "eu-west-1";
-pub(crate) const ACCOUNT: &str = "123456789012";
+/// The region of what is made.
+pub const REGION: &str = "eu-west-1";
+/// Its account.
+pub const ACCOUNT: &str = "123456789012";
 
 /// A moto server: AWS in one process.
-pub(crate) struct Moto(Server);
+pub struct Moto(Server);
 
 impl Moto {
     /// One that is running already, if some test holds it. The last to let go stops it.
-    pub(crate) fn shared() -> Arc<Self> {
+    pub fn shared() -> Arc<Self> {
         static RUNNING: Mutex<Weak<Moto>> = Mutex::new(Weak::new());
         let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(moto) = running.upgrade() {
@@ -28,35 +30,41 @@ impl Moto {
         moto
     }
 
-    pub(crate) fn start() -> Self {
+    /// One of the caller's own.
+    pub fn start() -> Self {
         let ready = |address| http(address, "GET", "/moto-api/data.json", &[], "").0 == 200;
         Self(Server::start(|address, _| Self::command(address), ready))
     }
 
-    pub(crate) fn command(address: SocketAddr) -> Command {
+    /// What starts one there.
+    pub fn command(address: SocketAddr) -> Command {
         let mut command = Command::new(program("venv/bin/moto_server"));
         command.args(["-H", "127.0.0.1", "-p", &address.port().to_string()]);
         command
     }
 
-    pub(crate) fn address(&self) -> SocketAddr {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
         self.0.address
     }
 
-    pub(crate) fn url(&self) -> String {
+    /// `http://ADDRESS`.
+    pub fn url(&self) -> String {
         self.0.url()
     }
 
-    pub(crate) fn env(&self) -> BTreeMap<String, String> {
+    /// An environment with credentials for it.
+    pub fn env(&self) -> BTreeMap<String, String> {
         env(&self.url())
     }
 
     /// Makes a key; its ARN.
-    pub(crate) fn create_key(&self) -> String {
+    pub fn create_key(&self) -> String {
         self.kms("CreateKey", &json!({}))["KeyMetadata"]["Arn"].as_str().unwrap().to_owned()
     }
 
-    pub(crate) fn kms(&self, operation: &str, input: &Value) -> Value {
+    /// An operation of its KMS; the answer.
+    pub fn kms(&self, operation: &str, input: &Value) -> Value {
         let headers = [
             ("Authorization", authorization("kms")),
             ("X-Amz-Target", format!("TrentService.{operation}")),
@@ -66,7 +74,8 @@ impl Moto {
         if body.is_empty() { Value::Null } else { serde_json::from_str(&body).unwrap() }
     }
 
-    pub(crate) fn iam(&self, action: &str, parameters: &[(&str, &str)]) -> String {
+    /// An action of its IAM; the answer.
+    pub fn iam(&self, action: &str, parameters: &[(&str, &str)]) -> String {
         let headers =
             [("Authorization", authorization("iam")), ("Content-Type", "application/x-www-form-urlencoded".to_owned())];
         let mut body = format!("Action={action}&Version=2010-05-08");
@@ -93,7 +102,7 @@ fn authorization(service: &str) -> String {
 }
 
 /// An environment with credentials for a server at `endpoint`.
-pub(crate) fn env(endpoint: &str) -> BTreeMap<String, String> {
+pub fn env(endpoint: &str) -> BTreeMap<String, String> {
     [
         ("AWS_ENDPOINT_URL", endpoint),
         ("AWS_ACCESS_KEY_ID", "AKIATEST"),

@@ -38,6 +38,8 @@ const REQUEST_TIME: Duration = Duration::from_mins(2);
 const HEAD_TIME: Duration = Duration::from_secs(30);
 /// How long a connection lives, however busy it is: who does not read answers must not keep them here.
 const CONNECTION_TIME: Duration = Duration::from_mins(10);
+/// What a connection may keep of what it reads: a head of a request with a token in it.
+const BUFFER: usize = 64 << 10;
 /// How many connections there are at once; more wait to be accepted.
 const CONNECTIONS: usize = 256;
 
@@ -92,7 +94,7 @@ pub async fn serve(listener: TcpListener, router: Router, stop: Stop) -> std::io
 /// Answers the requests of one connection.
 async fn answer_all(stream: TcpStream, router: Router, stop: Stop) {
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME);
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(BUFFER);
     let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     tokio::pin!(connection);
     // An error is the caller's: it went away, was too slow, or does not speak HTTP.

@@ -24,7 +24,7 @@ use bulla_format::sealed::{Algorithm, Certificate};
 use jiff::Timestamp;
 use kube::ResourceExt;
 use serde::Deserialize;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::access::{Access, Refusal, Verb};
 use super::metrics::Metrics;
@@ -36,8 +36,9 @@ use crate::api::SealedSecret;
 
 /// The largest body: a Secret of 1 MiB in base64, and its template.
 const BODY: usize = 2 << 20;
-/// How many bodies are read at once: what they take together is what this process has to spare.
-const BODIES: usize = 8;
+/// How many objects are there at once, from the first byte of the body to the answer: JSON takes many times its length when it is read,
+/// and all of them wait for one core anyway.
+const BODIES: usize = 3;
 /// How long one may take to come.
 const BODY_TIME: Duration = Duration::from_secs(20);
 /// How long the values of one object are opened.
@@ -92,7 +93,7 @@ impl Api {
     }
 
     /// Lets a request in: who asks, how often, what about, and whether they may.
-    async fn admit(&self, request: Request, verb: Verb) -> Result<SealedSecret, Response> {
+    async fn admit(&self, request: Request, verb: Verb) -> Result<(SealedSecret, SemaphorePermit<'_>), Response> {
         let (head, body) = request.into_parts();
         let user = self.access.who(&head.headers, verb).await.map_err(|refusal| refuse(&refusal))?;
         let name = user.as_ref().and_then(|user| user.username.as_deref()).unwrap_or("anonymous");
@@ -101,33 +102,15 @@ impl Api {
             let headers = [(header::RETRY_AFTER, seconds.to_string())];
             (StatusCode::TOO_MANY_REQUESTS, headers, "too many requests\n").into_response()
         })?;
-        let sealed = self.read(&head.headers, body).await?;
+        let room = self.bodies.acquire().await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE.into_response())?;
+        let sealed = read(&head.headers, body).await?;
         let namespace = sealed.namespace().unwrap_or_default();
         // Names as the API server has them: a label of another scope cannot be made up of them.
         if !is_name(&namespace) || !is_name(&sealed.name_any()) {
             return Err((StatusCode::BAD_REQUEST, "the name or the namespace is none\n").into_response());
         }
         self.access.may(user.as_ref(), verb, &namespace).await.map_err(|refusal| refuse(&refusal))?;
-        Ok(sealed)
-    }
-
-    /// Reads a body, when there is room for it.
-    async fn read(&self, headers: &HeaderMap, body: Body) -> Result<SealedSecret, Response> {
-        let too_large = || StatusCode::PAYLOAD_TOO_LARGE.into_response();
-        let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-        if length.is_some_and(|length| length > BODY as u64) {
-            return Err(too_large());
-        }
-        let _room = self.bodies.acquire().await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE.into_response())?;
-        let bytes = match tokio::time::timeout(BODY_TIME, to_bytes(body, BODY)).await {
-            Ok(bytes) => bytes.map_err(|_| too_large())?,
-            Err(_) => return Err((StatusCode::REQUEST_TIMEOUT, "the body took too long\n").into_response()),
-        };
-        // The parser's words could quote the body; its place says enough.
-        serde_json::from_slice(&bytes).map_err(|error| {
-            let message = format!("not a SealedSecret as JSON: line {}, column {}\n", error.line(), error.column());
-            (StatusCode::BAD_REQUEST, message).into_response()
-        })
+        Ok((sealed, room))
     }
 
     /// Does work with the keys, on the one core that callers share.
@@ -142,6 +125,24 @@ impl Api {
         });
         result.await.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
     }
+}
+
+/// Reads a body.
+async fn read(headers: &HeaderMap, body: Body) -> Result<SealedSecret, Response> {
+    let too_large = || StatusCode::PAYLOAD_TOO_LARGE.into_response();
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if length.is_some_and(|length| length > BODY as u64) {
+        return Err(too_large());
+    }
+    let bytes = match tokio::time::timeout(BODY_TIME, to_bytes(body, BODY)).await {
+        Ok(bytes) => bytes.map_err(|_| too_large())?,
+        Err(_) => return Err((StatusCode::REQUEST_TIMEOUT, "the body took too long\n").into_response()),
+    };
+    // The parser's words could quote the body; its place says enough.
+    serde_json::from_slice(&bytes).map_err(|error| {
+        let message = format!("not a SealedSecret as JSON: line {}, column {}\n", error.line(), error.column());
+        (StatusCode::BAD_REQUEST, message).into_response()
+    })
 }
 
 /// Whether a text has only characters that names have. It may be empty: a value may be for the whole cluster.
@@ -179,7 +180,7 @@ async fn verify_route(State(api): State<Arc<Api>>, request: Request) -> Response
 }
 
 async fn verified(api: &Api, request: Request) -> Result<Response, Response> {
-    let sealed = api.admit(request, Verb::Verify).await?;
+    let (sealed, _room) = api.admit(request, Verb::Verify).await?;
     let (keys, old_data) = (api.ring.snapshot(), api.old_data);
     let name = full_name(&sealed);
     let opens = api.work(move |patience| verify(&sealed, &keys, old_data, patience)).await?;
@@ -199,7 +200,7 @@ async fn rotate_route(State(api): State<Arc<Api>>, request: Request) -> Response
 }
 
 async fn rotated(api: &Api, request: Request) -> Result<Response, Response> {
-    let sealed = api.admit(request, Verb::Rotate).await?;
+    let (sealed, _room) = api.admit(request, Verb::Rotate).await?;
     let keys = api.ring.snapshot();
     let name = full_name(&sealed);
     let result = api.work(move |patience| rotate(&sealed, &keys, Timestamp::now(), patience)).await?;

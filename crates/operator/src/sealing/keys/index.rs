@@ -2,7 +2,7 @@
 //!
 //! Pure: watches put objects in, the ring asks for the result.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bulla_format::sealed::{Certificate, Fingerprint, PrivateKey};
@@ -224,7 +224,7 @@ impl Index {
     pub fn certificate(&self, order: KeyOrder, now: Timestamp, shown: Shown) -> Option<Certificate> {
         let fingerprint = |entry: &Entry| entry.public.as_ref().ok().map(|public| public.fingerprint);
         let others = self.entries.values().filter(|entry| entry.state != KeyState::Active);
-        let banned: Vec<_> = others.filter_map(fingerprint).collect();
+        let banned: BTreeSet<_> = others.filter_map(fingerprint).collect();
         let banned = |entry: &Entry| fingerprint(entry).is_none_or(|key| banned.contains(&key));
         let may_be_shown = |entry: &Entry| shown == Shown::Unproven || matches!(entry.private, Private::Held(_));
         let usable = self.entries.values().filter(|entry| entry.since(order) <= now && may_be_shown(entry));

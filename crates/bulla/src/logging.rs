@@ -25,6 +25,10 @@ pub(crate) enum Habit {
     Service,
 }
 
+/// What a service logs. Whoever sends a request to the API server says himself what came of it; the client's own line is an error
+/// that names neither.
+const SERVICE: &str = "info,kube_client::client::builder=off";
+
 /// Installs the logger that flags and environment ask for. Without either only the warnings of our own crates are shown, in
 /// the form of all other warnings: building a real logger would take longer than many commands do.
 pub(crate) fn start(global: &GlobalArgs, env: &dyn Env, habit: Habit) {
@@ -32,8 +36,10 @@ pub(crate) fn start(global: &GlobalArgs, env: &dyn Env, habit: Habit) {
         (Some(filter), _, _) => EnvFilter::new(filter),
         (None, true, Habit::Tool) => EnvFilter::new("debug"),
         // A client's own debug lines repeat answers of the API server.
-        (None, true, Habit::Service) => EnvFilter::new("info,bulla=debug,bulla_operator=debug,bulla_kms=debug"),
-        (None, false, Habit::Service) => EnvFilter::new("info"),
+        (None, true, Habit::Service) => {
+            EnvFilter::new(format!("{SERVICE},bulla=debug,bulla_operator=debug,bulla_kms=debug"))
+        }
+        (None, false, Habit::Service) => EnvFilter::new(SERVICE),
         (None, false, Habit::Tool) => {
             // There is no other yet.
             let _ = tracing::subscriber::set_global_default(Warnings::default());

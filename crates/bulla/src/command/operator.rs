@@ -263,3 +263,18 @@ fn host_name() -> String {
         name => name.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_lasts_whole_seconds_and_long_enough_to_be_renewed() {
+        let timing = Timing::lasting(lease_duration("15s").unwrap());
+        assert_eq!(timing, Timing::default());
+        assert_eq!((timing.deadline.as_secs(), timing.renew.as_secs()), (10, 4));
+        for text in ["1s", "2500ms", "2h", "0", "x"] {
+            assert!(lease_duration(text).is_err(), "{text}");
+        }
+    }
+}

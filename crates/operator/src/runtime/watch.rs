@@ -221,3 +221,24 @@ fn reason(error: &watcher::Error) -> (String, bool) {
         watcher::Error::NoResourceVersion => ("an object without a resourceVersion".to_owned(), false),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_that_begins_is_no_answer_yet() {
+        let gate = Gate::default();
+        // As the watcher goes about a list in pages while the server is gone.
+        let gone = || watcher::Error::InitialListFailed(kube::Error::Service("connection refused".into()));
+        let open =
+            |_| stream::iter(0..).map(move |n| if n % 2 == 0 { Ok(Event::<()>::Init) } else { Err(gone()) }).boxed();
+        let mut begun = 0;
+        let following = follow("things", &Selectors::default(), &gate, open, |_| begun += 1);
+        let _ = tokio::time::timeout(Duration::from_mins(5), following).await;
+        assert!(!gate.is_open());
+        assert!((10..30).contains(&begun), "{begun}");
+    }
+}

@@ -141,7 +141,7 @@ fn the_example_of_sealing_does_what_its_readme_says() {
     for share in &shares[..2] {
         give(&namespace, &kubeconfig(), share).ok();
     }
-    let rollout = ["rollout", "status", "deployment/example-bulla-operator", "--timeout=60s"];
+    let rollout = ["rollout", "status", "deployment/example-bulla-operator", "--timeout=120s"];
     namespace.kubectl(&rollout).ok();
 
     let reader = Reader::new(&namespace);

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
+use futures_util::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Secret;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch_objects};
@@ -102,19 +102,7 @@ fn events<K>(
 where
     K: Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + 'static,
 {
-    // The watcher says that a list begins before the server was asked. To the backoff that would be a success, and the pauses of an
-    // outage would never grow: so it is passed on together with what the list brings first.
-    let mut begun = false;
-    let mut hold = move |event| match event {
-        Ok(Event::Init) => {
-            begun = true;
-            Vec::new()
-        }
-        Ok(event) if std::mem::take(&mut begun) => vec![Ok(Event::Init), Ok(event)],
-        other => vec![other],
-    };
-    watch_objects(api, config)
-        .flat_map(move |event| stream::iter(hold(event)))
+    answers(watch_objects(api, config))
         .default_backoff()
         .filter_map(move |event| {
             let change = event
@@ -126,6 +114,22 @@ where
             std::future::ready(change)
         })
         .boxed()
+}
+
+/// The watcher says that a list begins before the server was asked. To a backoff that would be a success, and the pauses of an outage
+/// would never grow: so it is passed on together with what the list brings first.
+fn answers<K, E>(events: impl Stream<Item = Result<Event<K>, E>>) -> impl Stream<Item = Result<Event<K>, E>> {
+    let mut begun = false;
+    events.flat_map(move |event| {
+        stream::iter(match event {
+            Ok(Event::Init) => {
+                begun = true;
+                Vec::new()
+            }
+            Ok(event) if std::mem::take(&mut begun) => vec![Ok(Event::Init), Ok(event)],
+            other => vec![other],
+        })
+    })
 }
 
 /// The entry of a wrapped key.
@@ -163,5 +167,20 @@ pub(super) fn from_secret(mut secret: Secret) -> Entry {
             private: Private::Failed(reason),
             object: None,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_list_that_begins_and_fails_is_nothing_but_a_failure() {
+        let events = [Ok(Event::Init), Err("gone"), Ok(Event::Init), Err("gone"), Ok(Event::Init)];
+        let events = events.into_iter().chain([Ok(Event::InitApply(1)), Ok(Event::InitDone), Ok(Event::Apply(2))]);
+        let seen: Vec<_> = answers(stream::iter(events)).map(|event| format!("{event:?}")).collect().await;
+        let expected =
+            ["Err(\"gone\")", "Err(\"gone\")", "Ok(Init)", "Ok(InitApply(1))", "Ok(InitDone)", "Ok(Apply(2))"];
+        assert_eq!(seen, expected);
     }
 }

@@ -83,7 +83,11 @@ fn an_api_server_that_is_killed_and_gone_for_a_minute_is_waited_for() {
         since.elapsed()
     );
     assert!(time < GONE / 20, "{time:?}\n{}", operator.log());
-    assert!(work <= 20.0 && lines < 400, "{work} tries, {lines} lines\n{}", operator.log());
+    let log = operator.log();
+    let of_keys = log.lines().filter(|line| line.contains("the watch of the sealing keys failed")).count();
+    // Three watches, whose pauses grow to half a minute.
+    assert!(of_keys < 40, "{of_keys}\n{log}");
+    assert!(work <= 20.0 && lines < 250, "{work} tries, {lines} lines\n{}", operator.log());
     assert_eq!(value(&namespace, "changed", "password"), "two");
 
     // Back. Nothing is restarted.

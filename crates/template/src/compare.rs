@@ -7,6 +7,9 @@ use crate::error::{Failure, Limit};
 use crate::limits::Meter;
 use crate::value::Value;
 
+/// How many bytes are held against others in a step.
+const BYTES_A_STEP: u64 = 64;
+
 #[derive(PartialEq, Eq, Clone, Copy)]
 enum Basic {
     Bool,
@@ -123,7 +126,7 @@ fn deep_at(a: &Value, b: &Value, meter: &mut Meter, depth: usize) -> Result<bool
     Ok(match (a, b) {
         (Value::Missing | Value::Nil, Value::Missing | Value::Nil) => true,
         (Value::Text(a), Value::Text(b)) => {
-            meter.steps(a.len() as u64 / 64)?;
+            meter.steps(a.len() as u64 / BYTES_A_STEP)?;
             a == b
         }
         (Value::List(a), Value::List(b)) => {
@@ -146,13 +149,20 @@ fn deep_at(a: &Value, b: &Value, meter: &mut Meter, depth: usize) -> Result<bool
             }
             let (a, b) = (a.entries(), b.entries());
             for ((key, value), (other_key, other)) in a.iter().zip(b.iter()) {
+                meter.steps(key.len() as u64 / BYTES_A_STEP)?;
                 if key != other_key || !deep_at(value, other, meter, depth + 1)? {
                     return Ok(false);
                 }
             }
             true
         }
-        (Value::Version(a), Value::Version(b)) => a == b,
-        (a, b) => equal(a, b).unwrap_or(false),
+        (Value::Version(a), Value::Version(b)) => {
+            meter.steps(a.original.len() as u64 / BYTES_A_STEP)?;
+            a == b
+        }
+        (a, b) => {
+            meter.steps(a.text_len() as u64 / BYTES_A_STEP)?;
+            equal(a, b).unwrap_or(false)
+        }
     })
 }

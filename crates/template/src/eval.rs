@@ -154,11 +154,7 @@ impl<'t> Exec<'t> {
                     let of = receiver.type_name();
                     return Err(self.error(span, format!("can't evaluate field {shown} in type {of}")));
                 };
-                let mut values = vec![receiver.clone()];
-                self.arguments(dot, &method.function, span, args, last, &mut values)?;
-                self.pay_for_reading(span, &values)?;
-                let result = (method.function.run)(&mut self.meter, &Args(&values));
-                result.map_err(|failure| self.refused(span, &shown, failure))
+                self.run_function(dot, &method.function, &shown, span, args, last, vec![receiver.clone()])
             }
         }
     }
@@ -174,11 +170,25 @@ impl<'t> Exec<'t> {
         if function.special != Special::None {
             return self.short_circuit(dot, function, span, args, last);
         }
-        let mut values = Vec::with_capacity(args.len() + 1);
+        self.run_function(dot, function, function.name, span, args, last, Vec::with_capacity(args.len() + 1))
+    }
+
+    /// `values` has a method's receiver in it; `shown` is what errors call the function.
+    #[expect(clippy::too_many_arguments, reason = "a call has these parts")]
+    fn run_function(
+        &mut self,
+        dot: &Value,
+        function: &Function,
+        shown: &str,
+        span: Span,
+        args: &'t [Expr],
+        last: Option<Value>,
+        mut values: Vec<Value>,
+    ) -> Result<Value> {
         self.arguments(dot, function, span, args, last, &mut values)?;
         self.pay_for_reading(span, &values)?;
         let result = (function.run)(&mut self.meter, &Args(&values));
-        result.map_err(|failure| self.refused(span, function.name, failure))
+        result.map_err(|failure| self.refused(span, shown, failure))
     }
 
     /// Functions may look at each byte of their arguments, once: to compare, search or read them.

@@ -48,7 +48,7 @@ impl Encoder<'_> {
             Value::Uint8(number) => self.display(number),
             Value::Uint64(number) => self.display(number),
             Value::Float(number) => self.float(*number)?,
-            Value::Text(text) => self.string(text.expose()),
+            Value::Text(text) => self.string(text.expose())?,
             Value::List(list) if list.nil => self.out.push(b"null"),
             Value::List(list) => {
                 self.nest(b'[')?;
@@ -63,21 +63,21 @@ impl Encoder<'_> {
                 self.nest(b'{')?;
                 for (index, (key, item)) in map.entries().iter().enumerate() {
                     self.between(index);
-                    self.string(key.expose());
+                    self.string(key.expose())?;
                     self.out.push(if self.style == Style::Pretty { b": " } else { b":" });
                     self.value(item)?;
                 }
                 self.close(b'}', map.is_empty());
             }
-            Value::Time(time) => self.string(time.rfc3339().as_bytes()),
-            Value::Version(version) => self.string(version.to_string().as_bytes()),
+            Value::Time(time) => self.string(time.rfc3339().as_bytes())?,
+            Value::Version(version) => self.string(version.to_string().as_bytes())?,
             Value::Certificate(certificate) => {
                 self.nest(b'{')?;
                 for (index, (name, field)) in certificate.fields().into_iter().enumerate() {
                     self.between(index);
-                    self.string(name.as_bytes());
+                    self.string(name.as_bytes())?;
                     self.out.push(if self.style == Style::Pretty { b": " } else { b":" });
-                    self.string(field.expose());
+                    self.string(field.expose())?;
                 }
                 self.close(b'}', false);
             }
@@ -135,7 +135,12 @@ impl Encoder<'_> {
         let _ = write!(self.out, "{shown}");
     }
 
-    fn string(&mut self, bytes: &[u8]) {
+    fn string(&mut self, bytes: &[u8]) -> Result<(), Limit> {
+        // A list may have one string a thousand times, far more than there is room for.
+        self.meter.steps(bytes.len() as u64 / 16)?;
+        if self.out.is_full() {
+            return Err(Limit::Memory);
+        }
         self.out.push_byte(b'"');
         for (_, c, raw) in chars(bytes) {
             match c {
@@ -155,6 +160,7 @@ impl Encoder<'_> {
             }
         }
         self.out.push_byte(b'"');
+        Ok(())
     }
 }
 

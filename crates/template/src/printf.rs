@@ -13,7 +13,8 @@ const LARGEST: i64 = 1_000_000;
 pub(crate) fn format(format: &[u8], values: &[Value], meter: &mut Meter) -> Result<Text, Limit> {
     let mut out = meter.buf();
     let mut printer = Printer::new(&mut out, meter);
-    Directives { format, at: 0, values, next: 0, reordered: false, good: true }.run(&mut printer)?;
+    let last_close = format.iter().rposition(|&byte| byte == b']');
+    Directives { format, at: 0, values, next: 0, reordered: false, good: true, last_close }.run(&mut printer)?;
     meter.text(out)
 }
 
@@ -27,6 +28,8 @@ struct Directives<'a> {
     reordered: bool,
     /// Whether the last such number was good.
     good: bool,
+    /// Where the last `]` is: behind it none is searched for, which a format of open brackets would make the square of its length.
+    last_close: Option<usize>,
 }
 
 impl Directives<'_> {
@@ -181,7 +184,9 @@ impl Directives<'_> {
         }
         self.reordered = true;
         let rest = &self.format[self.at..];
-        let Some(close) = rest.iter().position(|&byte| byte == b']').filter(|_| rest.len() >= 3) else {
+        let has_close = rest.len() >= 3 && self.last_close.is_some_and(|last| last > self.at);
+        let close = || rest.iter().position(|&byte| byte == b']');
+        let Some(close) = has_close.then(close).flatten() else {
             self.good = false;
             self.at += 1;
             return false;

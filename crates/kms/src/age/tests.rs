@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use bulla_core::{KeyErrorKind, KeyId, Operation, SecretBytes, WrappedKey};
 use bulla_test_support::program;
+use proptest::prelude::*;
 use tempfile::TempDir;
 
 use crate::ask::tests::Scripted;
@@ -359,5 +360,18 @@ async fn a_key_file_that_others_may_read_is_used_with_a_warning() {
         assert_eq!(logged.lines().count(), usize::from(warns), "{mode:o}: {logged}");
         assert_eq!(logged.contains(&format!("chmod 600 {}", file.display())), warns, "{logged}");
         assert!(!logged.contains(IDENTITY));
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_a_parser_of_keys_panic(text in "\\PC{0,100}", tail in "[a-zA-Z0-9+/=\\n-]{0,150}") {
+        let starts = ["age1", "age1pq1", "AGE-PLUGIN-", "AGE-SECRET-KEY-PQ-1", "ssh-rsa ", "-----BEGIN RSA PRIVATE KEY-----\n"];
+        for text in starts.iter().map(|start| format!("{start}{tail}")).chain([text.clone(), tail.clone()]) {
+            let _ = super::recipient::Recipient::parse(&text);
+            let _ = (super::hybrid::Recipient::parse(&text).is_ok(), super::hybrid::Identity::parse(&text).is_ok());
+            let _ = (super::plugin::Recipient::parse(&text).is_ok(), super::plugin::Identity::parse(&text).is_ok());
+            let _ = super::ssh::Identity::parse(&text, "key");
+        }
     }
 }

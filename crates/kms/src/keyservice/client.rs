@@ -77,14 +77,14 @@ struct Remote {
 }
 
 #[derive(Clone)]
-enum Target {
+pub(super) enum Target {
     /// `HOST:PORT`
     Tcp(String),
     Unix(PathBuf),
 }
 
 impl Target {
-    fn parse(uri: &str) -> Result<Self, String> {
+    pub(super) fn parse(uri: &str) -> Result<Self, String> {
         let expected = "expected tcp://HOST:PORT or unix:///PATH";
         if let Some(address) = uri.strip_prefix("tcp://") {
             let address = address.strip_suffix('/').unwrap_or(address);

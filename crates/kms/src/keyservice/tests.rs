@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use bulla_core::{KeyErrorKind, KeyId, SecretBytes, WrappedKey};
 use futures_util::stream;
+use proptest::prelude::*;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::oneshot;
 use tonic::{Code, Request, Response, Status};
@@ -400,4 +401,13 @@ async fn connections_that_ask_for_nothing_do_not_hold_up_the_end() {
     server.await.unwrap().unwrap();
     assert!(started.elapsed() < Duration::from_secs(5));
     drop(silent);
+}
+
+proptest! {
+    #[test]
+    fn no_uri_of_a_key_service_makes_its_parser_panic(text in "\\PC{0,60}", tail in "[a-z0-9:/@.\\[\\]-]{0,40}") {
+        for uri in [text, format!("tcp://{tail}"), format!("unix:{tail}"), format!("unix://{tail}")] {
+            let _ = client::Target::parse(&uri).is_ok();
+        }
+    }
 }

@@ -95,4 +95,15 @@ mod tests {
         let id = bulla_core::KeyId::parse_vault_transit("https://a/v1/t/keys/k").unwrap();
         assert!(failure.of(&id).to_string().contains("entry 2 of SOPS_HC_VAULT_ALLOWLIST is empty"));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_list_makes_the_parser_panic(text in "\\PC{0,60}", address in "(https?://)?[a-z0-9:/@,.-]{0,40}") {
+            for list in [&text, &address] {
+                if let Ok(allowed) = Allowlist::parse(Some(list)) {
+                    let _ = (allowed.allows(&text), allowed.allows(&address));
+                }
+            }
+        }
+    }
 }

@@ -19,6 +19,9 @@ use crate::text::Text;
 use crate::time::Time;
 use crate::value::{List, Value};
 
+/// How often a name is copied on the way into a certificate: as asked for, in DER twice, in PEM.
+const COPIES: usize = 6;
+
 /// A certificate with its key, both as PEM.
 pub struct Certificate {
     cert: Text,
@@ -80,7 +83,7 @@ fn new_key(meter: &mut Meter) -> Result<PrivateKey, Failure> {
 
 /// `CN DAYS …`
 fn authority(meter: &mut Meter, args: &Args<'_>, key: &PrivateKey) -> Result<Value, Failure> {
-    let mut params = params(args.utf8(0)?, args.int(1))?;
+    let mut params = params(meter, args.utf8(0)?, args.int(1))?;
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages.push(KeyUsagePurpose::KeyCertSign);
     let pair = key.key_pair(meter)?;
@@ -89,7 +92,7 @@ fn authority(meter: &mut Meter, args: &Args<'_>, key: &PrivateKey) -> Result<Val
 
 /// `CN IPS NAMES DAYS …`
 fn self_signed(meter: &mut Meter, args: &Args<'_>, key: &PrivateKey) -> Result<Value, Failure> {
-    let params = leaf(args)?;
+    let params = leaf(meter, args)?;
     let pair = key.key_pair(meter)?;
     finish(meter, || params.self_signed(&pair), key)
 }
@@ -101,7 +104,7 @@ fn signed(meter: &mut Meter, args: &Args<'_>, key: &PrivateKey) -> Result<Value,
     let block = pem_block(authority.cert.expose()).ok_or("unable to decode certificate")?;
     let issuer = Issuer::<KeyPair>::from_ca_cert_der(&block.der.as_slice().into(), issuer_key)
         .map_err(|_| "error parsing the certificate of the authority")?;
-    let mut params = leaf(args)?;
+    let mut params = leaf(meter, args)?;
     params.use_authority_key_identifier_extension = true;
     let pair = key.key_pair(meter)?;
     finish(meter, || params.signed_by(&pair, &issuer), key)
@@ -121,11 +124,15 @@ fn finish(
     Ok(Value::Certificate(Arc::new(Certificate { cert: Text::from(cert.as_str()), key })))
 }
 
-fn leaf(args: &Args<'_>) -> Result<CertificateParams, Failure> {
-    let mut params = params(args.utf8(0)?, args.int(3))?;
-    let text = |value: &Value| match value {
-        Value::Text(text) => text.as_str().map(str::to_owned).ok_or("a name is not UTF-8"),
-        _ => Err("an address or name is not a string"),
+fn leaf(meter: &mut Meter, args: &Args<'_>) -> Result<CertificateParams, Failure> {
+    let mut params = params(meter, args.utf8(0)?, args.int(3))?;
+    // A list may have one string a thousand times, and a certificate has copies.
+    let mut text = |value: &Value| match value {
+        Value::Text(text) => {
+            meter.memory(text.len().saturating_mul(COPIES))?;
+            text.as_str().map(str::to_owned).ok_or_else(|| Failure::from("a name is not UTF-8"))
+        }
+        _ => Err("an address or name is not a string".into()),
     };
     for value in items(args, 2) {
         let name = text(value)?.try_into().map_err(|_| "a DNS name is not ASCII")?;
@@ -148,7 +155,8 @@ fn items<'a>(args: &Args<'a>, index: usize) -> &'a [Value] {
 }
 
 /// Valid from now on, for server and client.
-fn params(common_name: &str, days: i64) -> Result<CertificateParams, Failure> {
+fn params(meter: &mut Meter, common_name: &str, days: i64) -> Result<CertificateParams, Failure> {
+    meter.memory(common_name.len().saturating_mul(COPIES))?;
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, common_name);

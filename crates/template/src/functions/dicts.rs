@@ -29,6 +29,8 @@ pub(super) fn add(all: &mut Vec<Function>) {
         f("hasKey", &[Dict, Text], |_, args| Ok(args.map(0).get(args.text(1)).is_some().into())),
         f("pluck", &[Text], |meter, args| {
             meter.items(args.from(1).len())?;
+            // The key was paid for once, and is looked for in each map.
+            meter.steps(key_steps(args.text(0)).saturating_mul(args.from(1).len() as u64))?;
             let found = (1..args.all().len()).filter_map(|index| args.map(index).get(args.text(0)));
             Ok(Value::list(found.collect()))
         })
@@ -128,12 +130,19 @@ fn deep_copy(value: &Value, meter: &mut Meter, depth: usize) -> Result<Value, Li
         Value::Map(map) if map.is_nil() => value.clone(),
         Value::Map(map) => {
             meter.entries(map.len())?;
+            // Entries are ordered anew.
+            meter.steps(map.entries().keys().map(|key| key_steps(key.expose())).sum())?;
             let copied: Result<BTreeMap<Text, Value>, Limit> =
                 map.entries().iter().map(|(key, item)| Ok((key.clone(), deep_copy(item, meter, depth + 1)?))).collect();
             Value::Map(Map::new(map.elem(), copied?))
         }
         value => value.clone(),
     })
+}
+
+/// What looking for a key costs: it is held against others that may begin as it does.
+fn key_steps(key: &[u8]) -> u64 {
+    key.len() as u64 / 16
 }
 
 /// What happens to a value that is there already and not empty.
@@ -163,7 +172,7 @@ fn merge(target: &Map, source: &Map, existing: Existing, meter: &mut Meter, dept
     // Both may be the same map.
     let entries: Vec<_> = source.entries().iter().map(|(key, value)| (key.clone(), value.clone())).collect();
     for (key, value) in entries {
-        meter.steps(1)?;
+        meter.steps(1 + key_steps(key.expose()))?;
         let old = target.get(key.expose());
         if value.is_nil() {
             if existing == Existing::Goes {

@@ -30,8 +30,10 @@ pub(super) fn add(all: &mut Vec<Function>) {
             Ok(Value::text(std::mem::take(&mut *out)))
         }),
         f("shuffle", &[Text], |meter, args| {
-            let mut all: Vec<char> = chars(args.text(0)).map(|(_, c, _)| c).collect();
-            meter.memory(all.len() * 4)?;
+            // Room for all at once, paid for before: growing would leave copies behind.
+            meter.memory(args.text(0).len().saturating_mul(size_of::<char>()))?;
+            let mut all = Vec::with_capacity(args.text(0).len());
+            all.extend(chars(args.text(0)).map(|(_, c, _)| c));
             meter.steps(all.len() as u64 * 10)?;
             for end in (1..all.len()).rev() {
                 let other = usize::try_from(below(end as u64 + 1)?).unwrap_or(0);

@@ -47,10 +47,14 @@ pub(super) fn add(all: &mut Vec<Function>) {
     });
     both(all, ["regexSplit", "mustRegexSplit"], &[Text, Text, Int], None, split);
     both(all, ["regexReplaceAll", "mustRegexReplaceAll"], &[Text, Text, Text], None, |meter, args| {
-        replace(meter, args, |regex, captures, out| expand(regex, args.text(2), captures, out))
+        let with = args.text(2);
+        let names = with.iter().filter(|&&byte| byte == b'$').count() as u64;
+        // Each name is looked for among the groups, and may stand for nothing: the length of the result says nothing of the work.
+        let price = |regex: &Regex| 1 + with.len() as u64 / 16 + names * (1 + regex.captures_len() as u64 / 16);
+        replace(meter, args, price, |regex, captures, out| expand(regex, with, captures, out))
     });
     both(all, ["regexReplaceAllLiteral", "mustRegexReplaceAllLiteral"], &[Text, Text, Text], None, |meter, args| {
-        replace(meter, args, |_, _, out| out.push(args.text(2)))
+        replace(meter, args, |_| 1, |_, _, out| out.push(args.text(2)))
     });
     all.push(Function::new("regexQuoteMeta", &[Text], |meter, args| {
         let mut out = meter.buf();
@@ -151,13 +155,16 @@ fn split(meter: &mut Meter, args: &Args<'_>) -> Result<Value, Failure> {
 
 type Captures<'t> = regex::bytes::Captures<'t>;
 
+/// `price` is what writing one replacement costs, in steps.
 fn replace(
     meter: &mut Meter,
     args: &Args<'_>,
+    price: impl Fn(&Regex) -> u64,
     write: impl Fn(&Regex, &Captures<'_>, &mut Buf),
 ) -> Result<Value, Failure> {
     let regex = expression(meter, args, 1)?;
     let text = args.text(1);
+    let price = price(&regex);
     let mut out = meter.buf();
     let mut last = 0;
     let mut all = regex.captures_iter(text);
@@ -167,7 +174,7 @@ fn replace(
         meter.took(start)?;
         let Some(captures) = next else { break };
         let Some(found) = captures.get(0).filter(|found| stands(text, found)) else { continue };
-        meter.steps(1)?;
+        meter.steps(price)?;
         out.push(&text[last..found.start()]);
         write(&regex, &captures, &mut out);
         last = found.end();

@@ -91,7 +91,10 @@ pub(super) fn add(all: &mut Vec<Function>) {
                 return Ok(Value::typed_list(Elem::Text, vec!["<nil>".into()]));
             }
             let mut items = strings(args.value(0), meter)?;
-            meter.steps(items.len() as u64 * u64::from(items.len().max(1).ilog2()))?;
+            // Texts that begin alike are read, and the same one may be in the list a thousand times.
+            let bytes: u64 = items.iter().map(|item| item.len() as u64).sum();
+            let rounds = u64::from(items.len().max(1).ilog2());
+            meter.steps((items.len() as u64 + bytes / 64).saturating_mul(rounds))?;
             items.sort();
             Ok(Value::typed_list(Elem::Text, items.into_iter().map(Value::Text).collect()))
         }),
@@ -138,7 +141,9 @@ fn trim(text: &[u8], unwanted: impl Fn(char) -> bool) -> &[u8] {
 }
 
 fn trim_all(meter: &mut Meter, args: &Args<'_>) -> Result<Value, Failure> {
-    let cut: Vec<char> = chars(args.text(0)).map(|(_, c, _)| c).collect();
+    meter.memory(args.text(0).len().saturating_mul(size_of::<char>()))?;
+    let mut cut = Vec::with_capacity(args.text(0).len());
+    cut.extend(chars(args.text(0)).map(|(_, c, _)| c));
     meter.steps((args.text(1).len() as u64).saturating_mul(cut.len() as u64) / 16)?;
     copy(meter, trim(args.text(1), |c| cut.contains(&c)))
 }

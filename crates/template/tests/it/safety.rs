@@ -84,6 +84,41 @@ fn what_would_not_end_or_would_take_all_memory_is_stopped() {
     }
 }
 
+/// What costs nothing to have many times, read each time: one long string a thousand times in a list, long keys that begin alike.
+#[test]
+fn what_is_shared_is_paid_for_each_time_it_is_read() {
+    let list = |doublings: u32| {
+        format!(
+            "{{{{ $a := repeat 100000 \"a\" }}}}{{{{ $l := list $a $a }}}}{{{{ range {doublings} }}}}{{{{ $l = concat $l $l }}}}{{{{ end }}}}"
+        )
+    };
+    let dicts = "{{ $p := repeat 100000 \"a\" }}\
+        {{ $d := dict (print $p 1) 1 (print $p 2) 2 (print $p 3) 3 }}{{ $e := dict (print $p 1) 1 (print $p 2) 2 (print $p 3) 3 }}";
+    for (before, rest, limit) in [
+        (list(12), "{{ toJson $l | len }}", Limit::Memory),
+        (list(12), "{{ sortAlpha $l | len }}", Limit::Steps),
+        (list(10), "{{ genSelfSignedCertWithKey \"n\" (list) $l 1 (genPrivateKey \"ecdsa\") }}", Limit::Memory),
+        (list(0), "{{ genCAWithKey (repeat 1000000 \"a\") 1 (genPrivateKey \"ecdsa\") }}", Limit::Memory),
+        (dicts.to_owned(), "{{ range 10000 }}{{ $_ := merge $d $e }}{{ end }}", Limit::Steps),
+        (dicts.to_owned(), "{{ range 10000 }}{{ $_ := deepEqual $d $e }}{{ end }}", Limit::Steps),
+        (dicts.to_owned(), "{{ range 4000 }}{{ $_ := deepCopy $d }}{{ end }}", Limit::Steps),
+        (dicts.to_owned(), "{{ range 100 }}{{ $_ := pluck $p $d $e $d $e $d $e $d $e }}{{ end }}", Limit::Steps),
+        (list(0), "{{ regexReplaceAll \"a\" (repeat 10000 \"a\") (repeat 10000 \"$x\") | len }}", Limit::Steps),
+        (list(0), "{{ trimAll (repeat 2000000 \"a\") \"b\" }}", Limit::Memory),
+    ] {
+        assert_eq!(limit_of(&format!("{before}{rest}")), limit, "{rest}");
+    }
+}
+
+#[test]
+fn a_format_of_open_brackets_is_read_once() {
+    let start = std::time::Instant::now();
+    let text = run("{{ printf (repeat 1000000 \"%[\") | len }}", &Value::Nil).unwrap();
+    assert_eq!(text, "1000000");
+    // The square of the length took minutes.
+    assert!(start.elapsed().as_secs() < 30, "{:?}", start.elapsed());
+}
+
 #[test]
 fn deep_values_are_dropped_without_deep_recursion() {
     let text = run(

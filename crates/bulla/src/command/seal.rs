@@ -239,7 +239,7 @@ fn merge_into(app: &App, args: &SealArgs, key: &PublicKey, target: &Path) -> Res
     if !is_secret(app, object) {
         return Err(unreadable(&name, "it is no Secret"));
     }
-    let secret = read_secret(args, object).map_err(|failure| failure.context(&name))?;
+    let mut secret = read_secret(args, object).map_err(|failure| failure.context(&name))?;
     let file = Source::File(target.to_owned());
     let _lock = file.lock_existing()?;
     let text = file.read_existing()?;
@@ -315,6 +315,14 @@ fn recovery(args: &SealArgs) -> Result<Code, Failure> {
 
 fn source(args: &SealArgs) -> Source {
     let file = args.secret_file.as_ref().or(args.file.as_ref()).filter(|path| !path.as_os_str().is_empty());
+    let (scope, namespace) = merge::place(&file.name(), &text)?;
+    if scope != Scope::ClusterWide {
+        // The target's own namespace counts, and must be the one that was asked for.
+        if !namespace.is_empty() {
+            secret.metadata.namespace = namespace;
+        }
+        place(app, args, &mut secret)?;
+    }
     Source::from_argument(file.map(PathBuf::as_path))
 }
 

@@ -3,10 +3,13 @@
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use bulla_core::{SecretBytes, file};
 use bulla_document::{Syntax, Value};
 use bulla_format::sealed::{PublicKey, Scope};
 use bulla_format::sops::MacCheck;
+use zeroize::Zeroizing;
 
 use crate::app::App;
 use crate::engine::{self, Access};
@@ -49,7 +52,13 @@ pub(crate) fn run(app: &App, args: &SealArgs) -> Result<Code, Failure> {
     if args.mode.validate {
         let source = source(args);
         let parts = parts(app, args, &source)?;
-        rotate::validate(app, &Controller::new(app, args)?, &source.name(), &parts)?;
+        let verdicts = rotate::validate(app, &Controller::new(app, args)?, &source.name(), &parts)?;
+        if args.format == Some(OutputFormat::Json) && !app.is_kubeseal() {
+            let report =
+                serde_json::to_string_pretty(&verdicts).map_err(|error| Failure::generic(error.to_string()))?;
+            sink(args, None).write(format!("{report}\n").as_bytes(), Contents::Encrypted)?;
+        }
+        rotate::check(&verdicts)?;
         return Ok(Code::Success);
     }
     if args.mode.re_encrypt {
@@ -57,7 +66,7 @@ pub(crate) fn run(app: &App, args: &SealArgs) -> Result<Code, Failure> {
     }
     if args.mode.fetch_cert {
         let (place, text) = certificate::fetch(app, args)?;
-        certificate::parse(&place, &text, args.algorithm)?;
+        certificate::check(&place, &text, args.algorithm)?;
         sink(args, None).write(&text, Contents::Encrypted)?;
         return Ok(Code::Success);
     }
@@ -137,6 +146,7 @@ fn seal_all(app: &App, args: &SealArgs, key: &PublicKey) -> Result<Code, Failure
         for item in items {
             let sealed = seal_one(app, args, key, item).map_err(|failure| failure.context(&name))?;
             emit(part, &sealed, format, is_list, &mut out)?;
+            check_other(&name, object)?;
         }
     }
     if !sealed_any {
@@ -145,6 +155,7 @@ fn seal_all(app: &App, args: &SealArgs, key: &PublicKey) -> Result<Code, Failure
     sink(args, Some(&source)).write(out.expose(), Contents::Encrypted)?;
     Ok(Code::Success)
 }
+            warn_of_comments(&name, &secret, &out.expose()[start..]);
 
 /// Whether an object is a Secret. kubeseal takes what says nothing for one.
 fn is_secret(app: &App, object: &Value) -> bool {
@@ -154,6 +165,37 @@ fn is_secret(app: &App, object: &Value) -> bool {
         _ => false,
     }
 }
+/// That an object which stays as it is holds no Secret: who seals a file trusts that none is left in it.
+fn check_other(name: &str, object: &Value) -> Result<(), Failure> {
+    let (version, kind) = manifest::kind(object);
+    let looks_so = |kind: &str| kind.eq_ignore_ascii_case("Secret") || kind.eq_ignore_ascii_case("SecretList");
+    let in_list = match object.get("items") {
+        Some(Value::Seq(items)) => items.iter().any(|item| looks_so(manifest::kind(item).1)),
+        _ => false,
+    };
+    if looks_so(kind) || in_list {
+        let what = format!("it has a {kind:?} of {version:?}, whose values would stay plain; a Secret is of \"v1\"");
+        return Err(unreadable(name, what).with_hint("give it the apiVersion and kind that it has in the cluster"));
+    }
+    if holds_secret(object) {
+        term::warn(&format!("{name}: the {kind:?} has a Secret inside, which is not sealed: it stays as it is"));
+    }
+    Ok(())
+}
+
+/// Whether a Secret with values stands anywhere below.
+fn holds_secret(value: &Value) -> bool {
+    match value {
+        Value::Map(entries) => {
+            let has = |field: &str| matches!(value.get(field), Some(Value::Map(map)) if !map.is_empty());
+            let is_one = manifest::kind(value).1 == "Secret" && (has("data") || has("stringData"));
+            is_one || entries.iter().any(|(_, value)| holds_secret(value))
+        }
+        Value::Seq(items) => items.iter().any(holds_secret),
+        _ => false,
+    }
+}
+
 
 fn emit(
     part: &Part,
@@ -176,7 +218,34 @@ fn emit(
     seal::write(&sealed.to_value(), OutputFormat::Yaml, out)
 }
 
-fn seal_one(app: &App, args: &SealArgs, key: &PublicKey, object: &Value) -> Result<SealedObject, Failure> {
+/// Says which comments hold a value that was sealed. They are the user's, and stay.
+fn warn_of_comments(name: &str, secret: &Secret, text: &[u8]) {
+    // Shorter ones stand in a comment by chance.
+    const SHORTEST: usize = 6;
+    let comments: Vec<&[u8]> = text
+        .split(|&byte| byte == b'\n')
+        .filter_map(|line| {
+            let at =
+                if line.trim_ascii_start().starts_with(b"#") { Some(0) } else { memchr::memmem::find(line, b" #") };
+            at.map(|at| &line[at..])
+        })
+        .collect();
+    if comments.is_empty() {
+        return;
+    }
+    for (item, plain) in secret.data.iter().filter(|(_, plain)| plain.expose().trim_ascii().len() >= SHORTEST) {
+        let encoded = Zeroizing::new(BASE64_STANDARD.encode(plain.expose()));
+        let holds = |comment: &&[u8]| {
+            memchr::memmem::find(comment, plain.expose().trim_ascii()).is_some()
+                || memchr::memmem::find(comment, encoded.as_bytes()).is_some()
+        };
+        if comments.iter().any(holds) {
+            term::warn(&format!("{name}: a comment holds the value of {item:?}, and stays as it is"));
+        }
+    }
+}
+
+fn seal_one(app: &App, args: &SealArgs, key: &PublicKey, object: &Value) -> Result<(Secret, SealedObject), Failure> {
     let mut secret = read_secret(args, object)?;
     if let Some(name) = args.name.as_ref().filter(|name| !name.is_empty()) {
         secret.metadata.name.clone_from(name);
@@ -190,8 +259,9 @@ fn seal_one(app: &App, args: &SealArgs, key: &PublicKey, object: &Value) -> Resu
     if secret.scope() != Scope::ClusterWide {
         place(app, args, &mut secret)?;
     }
-    SealedObject::seal(key, &secret)
-        .map_err(|what| Failure::new(Code::CannotEncryptTree, format!("{:?}: {what}", secret.metadata.name)))
+    let sealed = SealedObject::seal(key, &secret)
+        .map_err(|what| Failure::new(Code::CannotEncryptTree, format!("{:?}: {what}", secret.metadata.name)))?;
+    Ok((secret, sealed))
 }
 
 fn read_secret(args: &SealArgs, object: &Value) -> Result<Secret, Failure> {
@@ -239,7 +309,7 @@ fn merge_into(app: &App, args: &SealArgs, key: &PublicKey, target: &Path) -> Res
     if !is_secret(app, object) {
         return Err(unreadable(&name, "it is no Secret"));
     }
-    let secret = read_secret(args, object).map_err(|failure| failure.context(&name))?;
+    let mut secret = read_secret(args, object).map_err(|failure| failure.context(&name))?;
     let file = Source::File(target.to_owned());
     let _lock = file.lock_existing()?;
     let text = file.read_existing()?;
@@ -315,6 +385,14 @@ fn recovery(args: &SealArgs) -> Result<Code, Failure> {
 
 fn source(args: &SealArgs) -> Source {
     let file = args.secret_file.as_ref().or(args.file.as_ref()).filter(|path| !path.as_os_str().is_empty());
+    let (scope, namespace) = merge::place(&file.name(), &text)?;
+    if scope != Scope::ClusterWide {
+        // The target's own namespace counts, and must be the one that was asked for.
+        if !namespace.is_empty() {
+            secret.metadata.namespace = namespace;
+        }
+        place(app, args, &mut secret)?;
+    }
     Source::from_argument(file.map(PathBuf::as_path))
 }
 
@@ -329,9 +407,12 @@ fn input(source: &Source) -> Result<SecretBytes, Failure> {
 fn parts(app: &App, args: &SealArgs, source: &Source) -> Result<Vec<Part>, Failure> {
     let name = source.name();
     let text = input(source)?;
-    match args.from {
-        None => manifest::read(&name, &text),
-        Some(From::Sops) => manifest::read(&name, &decrypted(app, args, &name, text)?),
+    let mut parts = match args.from {
+        None => manifest::read(&name, &text)?,
+        Some(From::Sops) => manifest::read(&name, &decrypted(app, args, &name, text)?)?,
+    };
+    if app.is_kubeseal() {
+        parts.iter_mut().filter_map(|part| part.object.as_mut()).for_each(seal::coerce_strings);
     }
 }
 

@@ -235,8 +235,8 @@ mod tests {
         let gone = || watcher::Error::InitialListFailed(kube::Error::Service("connection refused".into()));
         let open =
             |_| stream::iter(0..).map(move |n| if n % 2 == 0 { Ok(Event::<()>::Init) } else { Err(gone()) }).boxed();
-        let mut begun = 0;
-        let following = follow("things", &Selectors::default(), &gate, open, |_| begun += 1);
+        let (mut begun, all) = (0, Selectors::default());
+        let following = follow("things", &all, &gate, open, |_| begun += 1);
         let _ = tokio::time::timeout(Duration::from_mins(5), following).await;
         assert!(!gate.is_open());
         assert!((10..30).contains(&begun), "{begun}");

@@ -87,9 +87,18 @@ impl Cluster {
     where
         K: Clone + serde::Serialize + serde::de::DeserializeOwned + std::fmt::Debug,
     {
-        let requests = objects.map(|(api, object)| async move { api.create(&PostParams::default(), &object).await });
-        let made = stream::iter(requests).buffer_unordered(AT_ONCE);
-        self.runtime.block_on(made.for_each(|made| async { made.map(drop).unwrap() }));
+        let requests = objects.map(|(api, object)| async move {
+            // A machine that is busy with other things lets connections fall; what was asked on one may have been done.
+            for _ in 0..5 {
+                match api.create(&PostParams::default(), &object).await {
+                    Err(kube::Error::Service(_) | kube::Error::HyperError(_)) => {}
+                    Err(kube::Error::Api(status)) if status.code == 409 => return,
+                    made => return made.map(drop).unwrap(),
+                }
+            }
+            panic!("the API server does not take {object:?}");
+        });
+        self.runtime.block_on(stream::iter(requests).buffer_unordered(AT_ONCE).for_each(|()| async {}));
     }
 
     fn synced(&self) -> u64 {

@@ -122,6 +122,8 @@ fn the_files_of_this_crate_are_nothing_of_all_this() {
 proptest! {
     #[test]
     fn random_bytes_are_nothing_of_all_this(bytes in prop::collection::vec(any::<u8>(), 8..400)) {
+        // Once in a hundred thousand times they are a text, and that may be one: `A=…`.
+        prop_assume!(std::str::from_utf8(&bytes).is_err());
         prop_assert_eq!(detect("x", &bytes), None);
     }
 

@@ -129,9 +129,12 @@ impl PublicKey {
             SubjectPublicKeyInfoRef::from_der(der).map_err(|_| KeyError::Kind("an unknown algorithm".to_owned()))?;
         let inner = match info.algorithm.oid {
             RSA_OID => Public::Rsa(RsaPublic::from_spki(der, info.subject_public_key.raw_bytes())?),
-            XWING_OID => bulla_hybrid::PublicKey::from_bytes(info.subject_public_key.raw_bytes())
-                .map(|key| Public::Hybrid(Box::new(key)))
-                .map_err(|_| KeyError::Hybrid)?,
+            XWING_OID => {
+                let key = bulla_hybrid::PublicKey::from_bytes(info.subject_public_key.raw_bytes());
+                let key = Self::hybrid(key.map_err(|_| KeyError::Hybrid)?)?;
+                // Values carry the fingerprint, which is that of these bytes: spelled otherwise, no key would be found for them.
+                return if key.spki == der { Ok(key) } else { Err(KeyError::Hybrid) };
+            }
             other => return Err(KeyError::Kind(kind(other))),
         };
         Ok(Self { inner, spki: der.to_vec() })

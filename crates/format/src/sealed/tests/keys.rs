@@ -29,6 +29,29 @@ fn a_hybrid_key_goes_through_pem() {
 }
 
 #[test]
+fn a_hybrid_public_key_has_one_spelling() {
+    let key = hybrid().public_key().clone();
+    let spki = key.spki().to_vec();
+    assert_eq!(PublicKey::from_spki(&spki).unwrap().fingerprint(), key.fingerprint());
+    // With parameters, which are null: SEQUENCE { SEQUENCE { OID, NULL }, BIT STRING }.
+    let at = spki.windows(2).position(|two| two == [0x06, 0x0b]).unwrap();
+    let mut other = spki.clone();
+    other[3] += 2;
+    other[at - 1] += 2;
+    other.splice(at + 13..at + 13, [0x05, 0x00]);
+    assert_eq!(PublicKey::from_spki(&other).unwrap_err(), KeyError::Hybrid);
+    for cut in [spki.len() - 1, spki.len() / 2, 1, 0] {
+        assert!(PublicKey::from_spki(&spki[..cut]).is_err());
+    }
+    // A point that no secret can be shared with.
+    let mut useless = spki;
+    let end = useless.len();
+    useless[end - 32..].fill(0);
+    let useless = PublicKey::from_spki(&useless).unwrap();
+    assert_eq!(seal_value(&useless, &Binding::default(), b"x"), Err(SealError::Failed));
+}
+
+#[test]
 fn several_keys_in_one_file_are_all_read() {
     let text = [KEY, b"between\n", hybrid().to_pem().unwrap().expose(), CERTIFICATE].concat();
     let keys = PrivateKey::from_pem(&text).unwrap();

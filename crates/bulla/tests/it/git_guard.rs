@@ -1,7 +1,7 @@
 //! `git pre-commit`: real commits that are refused, and those that are not.
 
 use crate::repository::Repository;
-use crate::world::ALICE;
+use crate::world::{ALICE, encrypt_secret};
 
 const SECRET_MANIFEST: &str =
     "apiVersion: v1\nkind: Secret\nmetadata:\n  name: db\nstringData:\n  password: hunter2-value\n";
@@ -28,17 +28,7 @@ fn a_plain_secret_is_refused_with_its_place_and_committed_once_it_is_encrypted()
     let said = refused(&repository);
     assert!(said.contains("k8s/secret.yaml:6: "), "{said}");
     assert!(said.contains("bulla encrypt --in-place k8s/secret.yaml && git add k8s/secret.yaml"), "{said}");
-    repository
-        .bulla(&[
-            "encrypt",
-            "-i",
-            "--age",
-            ALICE.recipient,
-            "--encrypted-regex",
-            "^(data|stringData)$",
-            "k8s/secret.yaml",
-        ])
-        .ok();
+    repository.bulla(&encrypt_secret("k8s/secret.yaml")).ok();
     repository.commit("encrypted");
 }
 

@@ -1,7 +1,7 @@
 //! `bulla seal` keeps a file's order and comments.
 
 use crate::seal::{Who, bulla, kubeseal, shape, world};
-use crate::world::ALICE;
+use crate::world::encrypt_secret;
 
 const COMMENTED: &str = "\
 # The shop.
@@ -132,17 +132,7 @@ fn a_file_is_replaced_in_place() {
 fn a_file_of_sops_becomes_a_sealed_secret() {
     let world = world();
     world.write("secret.enc.yaml", COMMENTED.split("---\n").next().unwrap());
-    world
-        .real(&[
-            "encrypt",
-            "-i",
-            "--age",
-            ALICE.recipient,
-            "--encrypted-regex",
-            "^(data|stringData)$",
-            "secret.enc.yaml",
-        ])
-        .ok();
+    world.real(&encrypt_secret("secret.enc.yaml")).ok();
     let sealed = bulla(&world, "seal --cert cert.pem --from sops secret.enc.yaml", "").ok();
     assert!(!sealed.text().contains("sops"), "{}", sealed.text());
     assert!(sealed.text().contains("# Changed in May."));

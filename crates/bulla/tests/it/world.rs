@@ -138,6 +138,11 @@ impl World {
     }
 }
 
+/// What encrypts a Secret's values for Alice, in place.
+pub(crate) fn encrypt_secret(file: &str) -> [&str; 7] {
+    ["encrypt", "-i", "--age", ALICE.recipient, "--encrypted-regex", "^(data|stringData)$", file]
+}
+
 /// Runs a command to its end with `input` on its standard input.
 pub(crate) fn finish(command: &mut Command, input: &[u8]) -> Run {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

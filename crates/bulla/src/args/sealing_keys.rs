@@ -75,7 +75,7 @@ pub(crate) struct KeeperArgs {
     old_key_service: Vec<String>,
 
     /// Make a new key when the newest is this old: 720h, 30d; 0 is never
-    #[arg(long, value_name = "TIME", default_value = "720h", value_parser = span)]
+    #[arg(long, alias = "rotate-period", value_name = "TIME", default_value = "720h", value_parser = span)]
     key_renew_period: SignedDuration,
 
     /// Make a new key if the newest is from before this time, as Mon, 02 Jan 2006 15:04:05 -0700

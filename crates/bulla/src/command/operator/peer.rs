@@ -50,18 +50,43 @@ impl PeerArgs {
         self.skip_recreate
     }
 
-    /// Says which flags would change what somebody gets, and do not.
+    /// Says which flags do not do here what they do there.
     pub(super) fn warn(&self) {
-        let set = |value: &Option<String>| value.as_deref().is_some_and(|value| !value.is_empty() && value != "false");
-        for (flag, value, instead) in [
-            ("old-gc-behavior", &self.old_gc_behavior, "Secrets go with their SealedSecret by owner references"),
-            ("privatekey-annotations", &self.privatekey_annotations, "key objects get none"),
-            ("privatekey-labels", &self.privatekey_labels, "key objects get none"),
-        ] {
-            if set(value) {
-                term::warn(&format!("--{flag} does nothing here: {instead}"));
-            }
+        for warning in self.warnings() {
+            term::warn(&warning);
         }
+    }
+
+    /// One for each flag that was given and would change something there.
+    fn warnings(&self) -> Vec<String> {
+        const RETRIES: &str = "what fails is tried again until it works";
+        const QPS: &str = "--requests says how many requests may be under way at once";
+        const LEVEL: &str = "BULLA_LOG says what is logged: error, info, debug";
+        const STREAM: &str = "the log goes to standard error, all of it";
+        const WATCH: &str = "keys are watched, always";
+        const TIMEOUTS: &str = "the API has time limits of its own";
+        const GC: &str = "Secrets go with their SealedSecret by owner references";
+        const MARKS: &str = "key objects get none";
+        let any: fn(&str) -> bool = |_| true;
+        let but_false: fn(&str) -> bool = |value| value != "false";
+        let flags = [
+            ("max-unseal-retries", &self.max_unseal_retries, any, RETRIES),
+            ("kubeclient-qps", &self.kubeclient_qps, any, QPS),
+            ("kubeclient-burst", &self.kubeclient_burst, any, QPS),
+            ("log-level", &self.log_level, |value| !value.eq_ignore_ascii_case("info"), LEVEL),
+            ("log-info-stdout", &self.log_info_stdout, but_false, STREAM),
+            ("watch-for-secrets", &self.watch_for_secrets, |value| value == "false", WATCH),
+            ("read-timeout", &self.read_timeout, any, TIMEOUTS),
+            ("write-timeout", &self.write_timeout, any, TIMEOUTS),
+            ("old-gc-behavior", &self.old_gc_behavior, but_false, GC),
+            ("privatekey-annotations", &self.privatekey_annotations, any, MARKS),
+            ("privatekey-labels", &self.privatekey_labels, any, MARKS),
+        ];
+        let matters = |value: &Option<String>, when: fn(&str) -> bool| {
+            value.as_deref().is_some_and(|value| !value.is_empty() && when(value))
+        };
+        let given = flags.into_iter().filter(|(_, value, when, _)| matters(value, *when));
+        given.map(|(flag, _, _, instead)| format!("--{flag} does nothing here: {instead}")).collect()
     }
 }
 
@@ -92,12 +117,13 @@ pub(crate) fn arguments(argv: &[OsString], env: &dyn Env) -> Option<Vec<OsString
 }
 
 /// The peer's flags that may be given as variables.
-const VARIABLES: [&str; 22] = [
+const VARIABLES: [&str; 28] = [
     "key-prefix",
     "key-size",
     "key-ttl",
     "my-cn",
     "key-renew-period",
+    "rotate-period",
     "key-order-priority",
     "accept-deprecated-v1-data",
     "key-cutoff-time",
@@ -115,10 +141,17 @@ const VARIABLES: [&str; 22] = [
     "privatekey-labels",
     "log-format",
     "log-level",
+    "log-info-stdout",
+    "max-unseal-retries",
+    "kubeclient-qps",
+    "kubeclient-burst",
+    "watch-for-secrets",
 ];
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use std::collections::BTreeMap;
 
     use super::*;
@@ -134,6 +167,34 @@ mod tests {
         let line = translate(&["/usr/local/bin/controller", "-key-prefix", "k", "--update-status=false"], &[]).unwrap();
         assert_eq!(line, ["bulla", "operator", "sealing", "--key-prefix", "k", "--update-status=false"]);
         assert_eq!(translate(&["/usr/bin/bulla", "-key-prefix", "k"], &[]), None);
+    }
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        peer: PeerArgs,
+    }
+
+    #[test]
+    fn a_flag_that_does_nothing_says_so_once_and_its_default_says_nothing() {
+        let warnings = |argv: &[&str]| {
+            let line = <Line as clap::Parser>::try_parse_from([&["x"], argv].concat()).unwrap();
+            line.peer.warnings()
+        };
+        let silent = ["--log-level=INFO", "--log-info-stdout=false", "--watch-for-secrets", "--old-gc-behavior=false"];
+        assert_eq!(warnings(&silent), Vec::<String>::new());
+        let said =
+            warnings(&["--max-unseal-retries", "3", "--kubeclient-qps=-1", "--log-level=ERROR", "--read-timeout=2m"]);
+        assert_eq!(said.len(), 4);
+        assert!(said[0].starts_with("--max-unseal-retries does nothing here: "), "{}", said[0]);
+        for argv in [
+            ["--kubeclient-burst=1"],
+            ["--log-info-stdout"],
+            ["--watch-for-secrets=false"],
+            ["--privatekey-labels=a=b"],
+        ] {
+            assert_eq!(warnings(&argv).len(), 1, "{argv:?}");
+        }
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub(crate) fn run(app: &App, args: &SealArgs) -> Result<Code, Failure> {
     }
     if args.mode.fetch_cert {
         let (place, text) = certificate::fetch(app, args)?;
-        certificate::parse(&place, &text, args.algorithm)?;
+        certificate::check(&place, &text, args.algorithm)?;
         sink(args, None).write(&text, Contents::Encrypted)?;
         return Ok(Code::Success);
     }

@@ -1,6 +1,8 @@
 //! The key to seal to: from a file, a URL, or the controller.
 
-use std::path::Path;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bulla_core::file;
@@ -39,6 +41,21 @@ pub(crate) fn fetch(app: &App, args: &SealArgs) -> Result<(String, Vec<u8>), Fai
 pub(crate) fn key(app: &App, args: &SealArgs) -> Result<PublicKey, Failure> {
     let (place, text) = fetch(app, args)?;
     parse(&place, &text, args.algorithm)
+}
+
+/// That what [`fetch`] gave is a key to seal to. One that has expired is the cluster's all the same, and is only reported.
+///
+/// # Errors
+/// As [`key`].
+pub(crate) fn check(place: &str, text: &[u8], algorithm: Algorithm) -> Result<(), Failure> {
+    let first = Certificate::from_pem(text).ok().and_then(|all| all.into_iter().next());
+    match first.map(|certificate| certificate.check_validity(Timestamp::now())) {
+        Some(Err(KeyError::Expired(when))) if algorithm == Algorithm::Rsa => {
+            term::warn(&format!("{place}: the certificate expired on {when}; nothing can be sealed to it"));
+            Ok(())
+        }
+        _ => parse(place, text, algorithm).map(drop),
+    }
 }
 
 /// Reads what [`fetch`] gave.
@@ -82,36 +99,61 @@ fn explained(place: &str, text: &[u8], error: &KeyError) -> Failure {
 }
 
 fn from_place(app: &App, place: &str) -> Result<Vec<u8>, Failure> {
-    let path = match place.split_once("://") {
-        Some(("http" | "https", _)) => return from_url(app, place),
-        Some(("file", path)) if path.starts_with('/') => path,
-        Some(("file", rest)) => {
-            rest.strip_prefix("localhost").filter(|path| path.starts_with('/')).ok_or_else(|| {
-                Failure::new(Code::NoEncryptionKey, format!("{place}: a file's URL has the form file:///path"))
-            })?
-        }
-        Some((scheme, _)) => {
-            return Err(Failure::new(
-                Code::NoEncryptionKey,
-                format!("{place}: {scheme} is no scheme that is known: https, http, file"),
-            ));
-        }
-        None => place,
+    let refused = |what: &str| Failure::new(Code::NoEncryptionKey, format!("{place}: {what}"));
+    let path = match place.split_once(':') {
+        Some((scheme, rest)) if is_scheme(scheme) => match (scheme.to_ascii_lowercase().as_str(), rest) {
+            ("http" | "https", rest) if rest.starts_with("//") => return from_url(app, place),
+            ("file", rest) => {
+                let path = match rest.strip_prefix("//") {
+                    Some(rest) => rest.strip_prefix("localhost").unwrap_or(rest),
+                    None => rest,
+                };
+                let path = Some(path).filter(|path| path.starts_with('/')).and_then(unescaped);
+                PathBuf::from(path.ok_or_else(|| refused("a file's URL has the form file:///path"))?)
+            }
+            // A colon may stand in a file's name.
+            _ if Path::new(place).exists() => PathBuf::from(place),
+            (scheme, _) => return Err(refused(&format!("{scheme} is no scheme that is known: https, http, file"))),
+        },
+        _ => PathBuf::from(place),
     };
-    let text =
-        file::read(Path::new(path), LIMIT).map_err(|error| Failure::new(Code::NoEncryptionKey, error.to_string()))?;
+    let text = file::read(&path, LIMIT).map_err(|error| Failure::new(Code::NoEncryptionKey, error.to_string()))?;
     Ok(text.expose().to_vec())
+}
+
+fn is_scheme(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+}
+
+/// A URL's path with `%20` and its like read.
+fn unescaped(path: &str) -> Option<OsString> {
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut rest = path.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        if byte == b'%' {
+            let digits =
+                str::from_utf8(after.get(..2)?).ok().filter(|text| text.bytes().all(|b| b.is_ascii_hexdigit()))?;
+            bytes.push(u8::from_str_radix(digits, 16).ok()?);
+            rest = &after[2..];
+        } else {
+            bytes.push(byte);
+            rest = after;
+        }
+    }
+    Some(OsString::from_vec(bytes))
 }
 
 fn from_url(app: &App, url: &str) -> Result<Vec<u8>, Failure> {
     let failed = |what: String| Failure::new(Code::NoEncryptionKey, format!("cannot fetch {url:?}: {what}"));
-    if url.starts_with("http://") {
+    let is_plain = url.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("http:"));
+    if is_plain {
         term::warn(&format!("{url} is not encrypted: whoever is in between can put a key of theirs in its place"));
     }
     let client = reqwest::Client::builder()
         .tls_backend_preconfigured(cluster::tls())
         // What began encrypted stays so.
-        .https_only(url.starts_with("https://"))
+        .https_only(!is_plain)
         .timeout(Duration::from_secs(30))
         .build()
         .map_err(|error| failed(error.to_string()))?;

@@ -9,6 +9,7 @@ use bulla_format::sealed::{PublicKey, Scope};
 use bulla_format::sops::MacCheck;
 
 use crate::app::App;
+use crate::args::given;
 use crate::engine::{self, Access};
 use crate::error::Failure;
 use crate::exit::Code;
@@ -206,7 +207,7 @@ fn read_secret(args: &SealArgs, object: &Value) -> Result<Secret, Failure> {
 /// Gives a Secret without a namespace the one it would be applied to.
 fn place(app: &App, args: &SealArgs, secret: &mut Secret) -> Result<(), Failure> {
     let own = &mut secret.metadata.namespace;
-    if !own.is_empty() && args.cluster.namespace.is_none() {
+    if !own.is_empty() && given(args.cluster.namespace.as_ref()).is_none() {
         return Ok(());
     }
     let (namespace, said) = cluster::namespace(app, &args.cluster)?;
@@ -239,10 +240,18 @@ fn merge_into(app: &App, args: &SealArgs, key: &PublicKey, target: &Path) -> Res
     if !is_secret(app, object) {
         return Err(unreadable(&name, "it is no Secret"));
     }
-    let secret = read_secret(args, object).map_err(|failure| failure.context(&name))?;
+    let mut secret = read_secret(args, object).map_err(|failure| failure.context(&name))?;
     let file = Source::File(target.to_owned());
     let _lock = file.lock_existing()?;
     let text = file.read_existing()?;
+    let (scope, namespace) = merge::place(&file.name(), &text)?;
+    if scope != Scope::ClusterWide {
+        // The target's own namespace counts, and must be the one that was asked for.
+        if !namespace.is_empty() {
+            secret.metadata.namespace = namespace;
+        }
+        place(app, args, &mut secret)?;
+    }
     let merged = merge::merge(&file.name(), &text, &secret, args.scope.and_then(|scope| scope.0), key)?;
     let merged = match args.format {
         None => merged,

@@ -7,12 +7,32 @@ use std::collections::BTreeMap;
 
 use bulla_core::SecretBytes;
 use bulla_document::{Document, Kind, NodeId, Patch, Step, Value};
-use bulla_format::sealed::{PublicKey, Scope, SealedValue, seal_value};
+use bulla_format::sealed::{Binding, PublicKey, Scope, SealedValue, seal_value};
 
 use super::manifest::{self, Part, unreadable};
+use super::secret::Metadata;
 use super::{SealedObject, Secret};
 use crate::error::Failure;
 use crate::exit::Code;
+
+/// The scope of a target, and its namespace.
+///
+/// # Errors
+/// As [`merge`].
+pub(crate) fn place(name: &str, text: &SecretBytes) -> Result<(Scope, String), Failure> {
+    let parts = manifest::read(name, text)?;
+    let (_, target) = target(name, &parts)?;
+    Ok((target.scope(), target.metadata.namespace))
+}
+
+/// The one `SealedSecret` of a text.
+fn target<'p>(name: &str, parts: &'p [Part]) -> Result<(&'p Part, SealedObject), Failure> {
+    let mut with_objects = parts.iter().filter_map(|part| Some((part, part.object.as_ref()?)));
+    let (Some((part, object)), None) = (with_objects.next(), with_objects.next()) else {
+        return Err(unreadable(name, "it must hold exactly one SealedSecret"));
+    };
+    Ok((part, SealedObject::read(object).map_err(|what| unreadable(name, what))?))
+}
 
 /// The target's text with the values of `secret` sealed into it.
 ///
@@ -26,13 +46,19 @@ pub(crate) fn merge(
     key: &PublicKey,
 ) -> Result<SecretBytes, Failure> {
     let parts = manifest::read(name, text)?;
-    let mut with_objects = parts.iter().filter(|part| part.object.is_some());
-    let (Some(part), None) = (with_objects.next(), with_objects.next()) else {
-        return Err(unreadable(name, "it must hold exactly one SealedSecret"));
-    };
-    let Some(object) = &part.object else { return Err(unreadable(name, "it is empty")) };
-    let mut target = SealedObject::read(object).map_err(|what| unreadable(name, what))?;
+    let (part, mut target) = target(name, &parts)?;
     check_scope(name, &target, secret, asked)?;
+
+    // A target that leaves its place to whoever applies it takes that of the Secret, as kubeseal has it.
+    let (own, given) = (&target.metadata, &secret.metadata);
+    let place = Metadata {
+        name: if own.name.is_empty() { &given.name } else { &own.name }.clone(),
+        namespace: if own.namespace.is_empty() { &given.namespace } else { &own.namespace }.clone(),
+        ..Metadata::default()
+    };
+    if target.scope() == Scope::Strict && place.name.is_empty() {
+        return Err(unreadable(name, "neither it nor the Secret has a metadata.name"));
+    }
 
     let before = target.template_fields().hash();
     let labels = changed(&mut target.template.labels, &secret.metadata.labels);
@@ -45,7 +71,8 @@ pub(crate) fn merge(
         .data
         .iter()
         .map(|(item, plain)| {
-            let value = seal_value(key, &target.binding(item), plain.expose());
+            let place = Binding { namespace: &place.namespace, name: &place.name, ..target.binding(item) };
+            let value = seal_value(key, &place, plain.expose());
             Ok((
                 item.clone(),
                 value.map_err(|error| Failure::new(Code::CannotEncryptTree, format!("{item:?}: {error}")))?,

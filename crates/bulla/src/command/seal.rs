@@ -3,10 +3,13 @@
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use bulla_core::{SecretBytes, file};
 use bulla_document::{Syntax, Value};
 use bulla_format::sealed::{PublicKey, Scope};
 use bulla_format::sops::MacCheck;
+use zeroize::Zeroizing;
 
 use crate::app::App;
 use crate::args::given;
@@ -131,13 +134,16 @@ fn seal_all(app: &App, args: &SealArgs, key: &PublicKey) -> Result<Code, Failure
             return Err(unreadable(&name, format!("it has a {kind:?} of {version:?}, which is no Secret")));
         }
         if others > 0 {
+            check_other(&name, object)?;
             out.extend_from_slice(part.document.text().expose());
             continue;
         }
         sealed_any |= !items.is_empty();
         for item in items {
-            let sealed = seal_one(app, args, key, item).map_err(|failure| failure.context(&name))?;
+            let (secret, sealed) = seal_one(app, args, key, item).map_err(|failure| failure.context(&name))?;
+            let start = out.len();
             emit(part, &sealed, format, is_list, &mut out)?;
+            warn_of_comments(&name, &secret, &out.expose()[start..]);
         }
     }
     if !sealed_any {
@@ -145,6 +151,37 @@ fn seal_all(app: &App, args: &SealArgs, key: &PublicKey) -> Result<Code, Failure
     }
     sink(args, Some(&source)).write(out.expose(), Contents::Encrypted)?;
     Ok(Code::Success)
+}
+
+/// That an object which stays as it is holds no Secret: who seals a file trusts that none is left in it.
+fn check_other(name: &str, object: &Value) -> Result<(), Failure> {
+    let (version, kind) = manifest::kind(object);
+    let looks_so = |kind: &str| kind.eq_ignore_ascii_case("Secret") || kind.eq_ignore_ascii_case("SecretList");
+    let in_list = match object.get("items") {
+        Some(Value::Seq(items)) => items.iter().any(|item| looks_so(manifest::kind(item).1)),
+        _ => false,
+    };
+    if looks_so(kind) || in_list {
+        let what = format!("it has a {kind:?} of {version:?}, whose values would stay plain; a Secret is of \"v1\"");
+        return Err(unreadable(name, what).with_hint("give it the apiVersion and kind that it has in the cluster"));
+    }
+    if holds_secret(object) {
+        term::warn(&format!("{name}: the {kind:?} has a Secret inside, which is not sealed: it stays as it is"));
+    }
+    Ok(())
+}
+
+/// Whether a Secret with values stands anywhere below.
+fn holds_secret(value: &Value) -> bool {
+    match value {
+        Value::Map(entries) => {
+            let has = |field: &str| matches!(value.get(field), Some(Value::Map(map)) if !map.is_empty());
+            let is_one = manifest::kind(value).1 == "Secret" && (has("data") || has("stringData"));
+            is_one || entries.iter().any(|(_, value)| holds_secret(value))
+        }
+        Value::Seq(items) => items.iter().any(holds_secret),
+        _ => false,
+    }
 }
 
 /// Whether an object is a Secret. kubeseal takes what says nothing for one.
@@ -177,7 +214,34 @@ fn emit(
     seal::write(&sealed.to_value(), OutputFormat::Yaml, out)
 }
 
-fn seal_one(app: &App, args: &SealArgs, key: &PublicKey, object: &Value) -> Result<SealedObject, Failure> {
+/// Says which comments hold a value that was sealed. They are the user's, and stay.
+fn warn_of_comments(name: &str, secret: &Secret, text: &[u8]) {
+    // Shorter ones stand in a comment by chance.
+    const SHORTEST: usize = 6;
+    let comments: Vec<&[u8]> = text
+        .split(|&byte| byte == b'\n')
+        .filter_map(|line| {
+            let at =
+                if line.trim_ascii_start().starts_with(b"#") { Some(0) } else { memchr::memmem::find(line, b" #") };
+            at.map(|at| &line[at..])
+        })
+        .collect();
+    if comments.is_empty() {
+        return;
+    }
+    for (item, plain) in secret.data.iter().filter(|(_, plain)| plain.expose().trim_ascii().len() >= SHORTEST) {
+        let encoded = Zeroizing::new(BASE64_STANDARD.encode(plain.expose()));
+        let holds = |comment: &&[u8]| {
+            memchr::memmem::find(comment, plain.expose().trim_ascii()).is_some()
+                || memchr::memmem::find(comment, encoded.as_bytes()).is_some()
+        };
+        if comments.iter().any(holds) {
+            term::warn(&format!("{name}: a comment holds the value of {item:?}, and stays as it is"));
+        }
+    }
+}
+
+fn seal_one(app: &App, args: &SealArgs, key: &PublicKey, object: &Value) -> Result<(Secret, SealedObject), Failure> {
     let mut secret = read_secret(args, object)?;
     if let Some(name) = args.name.as_ref().filter(|name| !name.is_empty()) {
         secret.metadata.name.clone_from(name);
@@ -191,8 +255,9 @@ fn seal_one(app: &App, args: &SealArgs, key: &PublicKey, object: &Value) -> Resu
     if secret.scope() != Scope::ClusterWide {
         place(app, args, &mut secret)?;
     }
-    SealedObject::seal(key, &secret)
-        .map_err(|what| Failure::new(Code::CannotEncryptTree, format!("{:?}: {what}", secret.metadata.name)))
+    let sealed = SealedObject::seal(key, &secret)
+        .map_err(|what| Failure::new(Code::CannotEncryptTree, format!("{:?}: {what}", secret.metadata.name)))?;
+    Ok((secret, sealed))
 }
 
 fn read_secret(args: &SealArgs, object: &Value) -> Result<Secret, Failure> {

@@ -7,6 +7,7 @@ use base64::prelude::BASE64_STANDARD;
 use bulla_core::SecretBytes;
 use bulla_document::{Document, Syntax, Value};
 use bulla_format::sealed::{Binding, Candidates, Diagnosis, Fingerprint, KeyRing, OpenError, SealedValue, diagnose};
+use bulla_template::{Limits, Options, Template, Text, Value as Templated};
 use zeroize::Zeroizing;
 
 use super::object::KIND;
@@ -25,11 +26,6 @@ pub(crate) fn open(name: &str, ring: &KeyRing, sealed: &SealedObject) -> Result<
     if let Some(blob) = &sealed.blob {
         return open_blob(name, ring, sealed, blob);
     }
-    if let Some(item) = sealed.template_data.keys().next() {
-        let what = format!("{name}: {item:?} is made by a template, which this command does not render");
-        return Err(Failure::new(Code::CannotDecryptTree, what)
-            .with_hint("take spec.template.data out to get the values that are sealed"));
-    }
     let mut data = BTreeMap::new();
     let mut wrong = Vec::new();
     // Items of one object are sealed to one key, as a rule.
@@ -43,10 +39,31 @@ pub(crate) fn open(name: &str, ring: &KeyRing, sealed: &SealedObject) -> Result<
             Err(why) => wrong.push(format!("{name}: {item:?}: {why}")),
         }
     }
+    if wrong.is_empty() {
+        render(name, sealed, &mut data, &mut wrong);
+    }
     if !wrong.is_empty() {
         return Err(Failure::new(Code::CannotDecryptTree, wrong.join("\n")));
     }
     Ok(secret(sealed, &sealed.template.to_value(), sealed.secret_type.as_deref(), sealed.immutable, &data))
+}
+
+/// Renders the templates over the opened values, as the controller does, and puts the results among them.
+fn render(name: &str, sealed: &SealedObject, data: &mut BTreeMap<String, SecretBytes>, wrong: &mut Vec<String>) {
+    let mut rendered = Vec::new();
+    for (item, text) in &sealed.template_data {
+        let run = || {
+            let template = Template::parse(item, text, &Options::default()).map_err(|error| error.to_string())?;
+            // Each gets a map of its own: a template can change it.
+            let values = data.iter().map(|(key, plain)| (Text::from(key.as_str()), Text::from(plain.expose())));
+            template.execute(&Templated::string_map(values), &Limits::default()).map_err(|error| error.to_string())
+        };
+        match run() {
+            Ok(plain) => rendered.push((item.clone(), plain)),
+            Err(why) => wrong.push(format!("{name}: {item:?}: {why}")),
+        }
+    }
+    data.extend(rendered);
 }
 
 fn open_item(

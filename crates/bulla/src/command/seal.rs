@@ -53,7 +53,13 @@ pub(crate) fn run(app: &App, args: &SealArgs) -> Result<Code, Failure> {
     if args.mode.validate {
         let source = source(args);
         let parts = parts(app, args, &source)?;
-        rotate::validate(app, &Controller::new(app, args)?, &source.name(), &parts)?;
+        let verdicts = rotate::validate(app, &Controller::new(app, args)?, &source.name(), &parts)?;
+        if args.format == Some(OutputFormat::Json) && !app.is_kubeseal() {
+            let report =
+                serde_json::to_string_pretty(&verdicts).map_err(|error| Failure::generic(error.to_string()))?;
+            sink(args, None).write(format!("{report}\n").as_bytes(), Contents::Encrypted)?;
+        }
+        rotate::check(&verdicts)?;
         return Ok(Code::Success);
     }
     if args.mode.re_encrypt {

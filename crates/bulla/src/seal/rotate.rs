@@ -11,28 +11,65 @@ use crate::error::Failure;
 use crate::exit::Code;
 use crate::term;
 
+/// What the controller said of a `SealedSecret`.
+#[derive(serde::Serialize)]
+pub(crate) struct Verdict {
+    namespace: String,
+    name: String,
+    opens: bool,
+    /// Why not, where the controller says it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    reason: String,
+}
+
 /// Asks for every `SealedSecret` of a text whether it opens.
 ///
 /// # Errors
-/// [`Code::CannotDecryptTree`], a line for each that does not.
-pub(crate) fn validate(app: &App, controller: &Controller, name: &str, parts: &[Part]) -> Result<(), Failure> {
-    let mut wrong = Vec::new();
+/// When there is no answer to that.
+pub(crate) fn validate(
+    app: &App,
+    controller: &Controller,
+    name: &str,
+    parts: &[Part],
+) -> Result<Vec<Verdict>, Failure> {
+    let mut verdicts = Vec::new();
     for (object, sealed) in sealed_objects(name, parts)? {
         let answer = app.block_on(controller.post("/v1/verify", json(object)?))??;
+        let verdict = |opens, reason: String| Verdict {
+            namespace: sealed.metadata.namespace.clone(),
+            name: sealed.metadata.name.clone(),
+            opens,
+            reason,
+        };
         match answer.status {
-            200 => {}
+            200 => verdicts.push(verdict(true, String::new())),
             409 => {
                 let why = String::from_utf8_lossy(&answer.body)
                     .chars()
                     .take(500)
                     .filter(|char| !char.is_control())
                     .collect::<String>();
-                let why = if why.trim().is_empty() { String::new() } else { format!(": {}", why.trim()) };
-                wrong.push(format!("unable to decrypt sealed secret: {:?}{why}", sealed.metadata.name));
+                verdicts.push(verdict(false, why.trim().to_owned()));
             }
             _ => return Err(controller.refused("cannot validate sealed secret", &answer)),
         }
     }
+    Ok(verdicts)
+}
+
+/// That all of them open.
+///
+/// # Errors
+/// [`Code::CannotDecryptTree`], a line for each that does not.
+pub(crate) fn check(verdicts: &[Verdict]) -> Result<(), Failure> {
+    let wrong: Vec<_> = verdicts
+        .iter()
+        .filter(|verdict| !verdict.opens)
+        .map(|verdict| {
+            let why = if verdict.reason.is_empty() { String::new() } else { format!(": {}", verdict.reason) };
+            format!("unable to decrypt sealed secret: {:?}{why}", verdict.name)
+        })
+        .collect();
     if wrong.is_empty() { Ok(()) } else { Err(Failure::new(Code::CannotDecryptTree, wrong.join("\n"))) }
 }
 

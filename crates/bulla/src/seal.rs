@@ -6,6 +6,7 @@
 pub(crate) mod args;
 pub(crate) mod certificate;
 pub(crate) mod cluster;
+mod coerce;
 mod layout;
 pub(crate) mod manifest;
 pub(crate) mod merge;
@@ -17,6 +18,7 @@ pub(crate) mod rotate;
 mod secret;
 mod write;
 
+pub(crate) use coerce::strings as coerce_strings;
 pub(crate) use layout::keep as keep_layout;
 pub(crate) use object::SealedObject;
 pub(crate) use secret::Secret;

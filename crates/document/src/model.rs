@@ -230,6 +230,13 @@ impl Document {
         self.node(id).non_string_key
     }
 
+    /// Whether the node's key is written without quotes, tag, anchor or alias: a reader of another version of the syntax may then
+    /// take it for another type.
+    pub fn has_plain_key(&self, id: NodeId) -> bool {
+        let entry = &self.text.expose()[self.node(id).entry.range()];
+        self.key(id).is_some_and(|key| !key.is_empty() && entry.trim_ascii_start().starts_with(key.as_bytes()))
+    }
+
     /// The value of a scalar. A map or a list answers [`Scalar::Null`], a comment its text.
     pub fn scalar(&self, id: NodeId) -> Scalar<'_> {
         match &self.node(id).value {

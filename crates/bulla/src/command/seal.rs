@@ -409,10 +409,14 @@ fn input(source: &Source) -> Result<SecretBytes, Failure> {
 fn parts(app: &App, args: &SealArgs, source: &Source) -> Result<Vec<Part>, Failure> {
     let name = source.name();
     let text = input(source)?;
-    match args.from {
-        None => manifest::read(&name, &text),
-        Some(From::Sops) => manifest::read(&name, &decrypted(app, args, &name, text)?),
+    let mut parts = match args.from {
+        None => manifest::read(&name, &text)?,
+        Some(From::Sops) => manifest::read(&name, &decrypted(app, args, &name, text)?)?,
+    };
+    if app.is_kubeseal() {
+        parts.iter_mut().filter_map(|part| part.object.as_mut()).for_each(seal::coerce_strings);
     }
+    Ok(parts)
 }
 
 fn decrypted(app: &App, args: &SealArgs, name: &str, text: SecretBytes) -> Result<SecretBytes, Failure> {

@@ -1,12 +1,12 @@
 //! Manifests: the Kubernetes objects of a text, one or many, YAML or JSON.
 //!
 //! Read strictly, because what is sealed must be what everybody else reads: a key that stands twice, a key that is no string, a text
-//! that unfolds into millions of nodes are errors.
+//! that unfolds into millions of nodes are errors; `yes` without quotes is no string, as for Kubernetes.
 
 use std::collections::HashSet;
 
 use bulla_core::SecretBytes;
-use bulla_document::{Document, Limits, NodeId, Syntax, Value};
+use bulla_document::{Document, Kind, Limits, NodeId, Syntax, Value};
 
 use crate::error::Failure;
 use crate::exit::Code;
@@ -92,16 +92,67 @@ fn part(name: &str, syntax: Syntax, text: &[u8]) -> Result<Part, Failure> {
     let document =
         Document::parse_within(syntax, SecretBytes::from(text), &LIMITS).map_err(|error| unreadable(name, error))?;
     let Some(&root) = document.roots().first() else { return Ok(Part { document, object: None }) };
-    check_keys(name, &document, root)?;
-    let object = document.to_value(root);
+    let object = as_kubernetes(&document, root).map_err(|what| unreadable(name, what))?;
     let object = resolve_merges(object).map_err(|what| unreadable(name, what))?;
+    if is_ours(&object) {
+        check_keys(name, &document, root)?;
+    }
     let is_empty = matches!(&object, Value::Null) || matches!(&object, Value::Map(entries) if entries.is_empty());
     Ok(Part { document, object: (!is_empty).then_some(object) })
 }
 
+/// Whether an object is one that is read here, or says not what it is. What others have in them is their business.
+fn is_ours(object: &Value) -> bool {
+    matches!(kind(object).1, "" | "Secret" | "SecretList" | "List" | "SealedSecret" | "SealedSecretList")
+}
+
+/// The tree as Kubernetes reads it. It reads YAML 1.1, where `yes`, `on` and `n` without quotes are truth values.
+fn as_kubernetes(document: &Document, node: NodeId) -> Result<Value, String> {
+    let entries = || document.children(node).filter(|&child| document.kind(child) != Kind::Comment);
+    Ok(match document.kind(node) {
+        Kind::Map => {
+            let entry = |child| {
+                let key = document.key(child).unwrap_or_default().to_owned();
+                Ok((key, as_kubernetes(document, child)?))
+            };
+            Value::Map(entries().map(entry).collect::<Result<_, String>>()?)
+        }
+        Kind::Seq => Value::Seq(entries().map(|child| as_kubernetes(document, child)).collect::<Result<_, _>>()?),
+        Kind::Scalar | Kind::Comment => {
+            let value = Value::from(document.scalar(node));
+            if let (Value::Time(_), false) = (&value, document.is_alias(node)) {
+                // Kubernetes knows no times: it is the text that stands there.
+                return Ok(Value::Time(String::from_utf8_lossy(document.source(node)).into_owned()));
+            }
+            let Value::Str(text) = &value else { return Ok(value) };
+            match (document.syntax(), truth(text)) {
+                (Syntax::Yaml, Some(truth)) if document.source(node) == text.as_slice() => Value::Bool(truth),
+                (Syntax::Yaml, Some(_)) if document.is_alias(node) => {
+                    let text = String::from_utf8_lossy(text);
+                    return Err(format!("line {}: an alias of {text:?}; write it out", document.line(node)));
+                }
+                _ => value,
+            }
+        }
+    })
+}
+
+/// What YAML 1.1 takes for a truth value and YAML 1.2 does not.
+fn truth(text: &[u8]) -> Option<bool> {
+    match text {
+        b"y" | b"Y" | b"yes" | b"Yes" | b"YES" | b"on" | b"On" | b"ON" => Some(true),
+        b"n" | b"N" | b"no" | b"No" | b"NO" | b"off" | b"Off" | b"OFF" => Some(false),
+        _ => None,
+    }
+}
+
 /// That every key is a string: the API server makes of others what it likes. That none stands twice, the parser sees to.
 fn check_keys(name: &str, document: &Document, root: NodeId) -> Result<(), Failure> {
-    match document.subtree(root).find(|&node| document.has_non_string_key(node)) {
+    let is_yaml = document.syntax() == Syntax::Yaml;
+    let is_truth =
+        |node| document.key(node).is_some_and(|key| truth(key.as_bytes()).is_some()) && document.has_plain_key(node);
+    let wrong = |&node: &NodeId| document.has_non_string_key(node) || is_yaml && is_truth(node);
+    match document.subtree(root).find(wrong) {
         None => Ok(()),
         Some(node) => {
             let (line, key) = (document.line(node), document.key(node).unwrap_or_default());
@@ -176,6 +227,22 @@ mod tests {
             assert!(objects(text).is_err(), "{text}");
         }
         assert!(objects("a:\n  1: x\n").unwrap_err().contains("not a string"));
+    }
+
+    #[test]
+    fn what_kubernetes_takes_for_a_truth_value_is_one() {
+        let object =
+            objects("a: yes\nb: \"yes\"\nc: Off\nd: 'n'\ne: yes sir\nf: !!str on\n").unwrap().remove(0).unwrap();
+        let text = |field| text(&object, field);
+        assert_eq!((object.get("a"), object.get("c")), (Some(&Value::Bool(true)), Some(&Value::Bool(false))));
+        assert_eq!((text("b"), text("d"), text("e"), text("f")), (Some("yes"), Some("n"), Some("yes sir"), Some("on")));
+        assert!(objects("{\"a\": \"yes\"}").unwrap().remove(0).unwrap().get("a") != Some(&Value::Bool(true)));
+        for key in ["data: {n: eA==}\n", "on: x\n", "kind: Secret\ndata:\n  y: eA==\n"] {
+            assert!(objects(key).unwrap_err().contains("not a string"), "{key}");
+        }
+        assert!(objects("data: {\"n\": eA==}\n").is_ok());
+        assert!(objects("a: &a yes\nb: *a\n").unwrap_err().contains("write it out"));
+        assert!(objects("kind: Workflow\non: x\n1: y\n").is_ok(), "no object of ours");
     }
 
     #[test]

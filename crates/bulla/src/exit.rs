@@ -31,13 +31,13 @@ pub(crate) enum Code {
     BadPath,
     /// 92: the file is empty.
     EmptyFile,
-    /// 100: no file was named, or it is not there.
+    /// 100: no file was named, or it is not there; a sealing key of this name is not there.
     NoFile,
-    /// 111: no key to encrypt with was named.
+    /// 111: no key to encrypt with was named; there is no way to the cluster that has it, or it refuses.
     NoEncryptionKey,
     /// 112: `--decryption-order` names a kind twice.
     DuplicateKeyKind,
-    /// 128: the data key cannot be unwrapped.
+    /// 128: the data key cannot be unwrapped; a sealing key neither, or cannot be wrapped.
     NoDataKey,
     /// 200: the edited file is as it was.
     Unchanged,

@@ -6,10 +6,18 @@
 //! - `--merge-into` changes the new values' bytes and nothing else: the file stays YAML, keeps its comments and its order, and takes
 //!   its scope from itself. kubeseal writes it anew, as JSON unless told otherwise, seals for the scope of the input, and panics
 //!   on a file without items.
-//! - `--re-encrypt` takes the values from the controller's answer and nothing else; kubeseal takes templates and metadata too.
+//! - `--re-encrypt` takes the values from the controller's answer and nothing else; kubeseal takes templates and metadata too. In place, the
+//!   file's layout stays.
 //! - Keys that stand twice, several Secrets for one `--merge-into`, objects that are no Secrets are errors; a `List` of Secrets is taken.
 //! - Each failed item of `--recovery-unseal` says why: another scope, an unknown key, damage.
-//! - An argument that is no flag is an error; kubeseal ignores it and waits for standard input.
+//! - An argument that is no flag is an error; kubeseal ignores it and waits for standard input. An unknown format is found at once, with
+//!   status 2.
+//! - `--scope strict` is meant; kubeseal takes it for no flag, and lets annotations widen it.
+//! - Keys that are no strings are errors, `n` and `on` without quotes among them. Fields' names count as they are written.
+//! - `--fetch-cert` prints nothing that is no certificate; of an expired one it says so. RSA keys have 2048 to 8192 bits, values at most
+//!   1 MiB. A plain Secret is not written into a file that others can read.
+//! - A variable whose value its flag does not take is an error; kubeseal passes over it.
+//! - `managedFields` and `generateName` do not go into the template.
 
 use std::ffi::OsString;
 

@@ -17,13 +17,14 @@ use bulla_operator::sealing::keys::shares;
 use bulla_operator::sealing::keys::store::{NewKey, Store};
 use clap::{Args, ValueEnum};
 use jiff::{SignedDuration, Timestamp};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
+use kube::Client;
 
 use crate::app::App;
 use crate::args::duration;
 use crate::env_vars;
 use crate::error::Failure;
+use crate::seal::args::ClusterArgs;
+use crate::seal::cluster;
 
 /// Where the keys are.
 #[derive(Args, Clone, Debug)]
@@ -140,35 +141,25 @@ enum AdoptPlain {
 }
 
 impl WhereArgs {
-    /// A client for the cluster.
+    /// A client for the cluster, found as `bulla seal` finds it.
     ///
     /// # Errors
-    /// A configuration that cannot be read or used.
-    pub(crate) async fn client(&self) -> Result<Client, Failure> {
-        let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
-        let failed = |error: String| {
-            Failure::generic(format!("cannot find the cluster: {error}"))
-                .with_hint("name a kubeconfig with --kubeconfig or KUBECONFIG")
+    /// [`Code::NoEncryptionKey`](crate::exit::Code::NoEncryptionKey): there is no way to a cluster.
+    pub(crate) async fn client(&self, app: &App) -> Result<Client, Failure> {
+        let place = ClusterArgs {
+            kubeconfig: self.kubeconfig.clone(),
+            context: self.context.clone(),
+            ..ClusterArgs::default()
         };
-        let config = match &self.kubeconfig {
-            Some(path) => {
-                let file = Kubeconfig::read_from(path).map_err(|error| failed(error.to_string()))?;
-                Config::from_custom_kubeconfig(file, &options).await.map_err(|error| failed(error.to_string()))?
-            }
-            None if self.context.is_some() => {
-                Config::from_kubeconfig(&options).await.map_err(|error| failed(error.to_string()))?
-            }
-            None => Config::infer().await.map_err(|error| failed(error.to_string()))?,
-        };
-        Client::try_from(config).map_err(|error| failed(error.to_string()))
+        cluster::client(app, &place).await
     }
 
     /// The key objects.
     ///
     /// # Errors
     /// As [`client`](Self::client).
-    pub(crate) async fn store(&self) -> Result<Store, Failure> {
-        Ok(self.store_of(&self.client().await?))
+    pub(crate) async fn store(&self, app: &App) -> Result<Store, Failure> {
+        Ok(self.store_of(&self.client(app).await?))
     }
 
     /// The key objects of a client's cluster.

@@ -12,6 +12,7 @@ use bulla_format::sops::MacCheck;
 use zeroize::Zeroizing;
 
 use crate::app::App;
+use crate::args::given;
 use crate::engine::{self, Access};
 use crate::error::Failure;
 use crate::exit::Code;
@@ -139,14 +140,16 @@ fn seal_all(app: &App, args: &SealArgs, key: &PublicKey) -> Result<Code, Failure
             return Err(unreadable(&name, format!("it has a {kind:?} of {version:?}, which is no Secret")));
         }
         if others > 0 {
+            check_other(&name, object)?;
             out.extend_from_slice(part.document.text().expose());
             continue;
         }
         sealed_any |= !items.is_empty();
         for item in items {
-            let sealed = seal_one(app, args, key, item).map_err(|failure| failure.context(&name))?;
+            let (secret, sealed) = seal_one(app, args, key, item).map_err(|failure| failure.context(&name))?;
+            let start = out.len();
             emit(part, &sealed, format, is_list, &mut out)?;
-            check_other(&name, object)?;
+            warn_of_comments(&name, &secret, &out.expose()[start..]);
         }
     }
     if !sealed_any {
@@ -155,16 +158,7 @@ fn seal_all(app: &App, args: &SealArgs, key: &PublicKey) -> Result<Code, Failure
     sink(args, Some(&source)).write(out.expose(), Contents::Encrypted)?;
     Ok(Code::Success)
 }
-            warn_of_comments(&name, &secret, &out.expose()[start..]);
 
-/// Whether an object is a Secret. kubeseal takes what says nothing for one.
-fn is_secret(app: &App, object: &Value) -> bool {
-    match manifest::kind(object) {
-        ("v1", "Secret") => true,
-        ("" | "v1", "Secret" | "") => app.is_kubeseal(),
-        _ => false,
-    }
-}
 /// That an object which stays as it is holds no Secret: who seals a file trusts that none is left in it.
 fn check_other(name: &str, object: &Value) -> Result<(), Failure> {
     let (version, kind) = manifest::kind(object);
@@ -196,6 +190,14 @@ fn holds_secret(value: &Value) -> bool {
     }
 }
 
+/// Whether an object is a Secret. kubeseal takes what says nothing for one.
+fn is_secret(app: &App, object: &Value) -> bool {
+    match manifest::kind(object) {
+        ("v1", "Secret") => true,
+        ("" | "v1", "Secret" | "") => app.is_kubeseal(),
+        _ => false,
+    }
+}
 
 fn emit(
     part: &Part,
@@ -276,7 +278,7 @@ fn read_secret(args: &SealArgs, object: &Value) -> Result<Secret, Failure> {
 /// Gives a Secret without a namespace the one it would be applied to.
 fn place(app: &App, args: &SealArgs, secret: &mut Secret) -> Result<(), Failure> {
     let own = &mut secret.metadata.namespace;
-    if !own.is_empty() && args.cluster.namespace.is_none() {
+    if !own.is_empty() && given(args.cluster.namespace.as_ref()).is_none() {
         return Ok(());
     }
     let (namespace, said) = cluster::namespace(app, &args.cluster)?;
@@ -313,6 +315,14 @@ fn merge_into(app: &App, args: &SealArgs, key: &PublicKey, target: &Path) -> Res
     let file = Source::File(target.to_owned());
     let _lock = file.lock_existing()?;
     let text = file.read_existing()?;
+    let (scope, namespace) = merge::place(&file.name(), &text)?;
+    if scope != Scope::ClusterWide {
+        // The target's own namespace counts, and must be the one that was asked for.
+        if !namespace.is_empty() {
+            secret.metadata.namespace = namespace;
+        }
+        place(app, args, &mut secret)?;
+    }
     let merged = merge::merge(&file.name(), &text, &secret, args.scope.and_then(|scope| scope.0), key)?;
     let merged = match args.format {
         None => merged,
@@ -385,14 +395,6 @@ fn recovery(args: &SealArgs) -> Result<Code, Failure> {
 
 fn source(args: &SealArgs) -> Source {
     let file = args.secret_file.as_ref().or(args.file.as_ref()).filter(|path| !path.as_os_str().is_empty());
-    let (scope, namespace) = merge::place(&file.name(), &text)?;
-    if scope != Scope::ClusterWide {
-        // The target's own namespace counts, and must be the one that was asked for.
-        if !namespace.is_empty() {
-            secret.metadata.namespace = namespace;
-        }
-        place(app, args, &mut secret)?;
-    }
     Source::from_argument(file.map(PathBuf::as_path))
 }
 
@@ -414,6 +416,7 @@ fn parts(app: &App, args: &SealArgs, source: &Source) -> Result<Vec<Part>, Failu
     if app.is_kubeseal() {
         parts.iter_mut().filter_map(|part| part.object.as_mut()).for_each(seal::coerce_strings);
     }
+    Ok(parts)
 }
 
 fn decrypted(app: &App, args: &SealArgs, name: &str, text: SecretBytes) -> Result<SecretBytes, Failure> {

@@ -108,7 +108,7 @@ fn api(error: &kube::Error) -> Failure {
             text
         }
     };
-    let failure = Failure::generic(format!("the API server: {message}"));
+    let failure = Failure::new(Code::NoEncryptionKey, format!("the API server: {message}"));
     match error {
         kube::Error::Api(status) if status.code == 404 && status.message.contains("page not found") => {
             failure.with_hint("the cluster does not know SealingKeys: install bulla's chart, or its definitions, first")

@@ -4,18 +4,21 @@
 //! the request is made once more with a token in `X-Bulla-Authorization`: the one of `--controller-token`, or else the user's own.
 //! A controller that does not ask never sees one.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bulla_format::sealed::Algorithm;
+use hyper_util::client::proxy::matcher::Matcher;
 use k8s_openapi::api::core::v1::Service;
 use kube::client::{Body, ConfigExt};
-use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig, NamedAuthInfo, NamedCluster};
+use kube::config::{AuthInfo, Context, KubeConfigOptions, Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext};
 use kube::{Api, Client, Config};
 use tower::{Layer, ServiceExt};
 
 use super::args::{ClusterArgs, SealArgs};
 use super::certificate::causes;
 use crate::app::App;
+use crate::args::given;
 use crate::error::Failure;
 use crate::exit::Code;
 
@@ -23,8 +26,8 @@ use crate::exit::Code;
 const AUTHORIZATION: &str = "x-bulla-authorization";
 /// The namespace where nothing says another.
 const DEFAULT_NAMESPACE: &str = "default";
-/// Where a pod finds its namespace.
-const POD_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+/// Where a pod finds its token, its namespace and the authority of the API server.
+const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /// Whether a namespace was asked for, or only found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,16 +46,32 @@ pub(crate) fn namespace(app: &App, args: &ClusterArgs) -> Result<(String, Said),
     if let Some(namespace) = args.namespace.as_ref().filter(|namespace| !namespace.is_empty()) {
         return Ok((namespace.clone(), Said::Flag));
     }
-    let found = match kubeconfig(app, args)? {
-        Some(config) => {
-            let context = args.context.as_ref().or(config.current_context.as_ref());
-            let context = config.contexts.iter().find(|named| Some(&named.name) == context);
-            context.and_then(|named| named.context.as_ref()?.namespace.clone())
-        }
-        None => std::fs::read_to_string(POD_NAMESPACE).ok().map(|namespace| namespace.trim().to_owned()),
+    let config = kubeconfig(app, args)?;
+    let context = match &config {
+        Some(config) => context_of(config, args)?,
+        None if given(args.context.as_ref()).is_some() => context_of(&Kubeconfig::default(), args)?,
+        None => None,
     };
-    let found = found.filter(|namespace| !namespace.is_empty());
-    Ok((found.unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned()), Said::Elsewhere))
+    let of_context = context.as_ref().and_then(|context| context.namespace.clone());
+    let found = of_context.filter(|namespace| !namespace.is_empty()).or_else(|| pod_namespace(app));
+    // A context has a namespace for what names none. Without one nobody knows where it will be applied.
+    match found.or_else(|| context.map(|_| DEFAULT_NAMESPACE.to_owned())) {
+        Some(namespace) => Ok((namespace, Said::Elsewhere)),
+        None => Err(Failure::new(Code::CouldNotReadInput, "secret must declare a namespace")
+            .with_hint("say it with --namespace; there is no kubeconfig that does")),
+    }
+}
+
+/// The context that is meant. Nothing if none is named.
+fn context_of(config: &Kubeconfig, args: &ClusterArgs) -> Result<Option<Context>, Failure> {
+    let Some(name) = given(args.context.as_ref()).or_else(|| given(config.current_context.as_ref())) else {
+        return Ok(None);
+    };
+    let context = config.contexts.iter().find(|named| named.name == name).ok_or_else(|| {
+        Failure::new(Code::CouldNotReadInput, format!("the kubeconfig has no context {name:?}"))
+            .with_hint("`kubectl config get-contexts` shows them; --context names one")
+    })?;
+    Ok(context.context.clone())
 }
 
 /// TLS with the system's authorities.
@@ -229,7 +248,42 @@ fn said(error: &kube::Error) -> String {
     }
 }
 
-/// The kubeconfig, as it is. Nothing if there is no file.
+/// The namespace of the pod that this is; nothing if it is none.
+fn pod_namespace(app: &App) -> Option<String> {
+    pod_server(app)?;
+    let of_account = || std::fs::read_to_string(format!("{SERVICE_ACCOUNT}/namespace")).ok();
+    let found = app.env.text("POD_NAMESPACE").or_else(of_account)?;
+    Some(found.trim().to_owned()).filter(|namespace| !namespace.is_empty())
+}
+
+/// The API server's address, if this is a pod.
+fn pod_server(app: &App) -> Option<String> {
+    let (host, port) = (app.env.text("KUBERNETES_SERVICE_HOST")?, app.env.text("KUBERNETES_SERVICE_PORT")?);
+    let is_pod = Path::new(SERVICE_ACCOUNT).join("token").is_file();
+    let host = if host.contains(':') { format!("[{host}]") } else { host };
+    is_pod.then(|| format!("https://{host}:{port}"))
+}
+
+/// What a pod has, as a kubeconfig, so that flags can be put over it.
+fn pod_kubeconfig(app: &App) -> Option<Kubeconfig> {
+    const POD: &str = "pod";
+    let cluster = kube::config::Cluster {
+        server: Some(pod_server(app)?),
+        certificate_authority: Some(format!("{SERVICE_ACCOUNT}/ca.crt")),
+        ..Default::default()
+    };
+    let user = AuthInfo { token_file: Some(format!("{SERVICE_ACCOUNT}/token")), ..AuthInfo::default() };
+    let context = Context { cluster: POD.to_owned(), user: Some(POD.to_owned()), ..Default::default() };
+    Some(Kubeconfig {
+        clusters: vec![NamedCluster { name: POD.to_owned(), cluster: Some(cluster), ..Default::default() }],
+        auth_infos: vec![NamedAuthInfo { name: POD.to_owned(), auth_info: Some(user), ..Default::default() }],
+        contexts: vec![NamedContext { name: POD.to_owned(), context: Some(context), ..Default::default() }],
+        current_context: Some(POD.to_owned()),
+        ..Kubeconfig::default()
+    })
+}
+
+/// The kubeconfig, as it is. Nothing if there is no file, or none that says anything.
 fn kubeconfig(app: &App, args: &ClusterArgs) -> Result<Option<Kubeconfig>, Failure> {
     let unreadable = |error: &kube::config::KubeconfigError| {
         Failure::new(Code::CouldNotReadInput, format!("the kubeconfig cannot be read: {}", causes(error)))
@@ -238,32 +292,46 @@ fn kubeconfig(app: &App, args: &ClusterArgs) -> Result<Option<Kubeconfig>, Failu
     if let Some(path) = named {
         return Kubeconfig::read_from(path).map(Some).map_err(|error| unreadable(&error));
     }
-    if app.env.var("KUBECONFIG").is_some_and(|paths| !paths.is_empty()) {
-        return Kubeconfig::from_env().map_err(|error| unreadable(&error));
-    }
-    let Some(path) = app.env.home().map(|home| home.join(".kube/config")).filter(|path| path.exists()) else {
-        return Ok(None);
+    let paths: Vec<PathBuf> = match app.env.var("KUBECONFIG") {
+        Some(paths) => std::env::split_paths(&paths).collect(),
+        None => app.env.home().map(|home| home.join(".kube/config")).into_iter().collect(),
     };
-    Kubeconfig::read_from(path).map(Some).map_err(|error| unreadable(&error))
+    // As kubectl: of the files that are not named by a flag, one that is not there says nothing.
+    let mut all: Option<Kubeconfig> = None;
+    for path in paths.iter().filter(|path| !path.as_os_str().is_empty() && path.exists()) {
+        let next = Kubeconfig::read_from(path).map_err(|error| unreadable(&error))?;
+        all = Some(all.unwrap_or_default().merge(next).map_err(|error| unreadable(&error))?);
+    }
+    Ok(all.filter(|config| !config.contexts.is_empty() || !config.clusters.is_empty()))
+}
+
+/// A client for the cluster that the flags and the kubeconfig name, or that this pod is in.
+///
+/// # Errors
+/// [`Code::NoEncryptionKey`]: there is no way to a cluster.
+pub(crate) async fn client(app: &App, args: &ClusterArgs) -> Result<Client, Failure> {
+    Client::try_from(config(app, args).await?).map_err(|error| unreachable(&error))
 }
 
 async fn config(app: &App, args: &ClusterArgs) -> Result<Config, Failure> {
-    let found = kubeconfig(app, args)?;
-    let mut config = match found {
-        None if args.server.is_none() => Config::incluster().map_err(|_| {
-            Failure::new(Code::NoEncryptionKey, "no cluster: there is no kubeconfig, and this is no pod")
-                .with_hint("--cert takes a certificate's file or URL; --kubeconfig says which cluster")
-        })?,
-        found => {
-            let mut kubeconfig = found.unwrap_or_default();
-            let options = apply(&mut kubeconfig, args)?;
-            Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|error| {
-                Failure::new(
-                    Code::NoEncryptionKey,
-                    format!("the kubeconfig does not say how to reach a cluster: {}", causes(&error)),
-                )
-            })?
-        }
+    let found = match kubeconfig(app, args)? {
+        None if given(args.server.as_ref()).is_none() => pod_kubeconfig(app),
+        found => Some(found.unwrap_or_default()),
+    };
+    let mut kubeconfig = found.ok_or_else(|| {
+        Failure::new(Code::NoEncryptionKey, "no cluster: there is no kubeconfig, and this is no pod")
+            .with_hint("--cert takes a certificate's file or URL; --kubeconfig says which cluster")
+    })?;
+    let options = apply(&mut kubeconfig, args)?;
+    let own_proxy = proxy_of(&kubeconfig, &options);
+    let no_way = |what: String| {
+        Failure::new(Code::NoEncryptionKey, format!("the kubeconfig does not say how to reach a cluster: {what}"))
+    };
+    let mut config =
+        Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|error| no_way(causes(&error)))?;
+    config.proxy_url = match own_proxy {
+        Some(proxy) => Some(proxy.parse().map_err(|error| no_way(format!("the proxy {proxy:?}: {error}")))?),
+        None => environment_proxy(app, &config.cluster_url),
     };
     if let Some(time) = &args.request_timeout {
         let time = timeout(time)?;
@@ -271,6 +339,30 @@ async fn config(app: &App, args: &ClusterArgs) -> Result<Config, Failure> {
         config.connect_timeout = time.or(config.connect_timeout);
     }
     Ok(config)
+}
+
+/// The proxy that the kubeconfig or a flag names.
+fn proxy_of(kubeconfig: &Kubeconfig, options: &KubeConfigOptions) -> Option<String> {
+    let cluster = kubeconfig.clusters.iter().find(|named| Some(&named.name) == options.cluster.as_ref())?;
+    given(cluster.cluster.as_ref()?.proxy_url.as_ref()).map(str::to_owned)
+}
+
+/// The proxy that the environment names for an address, less those of `NO_PROXY`.
+///
+/// Not left to the client, which holds `NO_PROXY` against the proxy's own address.
+fn environment_proxy(app: &App, server: &http::Uri) -> Option<http::Uri> {
+    let var = |name: &str| app.env.text(name).or_else(|| app.env.text(&name.to_lowercase()));
+    let matcher = Matcher::builder()
+        .http(var("HTTP_PROXY").unwrap_or_default())
+        .https(var("HTTPS_PROXY").unwrap_or_default())
+        .no(var("NO_PROXY").unwrap_or_default())
+        .build();
+    // As Go: nothing on this machine is behind a proxy.
+    let is_local = matches!(server.host(), Some("localhost" | "127.0.0.1" | "[::1]"));
+    let named = matcher.intercept(server).filter(|_| !is_local)?;
+    let said = if server.scheme_str() == Some("http") { var("HTTP_PROXY") } else { var("HTTPS_PROXY") }?;
+    // As it was said: it may have a user in it.
+    Some(said.parse().ok().filter(|uri: &http::Uri| uri.scheme().is_some()).unwrap_or_else(|| named.uri().clone()))
 }
 
 /// As kubectl: nothing, or `0`, is no limit; a number alone is seconds.
@@ -286,15 +378,12 @@ fn timeout(text: &str) -> Result<Option<Duration>, Failure> {
 /// Puts the flags over the kubeconfig's entries that they are about.
 fn apply(kubeconfig: &mut Kubeconfig, args: &ClusterArgs) -> Result<KubeConfigOptions, Failure> {
     const FLAGS: &str = "flags";
-    let context_name = args.context.clone().or_else(|| kubeconfig.current_context.clone());
-    let context = kubeconfig.contexts.iter_mut().find(|named| Some(&named.name) == context_name.as_ref());
-    if context.is_none() && args.context.is_some() {
-        return Err(Failure::generic(format!("the kubeconfig has no context {:?}", context_name.unwrap_or_default())));
-    }
-    let context = context.and_then(|named| named.context.clone());
-    let cluster =
-        args.cluster.clone().or_else(|| Some(context.as_ref()?.cluster.clone())).unwrap_or_else(|| FLAGS.to_owned());
-    let user = args.user.clone().or_else(|| context.as_ref()?.user.clone()).unwrap_or_else(|| FLAGS.to_owned());
+    let context = context_of(kubeconfig, args)?;
+    let named = |flag: Option<&String>| given(flag).map(str::to_owned);
+    let of_context = context.as_ref().map(|context| context.cluster.clone());
+    let cluster = named(args.cluster.as_ref()).or(of_context).unwrap_or_else(|| FLAGS.to_owned());
+    let of_context = context.as_ref().and_then(|context| context.user.clone());
+    let user = named(args.user.as_ref()).or(of_context).unwrap_or_else(|| FLAGS.to_owned());
 
     if !kubeconfig.clusters.iter().any(|named| named.name == cluster) {
         kubeconfig.clusters.push(NamedCluster {
@@ -318,13 +407,9 @@ fn apply(kubeconfig: &mut Kubeconfig, args: &ClusterArgs) -> Result<KubeConfigOp
     }
     let name = FLAGS.to_owned();
     kubeconfig.contexts.retain(|named| named.name != name);
-    kubeconfig.contexts.push(kube::config::NamedContext {
+    kubeconfig.contexts.push(NamedContext {
         name: name.clone(),
-        context: Some(kube::config::Context {
-            cluster: cluster.clone(),
-            user: Some(user.clone()),
-            ..Default::default()
-        }),
+        context: Some(Context { cluster: cluster.clone(), user: Some(user.clone()), ..Default::default() }),
         ..Default::default()
     });
     Ok(KubeConfigOptions { context: Some(name), cluster: Some(cluster), user: Some(user) })

@@ -22,6 +22,8 @@ mod processes;
 mod repository;
 mod same_as_sops;
 mod seal;
+mod seal_cluster;
+mod seal_compat;
 mod seal_hybrid;
 mod seal_layout;
 mod seal_merge;

@@ -52,7 +52,7 @@ pub(crate) fn run(app: &App, args: &AdoptArgs) -> Result<Code, Failure> {
         return Err(Failure::generic("the keys are plain Secrets already"));
     };
     let report = app.block_on(async {
-        let store = args.place.store().await?;
+        let store = args.place.store(app).await?;
         let set = shares::load(&store).await.map_err(|error| Failure::generic(error.to_string()))?;
         let to = named.resolve(set.as_ref()).map_err(|error| Failure::generic(error.to_string()))?;
         let registry = Registry::new(app.env.clone(), args.services.options());

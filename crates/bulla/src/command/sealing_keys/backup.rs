@@ -98,7 +98,7 @@ pub(crate) fn run(app: &App, args: &BackupArgs) -> Result<Code, Failure> {
         (None, false) => Form::AsIs,
     };
     let made = app.block_on(async {
-        let store = args.place.store().await?;
+        let store = args.place.store(app).await?;
         backup::backup(&store, form).await.map_err(|error| failure(&error))
     })??;
     let sink = args.file.clone().map_or(Sink::Stdout, Sink::File);
@@ -117,10 +117,10 @@ pub(crate) fn run(app: &App, args: &BackupArgs) -> Result<Code, Failure> {
 /// If the file is no backup. A key that was not restored is reported, with status 1.
 pub(crate) fn restore(app: &App, args: &RestoreArgs) -> Result<Code, Failure> {
     let source = if args.file.as_os_str() == "-" { Source::Stdin } else { Source::File(args.file.clone()) };
-    let items = backup::parse(to_json(&source.name(), source.read_existing()?)?).map_err(|error| failure(&error))?;
+    let items = backup::parse(to_json(&source.name(), source.read()?)?).map_err(|error| failure(&error))?;
     let services = services(app, &args.services);
     let report = app.block_on(async {
-        let store = args.place.store().await?;
+        let store = args.place.store(app).await?;
         let named = if args.services.key_service.is_empty() { None } else { Some(args.services.named()?) };
         let set = shares::load(&store).await.map_err(|error| Failure::generic(error.to_string()))?;
         let to = match &named {
@@ -161,7 +161,14 @@ fn services(app: &App, args: &ServiceArgs) -> Services {
 }
 
 fn failure(error: &BackupError) -> Failure {
-    let failure = Failure::generic(error.to_string());
+    let code = match error {
+        BackupError::Api(_) => Code::NoEncryptionKey,
+        BackupError::Key { .. } => Code::NoDataKey,
+        BackupError::NoKeys(_) => Code::NoFile,
+        BackupError::Malformed(_) => Code::CouldNotReadInput,
+        _ => Code::Generic,
+    };
+    let failure = Failure::new(code, error.to_string());
     match error {
         BackupError::Plain(_) => failure.with_hint("wrap them with --to age1…, or say --danger-plaintext"),
         _ => failure,
@@ -170,7 +177,7 @@ fn failure(error: &BackupError) -> Failure {
 
 /// YAML and JSON as JSON. Several documents are one list.
 fn to_json(name: &str, text: SecretBytes) -> Result<Value, Failure> {
-    let malformed = |what: String| Failure::generic(format!("{name}: {what}"));
+    let malformed = |what: String| Failure::new(Code::CouldNotReadInput, format!("{name}: {what}"));
     let document = Document::parse(Syntax::Yaml, text)
         .map_err(|error| malformed(format!("it is neither YAML nor JSON: {error}")))?;
     let mut values = Vec::new();

@@ -55,7 +55,7 @@ pub(crate) fn run(app: &App, args: &InitSharesArgs) -> Result<Code, Failure> {
     };
     let failed = |error: &dyn std::fmt::Display| Failure::generic(error.to_string());
     app.block_on(async {
-        let store = args.place.store().await?;
+        let store = args.place.store(app).await?;
         // Before anything is shown that would be of no use.
         if kept::load(&store).await.map_err(|error| failed(&error))?.is_some() {
             return Err(failed(&kept::SetError::Exists));

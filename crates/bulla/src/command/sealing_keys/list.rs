@@ -47,7 +47,7 @@ pub(crate) struct ShowArgs {
 /// # Errors
 /// If the API server refuses.
 pub(crate) fn run(app: &App, args: &ListArgs) -> Result<Code, Failure> {
-    let keys = app.block_on(read(&args.place))??;
+    let keys = app.block_on(read(app, &args.place))??;
     match args.output {
         Output::Json => output::print(format!("{:#}\n", Value::Array(keys)).as_bytes())?,
         Output::Text => {
@@ -64,11 +64,11 @@ pub(crate) fn run(app: &App, args: &ListArgs) -> Result<Code, Failure> {
 /// # Errors
 /// If there is none of this name, or the API server refuses.
 pub(crate) fn show(app: &App, args: &ShowArgs) -> Result<Code, Failure> {
-    let keys = app.block_on(read(&args.place))??;
+    let keys = app.block_on(read(app, &args.place))??;
     let key = keys.into_iter().find(|key| key["name"] == args.name.as_str());
     let key = key.ok_or_else(|| {
-        Failure::generic(format!("there is no sealing key {} in {}", args.name, args.place.controller_namespace))
-            .with_hint("`bulla sealing-keys list` shows the names")
+        let what = format!("there is no sealing key {} in {}", args.name, args.place.controller_namespace);
+        Failure::new(Code::NoFile, what).with_hint("`bulla sealing-keys list` shows the names")
     })?;
     match args.output {
         Output::Json => output::print(format!("{key:#}\n").as_bytes())?,
@@ -88,8 +88,8 @@ pub(crate) fn show(app: &App, args: &ShowArgs) -> Result<Code, Failure> {
     Ok(Code::Success)
 }
 
-async fn read(place: &WhereArgs) -> Result<Vec<Value>, Failure> {
-    let client = place.client().await?;
+async fn read(app: &App, place: &WhereArgs) -> Result<Vec<Value>, Failure> {
+    let client = place.client(app).await?;
     let found = place.store_of(&client).list().await.map_err(|error| api(&error))?;
     let mut keys = describe(&found);
     // Who may see the keys need not see all SealedSecrets: then what the controller wrote down stays.

@@ -31,7 +31,7 @@ pub(crate) struct RenewArgs {
 /// If there is no key to ask with, the controller does nothing in time, or the API server refuses.
 pub(crate) fn run(app: &App, args: &RenewArgs) -> Result<Code, Failure> {
     app.block_on(async {
-        let store = args.place.store().await?;
+        let store = args.place.store(app).await?;
         let names = async || -> Result<Vec<(String, bool)>, Failure> {
             let found = store.list().await.map_err(|error| api(&error))?;
             let wrapped = found.wrapped.iter().map(|key| (key.name_any(), true));
@@ -43,9 +43,8 @@ pub(crate) fn run(app: &App, args: &RenewArgs) -> Result<Code, Failure> {
             Some((name, true)) => store.annotate(name, RENEW, Some(&now)).await,
             Some((name, false)) => store.annotate_plain(name, RENEW, Some(&now)).await,
             None => {
-                return Err(Failure::generic(
-                    "there is no sealing key yet: the controller makes the first at its start",
-                ));
+                let what = "there is no sealing key yet: the controller makes the first at its start";
+                return Err(Failure::new(Code::NoFile, what));
             }
         }
         .map_err(|error| api(&error))?;

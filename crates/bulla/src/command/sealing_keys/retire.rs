@@ -52,13 +52,14 @@ pub(crate) fn run(app: &App, args: &RetireArgs) -> Result<Code, Failure> {
         State::Active => KeyState::Active,
     };
     app.block_on(async {
-        let client = args.place.client().await?;
+        let client = args.place.client(app).await?;
         let store = args.place.store_of(&client);
         let found = store.list().await.map_err(|error| api(&error))?;
         let wrapped = found.wrapped.iter().find(|key| key.name_any() == args.name);
         let plain = found.plain.iter().find(|secret| secret.name_any() == args.name);
         if wrapped.is_none() && plain.is_none() {
-            return Err(Failure::generic(format!("there is no sealing key {}", args.name)));
+            return Err(Failure::new(Code::NoFile, format!("there is no sealing key {}", args.name))
+                .with_hint("`bulla sealing-keys list` shows the names"));
         }
         if state == KeyState::Compromised && !args.force {
             let count = usage::count(&client).await.map_err(|error| api(&error))?;

@@ -45,12 +45,14 @@ pub(crate) struct RewrapArgs {
 /// # Errors
 /// If a key cannot be unwrapped or wrapped: it stays as it was, and the others are done.
 pub(crate) fn run(app: &App, args: &RewrapArgs) -> Result<Code, Failure> {
-    app.block_on(async { if args.services.key_service.is_empty() { ask(args).await } else { here(app, args).await } })?
+    app.block_on(async {
+        if args.services.key_service.is_empty() { ask(app, args).await } else { here(app, args).await }
+    })?
 }
 
 /// By the leader, which has the key services.
-async fn ask(args: &RewrapArgs) -> Result<Code, Failure> {
-    let store = args.place.store().await?;
+async fn ask(app: &App, args: &RewrapArgs) -> Result<Code, Failure> {
+    let store = args.place.store(app).await?;
     let now = jiff::Timestamp::now().to_string();
     for key in store.list().await.map_err(|error| api(&error))?.wrapped {
         store.annotate(&key.name_any(), REWRAP, Some(&now)).await.map_err(|error| api(&error))?;
@@ -72,7 +74,7 @@ async fn ask(args: &RewrapArgs) -> Result<Code, Failure> {
 }
 
 async fn here(app: &App, args: &RewrapArgs) -> Result<Code, Failure> {
-    let store = args.place.store().await?;
+    let store = args.place.store(app).await?;
     let KeyServices::Wrapped(named) = args.services.named()? else {
         return Err(Failure::generic("keys that are wrapped are not made plain again"));
     };
@@ -92,5 +94,5 @@ async fn here(app: &App, args: &RewrapArgs) -> Result<Code, Failure> {
             Err(error) => failed.push(error.to_string()),
         }
     }
-    if failed.is_empty() { Ok(Code::Success) } else { Err(Failure::generic(failed.join("\n"))) }
+    if failed.is_empty() { Ok(Code::Success) } else { Err(Failure::new(Code::NoDataKey, failed.join("\n"))) }
 }

@@ -46,7 +46,7 @@ pub(crate) fn run(app: &App, args: &ServeArgs) -> Result<Code, Failure> {
     // What needs no cluster is found out first.
     args.services.named()?;
     app.block_on(async {
-        let store = args.place.store().await?;
+        let store = args.place.store(app).await?;
         let Keys { ring, keeper } = keys(app, store, &args.services, &args.keeper).await?;
         let failed = |error: std::io::Error| Failure::generic(format!("cannot serve on {}: {error}", args.listen));
         let listener = TcpListener::bind(&args.listen).await.map_err(failed)?;

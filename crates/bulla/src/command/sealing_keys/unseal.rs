@@ -6,7 +6,7 @@
 use std::io::{IsTerminal, Read};
 
 use bulla_core::{SecretBytes, SecretString};
-use bulla_kms::shares::Share;
+use bulla_kms::shares::{Share, ShareError};
 use bulla_operator::sealing::keys::http;
 use bulla_operator::sealing::keys::unseal::State;
 use clap::Args;
@@ -71,7 +71,7 @@ pub(crate) struct UnsealArgs {
 /// If a replica cannot be reached, or does not take it.
 pub(crate) fn run(app: &App, args: &UnsealArgs) -> Result<Code, Failure> {
     app.block_on(async {
-        let (client, replicas) = replicas(args).await?;
+        let (client, replicas) = replicas(app, args).await?;
         let mut states = Vec::new();
         for (name, base) in &replicas {
             states.push(http::ask(&client, base).await.map_err(|error| about(name, &error))?);
@@ -80,7 +80,8 @@ pub(crate) fn run(app: &App, args: &UnsealArgs) -> Result<Code, Failure> {
             for (state, (name, _)) in states.iter().zip(&replicas) {
                 check(args, name, state)?;
             }
-            let share = Share::parse(&read_share()?).map_err(|error| Failure::generic(error.to_string()))?;
+            let unreadable = |error: ShareError| Failure::new(Code::CouldNotReadInput, error.to_string());
+            let share = Share::parse(&read_share()?).map_err(unreadable)?;
             for (state, (name, base)) in states.iter_mut().zip(&replicas).filter(|(state, _)| state.sealed) {
                 let sealed = state.seal(&share).map_err(|error| Failure::generic(format!("{name}: {error}")))?;
                 *state = http::send(&client, base, &sealed).await.map_err(|error| about(name, &error))?;
@@ -91,22 +92,21 @@ pub(crate) fn run(app: &App, args: &UnsealArgs) -> Result<Code, Failure> {
     })?
 }
 
-async fn replicas(args: &UnsealArgs) -> Result<(Client, Vec<(String, String)>), Failure> {
+async fn replicas(app: &App, args: &UnsealArgs) -> Result<(Client, Vec<(String, String)>), Failure> {
     if let Some(address) = &args.address {
         let uri =
             address.trim_end_matches('/').parse().map_err(|_| Failure::generic(format!("{address:?} is no URL")))?;
         let client = Client::try_from(Config::new(uri)).map_err(|error| Failure::generic(error.to_string()))?;
         return Ok((client, vec![(address.clone(), String::new())]));
     }
-    let client = args.place.client().await?;
+    let client = args.place.client(app).await?;
     let namespace = &args.place.controller_namespace;
     let pods = http::pods(&client, namespace, &args.controller_name, args.controller_port).await;
     let pods = pods.map_err(|error| api(&error))?;
     if pods.is_empty() {
-        return Err(Failure::generic(format!(
-            "no pods run behind the service {} in {namespace}",
-            args.controller_name
-        )));
+        let what = format!("no pods run behind the service {} in {namespace}", args.controller_name);
+        return Err(Failure::new(Code::NoEncryptionKey, what)
+            .with_hint("--controller-name and --controller-namespace say where the controller is"));
     }
     Ok((client, pods))
 }
@@ -132,11 +132,13 @@ fn read_share() -> Result<SecretString, Failure> {
         match stdin.read(&mut text.expose_mut()[end..]) {
             Ok(0) => break,
             Ok(count) => end += count,
-            Err(error) => return Err(Failure::generic(format!("cannot read standard input: {error}"))),
+            Err(error) => {
+                return Err(Failure::new(Code::CouldNotReadInput, format!("cannot read standard input: {error}")));
+            }
         }
     }
     text.truncate(end);
-    SecretString::from_utf8(text).map_err(|_| Failure::generic("standard input is not a share"))
+    SecretString::from_utf8(text).map_err(|_| Failure::new(Code::CouldNotReadInput, "standard input is not a share"))
 }
 
 fn show(args: &UnsealArgs, replicas: &[(String, String)], states: &[State]) -> Result<(), Failure> {

@@ -247,9 +247,9 @@ mod tests {
 
     #[test]
     fn merge_keys_bring_what_is_not_there() {
-        let object = objects("a: &a {x: \"1\", y: \"2\"}\nb:\n  <<: *a\n  y: \"3\"\n").unwrap().remove(0).unwrap();
+        let object = objects("a: &a {x: \"1\", z: \"2\"}\nb:\n  <<: *a\n  z: \"3\"\n").unwrap().remove(0).unwrap();
         let b = object.get("b").unwrap();
-        assert_eq!((text(b, "x"), text(b, "y")), (Some("1"), Some("3")));
+        assert_eq!((text(b, "x"), text(b, "z")), (Some("1"), Some("3")));
         assert!(objects("b:\n  <<: x\n").is_err());
     }
 

@@ -19,6 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub fn run(name: &Name) -> Result<()> {
     let lock = Lock::take()?;
     let existed = take_down(name, &lock)?;
+    state::leave(lock)?;
     eprintln!("cluster {name}: {}", if existed { "down" } else { "there was none" });
     Ok(())
 }

@@ -118,7 +118,8 @@ impl Cluster {
             bail!("250 clusters run; end some: cargo xtask cluster down --all");
         };
         let cluster = Self { name: name.clone(), number, nodes, program };
-        fs::create_dir_all(cluster.folder())?;
+        // The folder of all is there, with the lock.
+        fs::DirBuilder::new().mode(0o700).create(cluster.folder())?;
         let text = json!({"number": number, "nodes": nodes, "program": cluster.program}).to_string();
         write(&cluster.folder().join("cluster.json"), &text)?;
         fs::create_dir_all(cluster.folder().join("bin"))?;
@@ -274,14 +275,19 @@ pub fn write(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Forgets a cluster: its folder goes, and with the last one the lock.
+/// Forgets a cluster: its folder goes.
 pub fn remove(name: &Name, _lock: &Lock) -> Result<()> {
     let folder = folder(name);
     match fs::remove_dir_all(&folder) {
-        Ok(()) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error).with_context(|| format!("cannot remove {}", folder.display())),
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("cannot remove {}", folder.display())),
     }
+}
+
+/// With the last cluster the folder of all goes, and the lock in it. The lock is given up: who would go on and make a cluster
+/// would make the folder anew, for everybody to enter, and hold a lock that nobody else sees.
+pub fn leave(_lock: Lock) -> Result<()> {
     if all()?.is_empty() {
         let _ = fs::remove_dir_all(BASE);
     }

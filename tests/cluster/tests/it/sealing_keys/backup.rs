@@ -69,7 +69,7 @@ fn keys_come_back_from_a_backup_and_an_old_sealed_secret_opens() {
         let again = sealing_keys(&new, &["restore", file.to_str().unwrap()]).ok();
         assert_eq!(again.matches("was there already").count(), 2, "{again}");
         let keys = Keys::ready(&new, &["--key-service", key]);
-        assert_eq!(keys.metric("bulla_sealing_keys_unavailable"), Some(0));
+        new.eventually("all open", || keys.metric("bulla_sealing_keys_unavailable") == Some(0));
         assert_eq!(list(&new).len(), 2, "no new key was made");
         assert!(opens(folder, &new, &sealed));
     }

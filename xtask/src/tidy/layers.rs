@@ -13,6 +13,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("bulla-format", &["bulla-core", "bulla-document", "bulla-hybrid"]),
     ("bulla-template", &["bulla-core"]),
     ("bulla-operator", &["bulla-core", "bulla-format", "bulla-hybrid", "bulla-kms", "bulla-template"]),
+    ("bulla-node", &["bulla-core"]),
     ("bulla", &["bulla-core", "bulla-document", "bulla-format", "bulla-kms", "bulla-operator", "bulla-template"]),
     ("bulla-test-support", &[]),
     ("bulla-cluster-tests", &["bulla-test-support"]),

@@ -1,7 +1,7 @@
 //! From a SealedSecret to the contents of its Secret: pure, on the processor alone. No error shows what a value contains.
 //!
 //! **What it may cost.** Who writes a SealedSecret decides how many values and templates it has, and a value that no key opens costs a
-//! private operation for each key. So after [`PROBLEMS`] problems no more are looked for, all templates together give no more than a
+//! private operation for each key. So after eight problems no more are looked for, all templates together give no more than a
 //! Secret holds, and there is an end to [`Patience`].
 
 use std::collections::BTreeMap;

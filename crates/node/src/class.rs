@@ -1,0 +1,87 @@
+//! What a `SecretProviderClass` says, as far as mounting needs it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sha2::{Digest, Sha256};
+
+/// Asks for what is mounted to be fetched anew, whenever its value changes.
+pub const REFRESH: &str = "bulla.dev/refresh";
+/// How often it is fetched anew, in the place of the service's own interval.
+pub const INTERVAL: &str = "bulla.dev/rotation-interval";
+
+/// A class.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Class {
+    /// Who has the contents.
+    pub provider: String,
+    /// What the provider is told.
+    pub parameters: BTreeMap<String, String>,
+    /// How often the contents are fetched anew; `None`: as the service says.
+    pub interval: Option<Duration>,
+    /// What [`REFRESH`] says.
+    pub refresh: String,
+}
+
+/// Why a class cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClassError {
+    /// There is none of that name.
+    #[error("SecretProviderClass {0} does not exist")]
+    Missing(String),
+    /// It is malformed.
+    #[error("SecretProviderClass {0}: {1}")]
+    Malformed(String, String),
+    /// It cannot be read now.
+    #[error("SecretProviderClass {0} cannot be read: {1}")]
+    Unreadable(String, String),
+}
+
+/// Whoever knows the classes.
+#[async_trait]
+pub trait Classes: Send + Sync {
+    /// The class of this name in a namespace, as it is now.
+    async fn class(&self, namespace: &str, name: &str) -> Result<Class, ClassError>;
+}
+
+impl Class {
+    /// A digest of all that contents depend on: another one, and they are fetched anew.
+    pub fn version(&self) -> String {
+        let mut hash = Sha256::new();
+        let mut add = |text: &str| {
+            hash.update((text.len() as u64).to_le_bytes());
+            hash.update(text);
+        };
+        add(&self.provider);
+        add(&self.refresh);
+        for (key, value) in &self.parameters {
+            add(key);
+            add(value);
+        }
+        hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contents_depend_on_provider_parameters_and_the_wish_for_new_ones() {
+        let class = |provider: &str, parameters: &[(&str, &str)], refresh: &str| Class {
+            provider: provider.to_owned(),
+            parameters: parameters.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            interval: None,
+            refresh: refresh.to_owned(),
+        };
+        let one = class("vault", &[("a", "bc")], "");
+        assert_eq!(one.version(), Class { interval: Some(Duration::from_secs(9)), ..one.clone() }.version());
+        for other in
+            [class("aws", &[("a", "bc")], ""), class("vault", &[("ab", "c")], ""), class("vault", &[("a", "bc")], "1")]
+        {
+            assert_ne!(one.version(), other.version());
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! The other half's side: asks for mounts, and works in the folders that come back.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::protocol::{FailureKind, Owner, Reply, Request, Shape, receive, send};
+
+/// The half that mounts, as the other half sees it.
+#[derive(Clone, Debug)]
+pub struct Mounter {
+    socket: Arc<Mutex<OwnedFd>>,
+}
+
+/// What was not mounted, and why.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MountError {
+    /// It says why.
+    #[error("{message}")]
+    Failed {
+        /// What kind of failure.
+        kind: FailureKind,
+        /// What failed, in a sentence.
+        message: String,
+    },
+    /// It cannot be asked any more: this process has to end.
+    #[error("the process that mounts does not answer: {0}")]
+    Gone(std::io::Error),
+    /// It answered something else than what was asked.
+    #[error("the process that mounts answered something else")]
+    Confused,
+}
+
+/// A file system that is mounted nowhere yet.
+#[derive(Debug)]
+pub struct Unattached {
+    /// Its number.
+    pub id: u64,
+    /// Its root folder.
+    pub root: OwnedFd,
+    /// Whether its pages stay out of swap.
+    pub noswap: bool,
+}
+
+impl Mounter {
+    /// Over the socket that leads to it.
+    pub fn new(socket: OwnedFd) -> Self {
+        Self { socket: Arc::new(Mutex::new(socket)) }
+    }
+
+    /// Makes a file system in memory.
+    ///
+    /// # Errors
+    /// [`MountError`].
+    pub async fn create(&self, shape: Shape) -> Result<Unattached, MountError> {
+        match self.ask(Request::Create(shape)).await? {
+            (Reply::Created { id, noswap }, Some(root)) => Ok(Unattached { id, root, noswap }),
+            _ => Err(MountError::Confused),
+        }
+    }
+
+    /// Mounts one at the place that the kubelet named, after the files of `folder` were given to `owner`.
+    ///
+    /// # Errors
+    /// [`MountError`]; of kind `Busy` if something is mounted there. The file system stays as it is.
+    pub async fn attach(&self, id: u64, target: &str, folder: Option<&str>, owner: Owner) -> Result<(), MountError> {
+        let (target, folder) = (target.to_owned(), folder.map(str::to_owned));
+        self.done(Request::Attach { id, target, folder, owner }).await
+    }
+
+    /// Lets one go that was not attached.
+    ///
+    /// # Errors
+    /// [`MountError::Gone`].
+    pub async fn discard(&self, id: u64) -> Result<(), MountError> {
+        self.done(Request::Discard { id }).await
+    }
+
+    /// The root folder of what is mounted at a place; `None` if nothing of ours is.
+    ///
+    /// # Errors
+    /// [`MountError`].
+    pub async fn open(&self, target: &str) -> Result<Option<OwnedFd>, MountError> {
+        match self.ask(Request::Open { target: target.to_owned() }).await {
+            Ok((Reply::Opened, Some(root))) => Ok(Some(root)),
+            Ok(_) => Err(MountError::Confused),
+            Err(MountError::Failed { kind: FailureKind::NotFound, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Gives the files of a folder of what is mounted at a place to their owner.
+    ///
+    /// # Errors
+    /// [`MountError`].
+    pub async fn own(&self, target: &str, folder: &str, owner: Owner) -> Result<(), MountError> {
+        self.done(Request::Own { target: target.to_owned(), folder: folder.to_owned(), owner }).await
+    }
+
+    /// Unmounts what is at a place and removes it.
+    ///
+    /// # Errors
+    /// [`MountError`].
+    pub async fn detach(&self, target: &str) -> Result<(), MountError> {
+        self.done(Request::Detach { target: target.to_owned() }).await
+    }
+
+    /// The places where something of ours is mounted.
+    ///
+    /// # Errors
+    /// [`MountError`].
+    pub async fn list(&self) -> Result<Vec<String>, MountError> {
+        match self.ask(Request::List).await? {
+            (Reply::Listed(places), None) => Ok(places),
+            _ => Err(MountError::Confused),
+        }
+    }
+
+    /// A socket of this name that listens, not blocking.
+    ///
+    /// # Errors
+    /// [`MountError`].
+    pub async fn listen(&self, name: &str) -> Result<OwnedFd, MountError> {
+        match self.ask(Request::Listen { name: name.to_owned() }).await? {
+            (Reply::Listening, Some(socket)) => Ok(socket),
+            _ => Err(MountError::Confused),
+        }
+    }
+
+    /// Takes the path of a socket away.
+    ///
+    /// # Errors
+    /// [`MountError`].
+    pub async fn unlisten(&self, name: &str) -> Result<(), MountError> {
+        self.done(Request::Unlisten { name: name.to_owned() }).await
+    }
+
+    /// A connection to a provider's socket, not blocking.
+    ///
+    /// # Errors
+    /// [`MountError`]; of kind `NotFound` if it has none.
+    pub async fn connect(&self, provider: &str) -> Result<OwnedFd, MountError> {
+        match self.ask(Request::Connect { provider: provider.to_owned() }).await? {
+            (Reply::Connected, Some(socket)) => Ok(socket),
+            _ => Err(MountError::Confused),
+        }
+    }
+
+    async fn done(&self, request: Request) -> Result<(), MountError> {
+        match self.ask(request).await? {
+            (Reply::Done, None) => Ok(()),
+            _ => Err(MountError::Confused),
+        }
+    }
+
+    /// One question at a time: the other side does one thing at a time anyway.
+    async fn ask(&self, request: Request) -> Result<(Reply, Option<OwnedFd>), MountError> {
+        let socket = Arc::clone(&self.socket);
+        let asked = tokio::task::spawn_blocking(move || {
+            let socket = socket.lock().unwrap_or_else(PoisonError::into_inner);
+            send(socket.as_fd(), &request, None)?;
+            receive::<Reply>(&*socket)?.ok_or_else(|| std::io::ErrorKind::UnexpectedEof.into())
+        });
+        match asked.await.map_err(|error| MountError::Gone(std::io::Error::other(error)))? {
+            Ok((Reply::Failed { kind, message }, _)) => Err(MountError::Failed { kind, message }),
+            Ok(answer) => Ok(answer),
+            Err(error) => Err(MountError::Gone(error)),
+        }
+    }
+}

@@ -1,0 +1,414 @@
+//! Volumes: what the kubelet asks for, made true.
+//!
+//! **First.** Contents are fetched, written into a file system that nobody sees, and mounted when they are whole. What fails leaves
+//! nothing, and says so: the kubelet asks again, and the pod waits.
+//!
+//! **Again.** The kubelet asks for what is mounted every minute or so, with fresh tokens. Nothing is fetched before it is due, and nothing
+//! written unless it changed. What fails then leaves the files as they are and is reported; the kubelet hears that all is well, because
+//! on an error kubelets before Kubernetes 1.37 take the volume away from a pod that runs (kubernetes#121271).
+//!
+//! One volume is worked on by one call at a time; different ones do not wait for each other.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::Mutex as AsyncMutex;
+
+use crate::class::{Class, ClassError, Classes};
+use crate::mounter::protocol::{FailureKind, Owner, Shape};
+use crate::mounter::{MountError, Mounter};
+use crate::pod::{Pod, Volume};
+use crate::provider::{Ask, Provider, ProviderError};
+use crate::volume::{Content, Limits, ObjectVersion, Record, VolumeError, is_current, prepare, record, remember};
+
+/// How volumes are made.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How often contents are fetched anew, where the class says nothing; `None` is never.
+    pub interval: Option<Duration>,
+    /// How much a volume may have.
+    pub limits: Limits,
+    /// The mode of files whose provider says none.
+    pub mode: u32,
+}
+
+/// A volume that is asked for.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Where, below the folder of all pods.
+    pub target: String,
+    /// The same, as the kubelet said it.
+    pub path: String,
+    /// For whom and of what.
+    pub volume: Volume,
+    /// Who gets the files.
+    pub owner: Owner,
+}
+
+/// Why a volume was not mounted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// The class.
+    #[error(transparent)]
+    Class(#[from] ClassError),
+    /// There is no such provider.
+    #[error("there is no provider {name:?}; known are {known}")]
+    UnknownProvider {
+        /// The name in the class.
+        name: String,
+        /// The names that are known.
+        known: String,
+    },
+    /// The provider.
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
+    /// Mounting.
+    #[error(transparent)]
+    Mount(#[from] MountError),
+    /// Writing.
+    #[error(transparent)]
+    Write(#[from] VolumeError),
+}
+
+/// What became of a volume: for status objects, events and metrics.
+#[derive(Debug)]
+pub struct Report<'a> {
+    /// Where.
+    pub request: &'a Request,
+    /// The class, if it was found.
+    pub class: Option<&'a Class>,
+    /// The versions that are mounted now.
+    pub versions: &'a [ObjectVersion],
+    /// The files, if they were fetched.
+    pub content: Option<&'a Content>,
+    /// What happened.
+    pub outcome: Outcome<'a>,
+}
+
+/// What happened to a volume.
+#[derive(Debug)]
+pub enum Outcome<'a> {
+    /// It is mounted.
+    Mounted,
+    /// It was fetched anew and had changed.
+    Changed,
+    /// It was fetched anew and was as before.
+    Unchanged,
+    /// It is not mounted.
+    Failed(&'a PublishError),
+    /// It is mounted, and as it was when it was last fetched.
+    Stale(&'a PublishError),
+}
+
+/// Whoever wants to know.
+#[async_trait]
+pub trait Reports: Send + Sync {
+    /// A volume was worked on.
+    async fn tell(&self, report: Report<'_>);
+    /// A volume is gone.
+    async fn gone(&self, target: &str);
+}
+
+/// Gives a provider by its name.
+pub trait Providers: Send + Sync {
+    /// The provider.
+    ///
+    /// # Errors
+    /// The names that there are.
+    fn provider(&self, name: &str) -> Result<Arc<dyn Provider>, String>;
+}
+
+/// Makes volumes.
+pub struct Publisher {
+    mounter: Mounter,
+    classes: Arc<dyn Classes>,
+    providers: Arc<dyn Providers>,
+    reports: Arc<dyn Reports>,
+    settings: Settings,
+    volumes: Mutex<HashMap<String, Slot>>,
+}
+
+type Slot = Arc<AsyncMutex<Known>>;
+
+/// What is known of a volume beside its record.
+#[derive(Debug, Default)]
+struct Known {
+    /// How it was last asked for: what rotation fetches with.
+    request: Option<Request>,
+    /// How often fetching anew has failed since it last succeeded, and when.
+    failures: u32,
+    failed: Option<Timestamp>,
+}
+
+impl Publisher {
+    /// A publisher.
+    pub fn new(
+        mounter: Mounter,
+        classes: Arc<dyn Classes>,
+        providers: Arc<dyn Providers>,
+        reports: Arc<dyn Reports>,
+        settings: Settings,
+    ) -> Self {
+        Self { mounter, classes, providers, reports, settings, volumes: Mutex::default() }
+    }
+
+    /// Mounts a volume, or looks whether what is mounted is due.
+    ///
+    /// # Errors
+    /// [`PublishError`] if nothing is mounted.
+    pub async fn publish(&self, request: Request) -> Result<(), PublishError> {
+        let slot = self.slot(&request.target);
+        let mut known = slot.lock().await;
+        let result = self.work(&request, &mut known).await;
+        known.request = Some(request);
+        result
+    }
+
+    /// Looks whether a volume that is mounted is due; with the tokens that the kubelet gave last.
+    pub async fn refresh(&self, target: &str) {
+        let slot = self.slot(target);
+        let mut known = slot.lock().await;
+        if let Some(request) = known.request.clone() {
+            // It was reported.
+            let _ = self.work(&request, &mut known).await;
+        }
+    }
+
+    /// The volumes that are mounted by a class.
+    pub async fn mounted_by(&self, namespace: &str, class: &str) -> Vec<String> {
+        let slots: Vec<(String, Slot)> = {
+            let volumes = self.volumes.lock().unwrap_or_else(PoisonError::into_inner);
+            volumes.iter().map(|(target, slot)| (target.clone(), Arc::clone(slot))).collect()
+        };
+        let mut found = Vec::new();
+        for (target, slot) in slots {
+            let known = slot.lock().await;
+            if known
+                .request
+                .as_ref()
+                .is_some_and(|request| request.volume.pod.namespace == namespace && request.volume.class == class)
+            {
+                found.push(target);
+            }
+        }
+        found
+    }
+
+    /// Takes a volume away. None is there: that is well, too.
+    ///
+    /// # Errors
+    /// [`PublishError::Mount`].
+    pub async fn unpublish(&self, target: &str) -> Result<(), PublishError> {
+        let slot = self.slot(target);
+        let mut known = slot.lock().await;
+        self.mounter.detach(target).await?;
+        known.request = None;
+        self.volumes.lock().unwrap_or_else(PoisonError::into_inner).remove(target);
+        self.reports.gone(target).await;
+        Ok(())
+    }
+
+    fn slot(&self, target: &str) -> Slot {
+        let mut volumes = self.volumes.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(volumes.entry(target.to_owned()).or_default())
+    }
+
+    async fn work(&self, request: &Request, known: &mut Known) -> Result<(), PublishError> {
+        let now = Timestamp::now();
+        let root = self.mounter.open(&request.target).await?;
+        let old = root.as_ref().map(record).transpose()?.flatten();
+        // Mounted and never filled: a service that died in between, or a provider of old that failed.
+        let mounted = root.zip(old.filter(|old| !old.class.is_empty()));
+        let class = self.class(request).await;
+        if let (Some((_, old)), Ok(class)) = (&mounted, &class)
+            && !self.is_due(old, class, known, now)
+        {
+            return Ok(());
+        }
+        let Some((root, old)) = mounted else {
+            let done = match &class {
+                Ok(class) => self.first(request, class, now).await,
+                Err(error) => Err(error.clone().into()),
+            };
+            let (record, content, outcome) = match &done {
+                Ok((record, content)) => (Some(record), content.as_ref(), Outcome::Mounted),
+                Err(error) => (None, None, Outcome::Failed(error)),
+            };
+            let versions = record.map(|record| record.versions.as_slice()).unwrap_or_default();
+            self.reports.tell(Report { request, class: class.as_ref().ok(), versions, content, outcome }).await;
+            return done.map(drop);
+        };
+        let done = match &class {
+            Ok(class) => self.again(request, class, &root, &old, now).await,
+            Err(error) => Err(error.clone().into()),
+        };
+        let (versions, content, outcome) = match &done {
+            Ok((record, content, changed)) => {
+                (known.failures, known.failed) = (0, None);
+                let outcome = if *changed { Outcome::Changed } else { Outcome::Unchanged };
+                (record.versions.as_slice(), content.as_ref(), outcome)
+            }
+            Err(error) => {
+                (known.failures, known.failed) = (known.failures.saturating_add(1), Some(now));
+                (old.versions.as_slice(), None, Outcome::Stale(error))
+            }
+        };
+        self.reports.tell(Report { request, class: class.as_ref().ok(), versions, content, outcome }).await;
+        Ok(())
+    }
+
+    async fn class(&self, request: &Request) -> Result<Class, ClassError> {
+        self.classes.class(&request.volume.pod.namespace, &request.volume.class).await
+    }
+
+    /// Whether contents are to be fetched anew.
+    fn is_due(&self, old: &Record, class: &Class, known: &Known, now: Timestamp) -> bool {
+        if let Some(failed) = known.failed {
+            // Further and further apart, up to five minutes.
+            let pause = SignedDuration::from_secs(5 << known.failures.min(6)).min(SignedDuration::from_mins(5));
+            return now.duration_since(failed) >= pause;
+        }
+        if old.class != class.version() {
+            return true;
+        }
+        let Some(interval) = class.interval.or(self.settings.interval) else { return false };
+        let Ok(interval) = SignedDuration::try_from(interval) else { return false };
+        old.fetched.is_none_or(|fetched| {
+            let age = now.duration_since(fetched);
+            // A clock that was set back is no reason to wait.
+            age >= interval || age < SignedDuration::ZERO
+        })
+    }
+
+    fn provider(&self, class: &Class) -> Result<Arc<dyn Provider>, PublishError> {
+        let unknown = |known| PublishError::UnknownProvider { name: class.provider.clone(), known };
+        self.providers.provider(&class.provider).map_err(unknown)
+    }
+
+    fn ask<'a>(&self, request: &'a Request, class: &'a Class, current: &'a [ObjectVersion]) -> Ask<'a> {
+        Ask {
+            volume: &request.volume,
+            parameters: &class.parameters,
+            target: &request.path,
+            mode: self.settings.mode,
+            current,
+        }
+    }
+
+    async fn first(
+        &self,
+        request: &Request,
+        class: &Class,
+        now: Timestamp,
+    ) -> Result<(Record, Option<Content>), PublishError> {
+        let provider = self.provider(class)?;
+        if provider.needs_target() {
+            // What is left there of before is empty.
+            self.mounter.detach(&request.target).await?;
+            let made = self.mounter.create(self.shape(request)).await?;
+            self.mounter.attach(made.id, &request.target, None, Owner::default()).await?;
+            let done = self.fill_mounted(request, class, provider.as_ref(), &made.root, now).await;
+            if done.is_err() {
+                self.mounter.detach(&request.target).await?;
+            }
+            return done;
+        }
+        let answer = provider.fetch(&self.ask(request, class, &[])).await?;
+        let content = answer.content.unwrap_or_default();
+        let made = self.mounter.create(self.shape(request)).await?;
+        let record = Record {
+            owner: (request.owner.user, request.owner.group),
+            versions: answer.versions,
+            class: class.version(),
+            fetched: Some(now),
+            ..Record::default()
+        };
+        let filled = async {
+            let prepared = prepare(&made.root, &content, record)?;
+            let folder = prepared.folder().to_owned();
+            let record = prepared.commit(&made.root)?;
+            match self.mounter.attach(made.id, &request.target, Some(&folder), request.owner).await {
+                Err(MountError::Failed { kind: FailureKind::Busy, .. }) => {
+                    // Mounted and never filled.
+                    self.mounter.detach(&request.target).await?;
+                    self.mounter.attach(made.id, &request.target, Some(&folder), request.owner).await?;
+                }
+                attached => attached?,
+            }
+            Ok(record)
+        };
+        match filled.await {
+            Ok(record) => Ok((record, Some(content))),
+            Err(error) => {
+                self.mounter.discard(made.id).await?;
+                Err(error)
+            }
+        }
+    }
+
+    async fn fill_mounted(
+        &self,
+        request: &Request,
+        class: &Class,
+        provider: &dyn Provider,
+        root: &std::os::fd::OwnedFd,
+        now: Timestamp,
+    ) -> Result<(Record, Option<Content>), PublishError> {
+        let empty = Record { owner: (request.owner.user, request.owner.group), ..Record::default() };
+        let answer = provider.fetch(&self.ask(request, class, &[])).await?;
+        let record = Record { versions: answer.versions, class: class.version(), fetched: Some(now), ..empty };
+        let Some(content) = answer.content else {
+            remember(root, &record)?;
+            return Ok((record, None));
+        };
+        let prepared = prepare(root, &content, record)?;
+        self.mounter.own(&request.target, prepared.folder(), request.owner).await?;
+        Ok((prepared.commit(root)?, Some(content)))
+    }
+
+    async fn again(
+        &self,
+        request: &Request,
+        class: &Class,
+        root: &std::os::fd::OwnedFd,
+        old: &Record,
+        now: Timestamp,
+    ) -> Result<(Record, Option<Content>, bool), PublishError> {
+        let provider = self.provider(class)?;
+        let answer = provider.fetch(&self.ask(request, class, &old.versions)).await?;
+        let record = Record {
+            versions: answer.versions,
+            class: class.version(),
+            fetched: Some(now),
+            owner: (request.owner.user, request.owner.group),
+            ..old.clone()
+        };
+        let Some(content) = answer.content else {
+            remember(root, &record)?;
+            return Ok((record, None, false));
+        };
+        if is_current(old, &content) && old.owner == record.owner {
+            remember(root, &record)?;
+            return Ok((record, Some(content), false));
+        }
+        let prepared = prepare(root, &content, record)?;
+        self.mounter.own(&request.target, prepared.folder(), request.owner).await?;
+        Ok((prepared.commit(root)?, Some(content), true))
+    }
+
+    /// Room for two versions, each with its folders and links, and the record.
+    fn shape(&self, request: &Request) -> Shape {
+        let Limits { bytes, files } = self.settings.limits;
+        Shape { bytes: (2 * bytes as u64) + (8 << 20), files: 4 * files as u64 + 64, group: request.owner.group }
+    }
+}
+
+impl std::fmt::Display for Pod {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}

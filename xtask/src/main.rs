@@ -93,6 +93,9 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
+    if let Some(root) = dist::order::called_for() {
+        return dist::order::link(&root);
+    }
     let root = root();
     match Cli::parse().command {
         Command::Peers => peers::install(&root),

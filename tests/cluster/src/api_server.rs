@@ -16,6 +16,9 @@ use crate::{kubeconfig, kubectl_as, own_cluster};
 /// How long a start may take.
 const PATIENCE: Duration = Duration::from_mins(2);
 
+/// How many lines of a server's log a test that fails prints.
+const LINES: usize = 60;
+
 /// Ports on the node that nobody else has: of a server beside the cluster's, of one with an etcd of its own, of that etcd.
 const BESIDE: u16 = 16443;
 const ALONE: u16 = 17443;
@@ -109,6 +112,13 @@ impl ApiServer {
 
 impl Drop for ApiServer {
     fn drop(&mut self) {
+        if thread::panicking() {
+            let log = fs::read_to_string(self.folder.path().join("server.log")).unwrap_or_default();
+            let ended = self.server.as_mut().map(|server| server.try_wait().map(|status| status.is_some()));
+            let lines: Vec<&str> = log.lines().rev().take(LINES).collect();
+            eprintln!("the API server (ended: {ended:?}) said at last:");
+            lines.iter().rev().for_each(|line| eprintln!("{line}"));
+        }
         self.kill();
         if let Some(mut etcd) = self.etcd.take() {
             let _ = etcd.kill();
@@ -125,11 +135,14 @@ fn running(component: &str) -> (u32, Vec<String>) {
     let found = pids.filter_map(|pid: u32| {
         let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
         let words: Vec<String> = line.trim_end_matches('\0').split('\0').map(str::to_owned).collect();
-        let is_it = words.get(1).is_some_and(|word| word == component) && line.contains(&pki);
-        // The cluster's own is the oldest.
-        is_it.then_some((pid, words))
+        // Another test's has the same keys, but ports of this module.
+        let ports = [BESIDE, ALONE, ETCD[0]].map(|port| format!("{port}"));
+        let is_tests = words.iter().any(|word| ports.iter().any(|port| word.ends_with(port)));
+        (words.get(1)? == component && line.contains(&pki) && !is_tests).then_some((pid, words))
     });
-    found.min_by_key(|(pid, _)| *pid).unwrap_or_else(|| panic!("no {component} of the cluster runs"))
+    let mut found: Vec<_> = found.collect();
+    assert!(found.len() == 1, "of {component} the cluster has {}", found.len());
+    found.remove(0)
 }
 
 /// A command line with these flags in the place of what it had under their names.

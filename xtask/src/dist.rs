@@ -23,11 +23,12 @@ pub enum Profile {
 impl Profile {
     /// The most that the static binary may weigh, in bytes. sops 3.11 weighs 50 MB; kubeseal 52 and its controller 71.
     ///
-    /// Without link-time optimisation the Kubernetes client and the controllers took it from 25 MB to 40.
+    /// Without link-time optimisation the Kubernetes client and the controllers took it from 25 MB to 40. With it, 3 MB less are to be had by building the program itself
+    /// for size; then files of 10 MB take 1.4 times as long, because no loop of any crate is vectorised.
     fn budget(self) -> u64 {
         match self {
             Self::Release => 42_000_000,
-            Self::Dist => 24_000_000,
+            Self::Dist => 27_000_000,
         }
     }
 }

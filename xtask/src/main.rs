@@ -12,6 +12,7 @@ mod process;
 mod sbom;
 mod shipped_image;
 mod tidy;
+mod traced;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -10,9 +10,8 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::fs::FileExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::ptrace::{self, Options};
@@ -21,6 +20,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::process::Process;
+use crate::traced;
 
 /// Says that this process is the linker, and where the repository is.
 const ROOT: &str = "BULLA_XTASK_LINKS";
@@ -142,26 +142,11 @@ impl Functions {
 
 /// Runs the program and notes which functions are met first, and when.
 fn trace(program: &Path, functions: &Functions, start: &Start, order: &mut Order) -> Result<()> {
-    let input = match &start.input {
-        Some(path) => Stdio::from(fs::File::open(path)?),
-        None => Stdio::null(),
-    };
-    // The shell stops itself until it is traced, then becomes the program.
-    let child = Command::new("sh")
-        .args(["-c", "kill -STOP $$; exec \"$0\" \"$@\""])
-        .arg(program)
-        .args(&start.arguments)
-        .env_clear()
-        .stdin(input)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .process_group(0)
-        .spawn()?;
-    let shell = Pid::from_raw(i32::try_from(child.id())?);
-    waitpid(shell, Some(WaitPidFlag::WUNTRACED))?;
-    ptrace::seize(shell, Options::PTRACE_O_TRACEEXEC | Options::PTRACE_O_TRACECLONE | Options::PTRACE_O_EXITKILL)
-        .context("a process cannot be traced here")?;
-    nix::sys::signal::kill(shell, Signal::SIGCONT)?;
+    let shell = traced::start(
+        Command::new(program).args(&start.arguments),
+        start.input.as_deref(),
+        Options::PTRACE_O_TRACEEXEC | Options::PTRACE_O_TRACECLONE,
+    )?;
     let mut memory = None;
     // All its threads, and nobody else's children.
     let all = Pid::from_raw(-shell.as_raw());

@@ -22,6 +22,8 @@ use crate::cluster::{self, Cluster};
 /// The image of the controller that runs.
 const IMAGE: &str = "bulla.test/controller:1";
 
+/// The cluster.
+const CLUSTER: &str = "bench";
 /// Where the image has its program.
 const PROGRAM: &str = "/bin/main";
 
@@ -115,7 +117,7 @@ impl<'a> Contender<'a> {
     /// Does something with a cluster that has everything but the controller.
     fn with<T>(&self, work: &Work<'_>, measure: impl FnOnce(&Cluster, &Client) -> Result<T>) -> Result<T> {
         let mut measured = None;
-        cluster::with("bench", self.root, |cluster| {
+        cluster::with(CLUSTER, self.root, |cluster| {
             cluster::load_image(cluster, IMAGE, self.program)?;
             let client = self.runtime.block_on(client(cluster))?;
             eprintln!("bench: {} SealedSecrets of {} values for {}", work.objects, work.values, self.name);
@@ -143,7 +145,7 @@ impl<'a> Contender<'a> {
                 }],
             },
         }))?;
-        Account::wait_for(PROGRAM)
+        Account::wait_for(CLUSTER, PROGRAM)
     }
 }
 
@@ -153,7 +155,7 @@ fn figures(account: &Account, end: Instant) -> Result<Figures> {
 
 fn stop(cluster: &Cluster) -> Result<()> {
     cluster.kubectl(["delete", "pod", "controller", "--namespace", OWN, "--wait"]).output()?;
-    wait_for_end(PROGRAM)
+    wait_for_end(CLUSTER, PROGRAM)
 }
 
 async fn client(cluster: &Cluster) -> Result<Client> {

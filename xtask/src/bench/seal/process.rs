@@ -15,11 +15,11 @@ pub struct Account {
 }
 
 impl Account {
-    /// Waits for the one process whose first argument is `program`.
-    pub fn wait_for(program: &str) -> Result<Self> {
+    /// Waits for the one process of the cluster `name` whose first argument is `program`.
+    pub fn wait_for(name: &str, program: &str) -> Result<Self> {
         let start = Instant::now();
         while start.elapsed() < Duration::from_mins(2) {
-            if let Some(folder) = find(program)? {
+            if let Some(folder) = find(name, program)? {
                 return Ok(Self { folder, since: Instant::now() });
             }
             thread::sleep(Duration::from_millis(10));
@@ -46,10 +46,10 @@ impl Account {
     }
 }
 
-/// Waits until no process has `program` as its first argument.
-pub fn wait_for_end(program: &str) -> Result<()> {
+/// Waits until no process of the cluster `name` has `program` as its first argument.
+pub fn wait_for_end(name: &str, program: &str) -> Result<()> {
     let start = Instant::now();
-    while find(program)?.is_some() {
+    while find(name, program)?.is_some() {
         if start.elapsed() > Duration::from_mins(2) {
             bail!("{program} did not end in two minutes");
         }
@@ -58,10 +58,13 @@ pub fn wait_for_end(program: &str) -> Result<()> {
     Ok(())
 }
 
-fn find(program: &str) -> Result<Option<PathBuf>> {
+fn find(name: &str, program: &str) -> Result<Option<PathBuf>> {
+    // Each node of a cluster has a control group of its own. Another cluster's pods may run the same program.
+    let group = format!("/bulla-{name}-");
     for entry in fs::read_dir("/proc")? {
         let folder = entry?.path();
-        if first_argument(&folder).is_some_and(|first| first == program.as_bytes()) {
+        let is_it = first_argument(&folder).is_some_and(|first| first == program.as_bytes());
+        if is_it && fs::read_to_string(folder.join("cgroup")).is_ok_and(|groups| groups.contains(&group)) {
             return Ok(Some(folder));
         }
     }

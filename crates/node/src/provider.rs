@@ -1,5 +1,6 @@
 //! Where the contents of volumes come from: one trait, behind it what is built in and what others run on the node.
 
+mod registry;
 mod remote;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use async_trait::async_trait;
 use crate::pod::Volume;
 use crate::volume::{Content, ObjectVersion};
 
+pub use registry::Registry;
 pub use remote::Remote;
 
 /// What a provider is asked for.

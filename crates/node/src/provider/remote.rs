@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bulla_core::SecretBytes;
+use bulla_kube::backoff::jittered;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint, Uri};
@@ -199,12 +200,4 @@ fn connection(answered: Result<OwnedFd, MountError>) -> io::Result<TokioIo<UnixS
         error => io::Error::other(error.to_string()),
     })?;
     Ok(TokioIo::new(UnixStream::from_std(StdUnixStream::from(socket))?))
-}
-
-/// Between half and all of it, so that pods that started together do not ask together.
-fn jittered(pause: Duration) -> Duration {
-    let mut chance = [0; 1];
-    // Without chance they ask together.
-    let _ = getrandom::fill(&mut chance);
-    pause.mul_f64(0.5 + f64::from(chance[0]) / 512.0)
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bulla_node::class::{Class, ClassError, Classes};
 use bulla_node::csi::{NodeService, Users};
+use bulla_node::metrics::Metrics;
 use bulla_node::mounter::Mounter;
 use bulla_node::pod::Pod;
 use bulla_node::proto::csi::node_server::Node;
@@ -144,6 +145,7 @@ impl World {
             publisher: Arc::new(publisher),
             mounter: mounter.clone(),
             users: Arc::new(Nobody),
+            metrics: Metrics::default(),
         })
     }
 

@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::http::{HeaderMap, StatusCode};
+use bulla_kube::client::describe;
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use kube::api::PostParams;
@@ -17,7 +18,6 @@ use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use super::rate::Rate;
-use crate::runtime::client::describe;
 
 /// The audience of tokens that are made for this API.
 pub const AUDIENCE: &str = "bulla.dev/sealing";

@@ -19,6 +19,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::http::header;
+use bulla_kube::api::SealedSecret;
+use bulla_kube::api::sealed_secret::{SYNCED, Written};
+use bulla_kube::backoff::Backoff;
+use bulla_kube::events::{Events, Kind, News};
+use bulla_kube::{Controller, Done, Due, Failure, FailureKind, Job, Known, ObjectKey, SecretSeen, Selectors};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
@@ -35,11 +40,6 @@ use super::open::{Contents, OldData, Opening, Patience, contents};
 use super::ring::KeyRing;
 use super::status::{self, Outcome};
 use super::write::{Forbidden, MANAGER, PLAIN_LABEL, PLAIN_PART, PLAIN_VALUE, RECREATE, WriteError, write};
-use crate::api::SealedSecret;
-use crate::api::sealed_secret::{SYNCED, Written};
-use crate::runtime::backoff::Backoff;
-use crate::runtime::events::{Events, Kind, News};
-use crate::runtime::{Controller, Done, Due, Failure, FailureKind, Job, Known, ObjectKey, SecretSeen, Selectors};
 
 /// Annotations of the SealedSecret itself that decide on what becomes of it.
 const DECISIVE: [&str; 5] = [

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bulla_operator::runtime::Operator;
+use bulla_kube::Operator;
 use bulla_operator::sealing::access::{Access, Verb};
 use bulla_operator::sealing::controller::{SealedSecrets, Settings};
 use bulla_operator::sealing::http::Api;
@@ -193,7 +193,7 @@ async fn work(keeper: Arc<Keeper>) {
 /// Which keys are in use, from what all SealedSecrets say.
 struct Counted {
     objects: Arc<Objects>,
-    handle: Arc<dyn bulla_operator::runtime::Handle>,
+    handle: Arc<dyn bulla_kube::Handle>,
     /// Without it no status says which key a value is sealed to, and 0 values would be a lie.
     update_status: bool,
 }

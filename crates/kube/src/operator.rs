@@ -182,6 +182,11 @@ impl Operator {
         self.shards.clone()
     }
 
+    /// Closed while the API server cannot be reached.
+    pub fn gate(&self) -> Arc<Gate> {
+        self.gate.clone()
+    }
+
     /// Set when the process is to end.
     pub fn stop(&self) -> Stop {
         self.stop.clone()

@@ -166,7 +166,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
-    use crate::runtime::stop::Stopper;
+    use crate::stop::Stopper;
 
     async fn server() -> (SocketAddr, Stopper, tokio::task::JoinHandle<std::io::Result<()>>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

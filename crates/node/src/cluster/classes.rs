@@ -179,35 +179,36 @@ fn read(object: &SecretProviderClass) -> Result<Class, ClassError> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
-    fn class(annotations: serde_json::Value, spec: serde_json::Value) -> Result<Class, ClassError> {
-        let metadata = json!({"namespace": "shop", "name": "db", "annotations": annotations});
-        let kind = json!({"apiVersion": "secrets-store.csi.x-k8s.io/v1", "kind": "SecretProviderClass"});
-        let mut object = kind;
-        object["metadata"] = metadata;
-        object["spec"] = spec;
+    fn class(annotations: &Value, spec: &Value) -> Result<Class, ClassError> {
+        let object = json!({
+            "apiVersion": "secrets-store.csi.x-k8s.io/v1",
+            "kind": "SecretProviderClass",
+            "metadata": {"namespace": "shop", "name": "db", "annotations": annotations},
+            "spec": spec,
+        });
         read(&serde_json::from_value(object).unwrap())
     }
 
     #[test]
     fn what_mounting_needs_is_read() {
         let annotations = json!({INTERVAL: "1m 30s", REFRESH: "now"});
-        let read = class(annotations, json!({"provider": "vault", "parameters": {"objects": "- a"}})).unwrap();
+        let read = class(&annotations, &json!({"provider": "vault", "parameters": {"objects": "- a"}})).unwrap();
         assert_eq!((read.interval, read.refresh.as_str()), (Some(Duration::from_secs(90)), "now"));
         assert_eq!((read.provider.as_str(), read.parameters["objects"].as_str()), ("vault", "- a"));
-        assert_eq!(class(json!(null), json!({"provider": "a", "parameters": null})).unwrap().interval, None);
+        assert_eq!(class(&json!(null), &json!({"provider": "a", "parameters": null})).unwrap().interval, None);
     }
 
     #[test]
     fn what_is_wrong_is_said_with_the_name() {
         for interval in ["soon", "-5s", "0s", "10ms", ""] {
-            let error = class(json!({INTERVAL: interval}), json!({"provider": "a"})).unwrap_err().to_string();
+            let error = class(&json!({INTERVAL: interval}), &json!({"provider": "a"})).unwrap_err().to_string();
             assert!(error.contains("shop/db") && error.contains(INTERVAL), "{error}");
         }
-        let error = class(json!(null), json!({})).unwrap_err().to_string();
+        let error = class(&json!(null), &json!({})).unwrap_err().to_string();
         assert!(error.contains("names no provider"), "{error}");
     }
 }

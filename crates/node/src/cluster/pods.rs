@@ -105,20 +105,20 @@ mod tests {
 
     use super::*;
 
-    fn of(spec: Value) -> Option<u32> {
+    fn of(spec: &Value) -> Option<u32> {
         user(&serde_json::from_value(json!({"metadata": {}, "spec": spec})).unwrap())
     }
 
     #[test]
     fn the_user_is_the_one_that_all_containers_have() {
-        let as_user = |user: Value| json!({"name": "c", "securityContext": {"runAsUser": user}});
+        let as_user = |user: i64| json!({"name": "c", "securityContext": {"runAsUser": user}});
         let bare = json!({"name": "c"});
-        assert_eq!(of(json!({"securityContext": {"runAsUser": 1000}, "containers": [bare, bare]})), Some(1000));
-        assert_eq!(of(json!({"containers": [as_user(json!(7)), as_user(json!(7))]})), Some(7));
-        assert_eq!(of(json!({"securityContext": {"runAsUser": 1}, "containers": [as_user(json!(0))]})), Some(0));
-        assert_eq!(of(json!({"containers": [as_user(json!(7)), bare]})), None);
-        assert_eq!(of(json!({"containers": [as_user(json!(7))], "initContainers": [as_user(json!(8))]})), None);
-        assert_eq!(of(json!({"containers": [as_user(json!(-1))]})), None);
-        assert_eq!(of(json!({"containers": []})), None);
+        assert_eq!(of(&json!({"securityContext": {"runAsUser": 1000}, "containers": [bare, bare]})), Some(1000));
+        assert_eq!(of(&json!({"containers": [as_user(7), as_user(7)]})), Some(7));
+        assert_eq!(of(&json!({"securityContext": {"runAsUser": 1}, "containers": [as_user(0)]})), Some(0));
+        assert_eq!(of(&json!({"containers": [as_user(7), bare]})), None);
+        assert_eq!(of(&json!({"containers": [as_user(7)], "initContainers": [as_user(8)]})), None);
+        assert_eq!(of(&json!({"containers": [as_user(-1)]})), None);
+        assert_eq!(of(&json!({"containers": []})), None);
     }
 }

@@ -257,6 +257,11 @@ impl Operator {
         });
     }
 
+    /// Adds a task that finishes by itself once the process is to end, like a server.
+    pub fn add_service(&mut self, service: impl Future<Output = ()> + Send + 'static) {
+        self.working.spawn(service);
+    }
+
     /// Adds routes to what is served beside the probes.
     pub fn add_routes(&mut self, router: Router) {
         self.router = std::mem::take(&mut self.router).merge(router);

@@ -6,6 +6,7 @@
 mod classes;
 mod pods;
 mod statuses;
+pub mod trust;
 
 pub use classes::WatchedClasses;
 pub use pods::NodePods;

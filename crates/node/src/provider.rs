@@ -2,6 +2,7 @@
 
 mod registry;
 mod remote;
+pub mod sealed;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use crate::volume::{Content, ObjectVersion};
 
 pub use registry::Registry;
 pub use remote::Remote;
+pub use sealed::Sealed;
 
 /// What a provider is asked for.
 #[derive(Clone, Debug)]

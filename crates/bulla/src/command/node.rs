@@ -4,16 +4,20 @@ use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bulla_kube::{Operator, Options as ProcessOptions, Sharing};
+use bulla_node::cluster::trust;
 use bulla_node::mounter::{Mounter, Rules, serve, split};
-use bulla_node::provider::Registry;
+use bulla_node::provider::{Registry, Sealed, sealed};
 use bulla_node::publish::Settings;
 use bulla_node::service::{CSI_SOCKET, Options, REGISTRATION_SOCKET};
 use bulla_node::volume::Limits;
+use bulla_store::sealed::{Authority, Trusted};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 use crate::app::App;
 use crate::args::{ApiArgs, duration, go_bool};
@@ -53,6 +57,9 @@ pub(crate) struct NodeArgs {
 
     #[command(flatten)]
     volumes: VolumeArgs,
+
+    #[command(flatten)]
+    sealed: SealedArgs,
 
     #[command(flatten)]
     peer: PeerArgs,
@@ -134,6 +141,23 @@ struct VolumeArgs {
     /// The mode of files whose provider says none, in octal
     #[arg(long, value_name = "MODE", default_value = "0644", value_parser = mode)]
     file_mode: u32,
+}
+
+/// Who opens SealedSecrets for volumes.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Provider sealed")]
+struct SealedArgs {
+    /// The sealing operator's address for node services; without it there is no provider `sealed`
+    #[arg(long, value_name = "https://HOST:PORT")]
+    sealing_operator: Option<String>,
+
+    /// The sealing operator's namespace, where it names its certificates (default: this pod's)
+    #[arg(long, value_name = "NAMESPACE")]
+    sealing_namespace: Option<String>,
+
+    /// The file with this service's token for the sealing operator
+    #[arg(long, value_name = "FILE", default_value = "/var/run/secrets/bulla.dev/node/token")]
+    sealing_token: PathBuf,
 }
 
 /// Flags of the peer that mean nothing here.
@@ -220,10 +244,22 @@ async fn serve_until_stopped(app: &App, args: &NodeArgs, mounter: Mounter) -> Re
         listen_metrics: args.driver.metrics_addr.clone(),
         ..ProcessOptions::default()
     };
-    let operator = Operator::new(args.api.config().await?, process).map_err(|error| failed(&error))?;
+    let mut operator = Operator::new(args.api.config().await?, process).map_err(|error| failed(&error))?;
     let longest = args.volumes.max_call_recv_msg_size as usize;
     let limits = args.volumes.limits();
-    let providers = Registry::new(args.volumes.folders(), mounter.clone(), longest, limits);
+    let mut providers = Registry::new(args.volumes.folders(), mounter.clone(), longest, limits);
+    if let Some(address) = &args.sealed.sealing_operator {
+        let (tell, trusted) = watch::channel::<Trusted>([].into());
+        let token = args.sealed.sealing_token.clone();
+        let authority = Authority::new(address, token, trusted).map_err(|error| failed(&error))?;
+        let namespace = args.sealed.sealing_namespace.clone().or_else(|| app.env.text("POD_NAMESPACE"));
+        let namespace = namespace.filter(|namespace| !namespace.is_empty()).ok_or_else(|| {
+            Failure::generic("the sealing operator's namespace is not known")
+                .with_hint("give it with --sealing-namespace")
+        })?;
+        operator.add_task(trust::follow(operator.client(), namespace, operator.gate(), tell));
+        providers = providers.with(sealed::NAME, Arc::new(Sealed::new(authority, limits)));
+    }
     let options = Options {
         driver: args.driver.drivername.clone(),
         node,

@@ -3,6 +3,8 @@
 //! Peers run a sidecar for this. Here the same process answers; the socket is made once the driver can be asked, and taken away when it
 //! stops, so that the kubelet never calls one that is gone.
 
+mod authority;
+
 use std::sync::Arc;
 
 use bulla_kube::health::Health;
@@ -11,6 +13,8 @@ use tonic::{Request, Response, Status};
 
 use crate::proto::registration::registration_server::Registration;
 use crate::proto::registration::{InfoRequest, PluginInfo, RegistrationStatus, RegistrationStatusResponse};
+
+pub(crate) use authority::Readable;
 
 /// What became of the registration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -11,11 +11,12 @@ use std::time::Duration;
 use bulla_kube::gate::Gate;
 use bulla_kube::stop::Stop;
 use bulla_kube::{Operator, StartError};
-use futures_util::Stream;
+use futures_util::{Stream, TryStreamExt};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinHandle;
 use tonic::transport::Server;
-use tonic::transport::server::Router;
+use tonic::transport::server::{Connected, Router};
 
 use crate::cluster::{NodePods, Statuses, WatchedClasses};
 use crate::csi::{IdentityService, NodeService};
@@ -26,7 +27,7 @@ use crate::proto::csi::node_server::NodeServer;
 use crate::proto::registration::registration_server::RegistrationServer;
 use crate::provider::Registry;
 use crate::publish::{Publisher, Settings};
-use crate::registration::RegistrationService;
+use crate::registration::{Readable, RegistrationService};
 
 /// The names of the sockets, as [`Rules`](crate::mounter::Rules) have them.
 pub const CSI_SOCKET: &str = "csi";
@@ -122,8 +123,8 @@ pub async fn serve(
 
     let stop = operator.stop();
     let serving = [
-        serve_at(&mounter, CSI_SOCKET, driver, stop.clone()).await?,
-        serve_at(&mounter, REGISTRATION_SOCKET, registration, stop.clone()).await?,
+        serve_at(&mounter, CSI_SOCKET, driver, stop.clone(), |stream| stream).await?,
+        serve_at(&mounter, REGISTRATION_SOCKET, registration, stop.clone(), Readable::new).await?,
     ];
     let health = operator.health();
     operator.add_task(crate::registration::tell(registered, health));
@@ -147,18 +148,22 @@ pub async fn serve(
     Ok(())
 }
 
-/// Serves at a socket, until the stop and the end of what was asked before.
-async fn serve_at(
+/// Serves at a socket, until the stop and the end of what was asked before; `read` is how its connections are read.
+async fn serve_at<S>(
     mounter: &Mounter,
     name: &'static str,
     router: Router,
     stop: Stop,
-) -> Result<JoinHandle<()>, ServeError> {
+    read: fn(UnixStream) -> S,
+) -> Result<JoinHandle<()>, ServeError>
+where
+    S: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+{
     let socket = std::os::unix::net::UnixListener::from(mounter.listen(name).await?);
     let listener = UnixListener::from_std(socket).map_err(|error| ServeError::Socket(name, error))?;
     Ok(tokio::spawn(async move {
         let stopped = async move { stop.wait().await };
-        if let Err(error) = router.serve_with_incoming_shutdown(connections(listener), stopped).await {
+        if let Err(error) = router.serve_with_incoming_shutdown(connections(listener).map_ok(read), stopped).await {
             tracing::error!(socket = name, %error, "a socket is served no longer");
         }
     }))

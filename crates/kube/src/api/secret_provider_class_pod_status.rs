@@ -130,7 +130,7 @@ pub(super) fn definition() -> CustomResourceDefinition {
         "metadata": {"name": format!("{PLURAL}.{GROUP}")},
         "spec": {
             "group": GROUP,
-            "names": {"kind": KIND, "plural": PLURAL, "singular": KIND.to_lowercase(), "categories": [], "shortNames": []},
+            "names": {"kind": KIND, "plural": PLURAL, "singular": KIND.to_lowercase()},
             "scope": "Namespaced",
             "versions": [version(VERSION, true), version("v1alpha1", false)],
         },

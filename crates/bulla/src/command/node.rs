@@ -16,6 +16,7 @@ use bulla_node::service::{CSI_SOCKET, Options, REGISTRATION_SOCKET};
 use bulla_node::volume::Limits;
 use bulla_store::sealed::{Authority, Trusted};
 use clap::Args;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -118,7 +119,9 @@ struct VolumeArgs {
         long,
         value_name = "FOLDERS",
         value_delimiter = ',',
-        default_value = "/etc/kubernetes/secrets-store-csi-providers"
+        default_value = "/etc/kubernetes/secrets-store-csi-providers",
+        // Nothing is a list of none: clap's own parser of paths refuses it.
+        value_parser = OsStringValueParser::new().map(PathBuf::from)
     )]
     additional_provider_volume_paths: Vec<PathBuf>,
 

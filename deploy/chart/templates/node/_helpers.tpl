@@ -16,6 +16,16 @@
 {{ .Values.node.kubeletFolder }}/plugins/{{ .Values.node.driverName }}
 {{- end -}}
 
+{{/* Whether the operator opens SealedSecrets for it: "true" if both doors are on. */}}
+{{- define "bulla.node.isSealed" -}}
+{{- if and .Values.node.enabled .Values.sealing.enabled -}}true{{- end -}}
+{{- end -}}
+
+{{/* Where it asks for that. */}}
+{{- define "bulla.node.sealingService" -}}
+{{ include "bulla.fullname" . }}-sealing-nodes
+{{- end -}}
+
 {{/* Arguments of `bulla node`, a YAML list. */}}
 {{- define "bulla.node.args" -}}
 {{- with .Values.node -}}
@@ -26,5 +36,9 @@
 - --additional-provider-volume-paths={{ join "," (initial .providerFolders) }}
 - --enable-secret-rotation={{ .rotation.enabled }}
 - --rotation-poll-interval={{ .rotation.interval }}
+{{- if include "bulla.node.isSealed" $ }}
+- --sealing-operator=https://{{ include "bulla.node.sealingService" $ }}.{{ $.Release.Namespace }}.svc:8443
+- --sealing-namespace={{ $.Release.Namespace }}
+{{- end }}
 {{- end -}}
 {{- end -}}

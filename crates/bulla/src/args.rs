@@ -1,6 +1,7 @@
 //! Groups of flags that several commands share, each defined once.
 
 mod access;
+mod api;
 mod keys;
 mod mac;
 mod many;
@@ -10,6 +11,7 @@ pub(crate) mod sealing_keys;
 mod types;
 
 pub(crate) use access::{AccessArgs, duration, go_bool};
+pub(crate) use api::ApiArgs;
 pub(crate) use keys::{AddKeys, EncryptKeys, GroupKeys, KEY_FLAGS, RemoveKeys};
 pub(crate) use mac::MacArgs;
 pub(crate) use many::{ManyArgs, ReportFormat};

@@ -11,7 +11,7 @@ use crate::error::Failure;
 use crate::exit::Code;
 use crate::logging::Habit;
 use crate::sops_cli::{self, Request};
-use crate::{command, env_vars, kubeseal_cli, logging};
+use crate::{command, env_vars, kubeseal_cli, logging, settings};
 
 const AFTER_HELP: &str = "\
 Files are those of sops: each program reads what the other writes. Started under the
@@ -106,6 +106,9 @@ pub(crate) enum Command {
     /// Run the controllers of a cluster
     #[command(after_help = command::operator::EXAMPLES)]
     Operator(Box<command::operator::OperatorArgs>),
+    /// Run the node service: secrets as files in memory, for the pods of a node
+    #[command(after_help = command::node::EXAMPLES)]
+    Node(Box<command::node::NodeArgs>),
     /// Print a script that completes this command line in a shell
     #[command(after_help = command::completion::EXAMPLES)]
     Completion(command::completion::CompletionArgs),
@@ -166,9 +169,10 @@ pub(crate) fn run(personality: Personality, argv: Vec<OsString>) -> Result<Code,
                     change(definition, "seal", |seal| kubeseal_cli::with_variables(seal, &env));
                     argv
                 }
-                Some("operator") => {
-                    change(definition, "operator", command::operator::define);
-                    command::operator::with_file(definition, argv, &env)?
+                Some(service @ ("operator" | "node")) => {
+                    let service = service.to_owned();
+                    change(definition, &service, settings::define);
+                    settings::with_file(definition, &service, argv, &env)?
                 }
                 _ => argv,
             }
@@ -188,7 +192,8 @@ pub(crate) fn run(personality: Personality, argv: Vec<OsString>) -> Result<Code,
         }
     };
     let app = App::new(personality, cli.global);
-    let habit = if matches!(cli.command, Command::Operator(_)) { Habit::Service } else { Habit::Tool };
+    let habit =
+        if matches!(cli.command, Command::Operator(_) | Command::Node(_)) { Habit::Service } else { Habit::Tool };
     logging::start(&app.global, app.env.as_ref(), habit);
     dispatch(&app, cli.command)
 }
@@ -225,6 +230,7 @@ fn dispatch(app: &App, command: Command) -> Result<Code, Failure> {
         Command::Filestatus(args) => command::filestatus::run(app, &args),
         Command::Keyservice(args) => command::keyservice::run(app, &args),
         Command::Operator(args) => command::operator::run(app, &args),
+        Command::Node(args) => command::node::run(app, &args),
         Command::Completion(args) => command::completion::run(app, &args),
         Command::Man(args) => command::man::run(app, &args),
         Command::Publish(args) => command::publish::run(app, &args),

@@ -15,6 +15,7 @@ pub(crate) mod groups;
 pub(crate) mod keygen;
 pub(crate) mod keyservice;
 pub(crate) mod man;
+pub(crate) mod node;
 pub(crate) mod operator;
 pub(crate) mod publish;
 pub(crate) mod rotate;

@@ -36,9 +36,9 @@ pub(crate) fn start(global: &GlobalArgs, env: &dyn Env, habit: Habit) {
         (Some(filter), _, _) => EnvFilter::new(filter),
         (None, true, Habit::Tool) => EnvFilter::new("debug"),
         // A client's own debug lines repeat answers of the API server.
-        (None, true, Habit::Service) => {
-            EnvFilter::new(format!("{SERVICE},bulla=debug,bulla_operator=debug,bulla_kms=debug"))
-        }
+        (None, true, Habit::Service) => EnvFilter::new(format!(
+            "{SERVICE},bulla=debug,bulla_kube=debug,bulla_operator=debug,bulla_node=debug,bulla_kms=debug"
+        )),
         (None, false, Habit::Service) => EnvFilter::new(SERVICE),
         (None, false, Habit::Tool) => {
             // There is no other yet.

@@ -32,6 +32,7 @@ mod output;
 mod plan;
 mod rekey;
 mod seal;
+mod settings;
 mod shell;
 mod signals;
 mod sops_cli;

@@ -13,13 +13,16 @@ use hickory_resolver::config::LookupIpStrategy;
 
 /// A resolver that reads the system's settings when it is first used. Clones share one.
 #[derive(Clone, Default)]
-pub(crate) struct Resolver(Arc<OnceLock<TokioResolver>>);
+pub struct Resolver(Arc<OnceLock<TokioResolver>>);
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 impl Resolver {
     /// The addresses of `host`, IPv6 and IPv4.
-    pub(crate) async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, BoxError> {
+    ///
+    /// # Errors
+    /// If there are none, or nobody can be asked.
+    pub async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, BoxError> {
         let found = self.resolver()?.lookup_ip(host).await?;
         Ok(found.iter().collect())
     }
@@ -39,6 +42,17 @@ impl Resolver {
 impl fmt::Debug for Resolver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Resolver")
+    }
+}
+
+impl reqwest::dns::Resolve for Resolver {
+    fn resolve(&self, name: reqwest::dns::Name) -> reqwest::dns::Resolving {
+        let resolver = self.clone();
+        Box::pin(async move {
+            let found = resolver.addresses(name.as_str()).await?;
+            let addresses: reqwest::dns::Addrs = Box::new(found.into_iter().map(|address| (address, 0).into()));
+            Ok(addresses)
+        })
     }
 }
 

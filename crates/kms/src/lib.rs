@@ -3,6 +3,7 @@
 //! One file a service behind the one trait [`KeyService`](bulla_core::KeyService); [`Registry`] opens one by its
 //! [`KeyId`](bulla_core::KeyId); [`groups`] wraps a data key for all keys of a file and unwraps it with the first that answers.
 
+pub mod dns;
 pub mod gcm;
 pub mod groups;
 pub mod keygen;
@@ -14,7 +15,6 @@ mod ask;
 mod aws;
 mod cache;
 mod command;
-mod dns;
 mod failure;
 mod limit;
 mod local;

@@ -6,11 +6,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 
-/// Asks for what is mounted to be fetched anew, whenever its value changes.
-pub const REFRESH: &str = "bulla.dev/refresh";
-/// How often it is fetched anew, in the place of the service's own interval.
-pub const INTERVAL: &str = "bulla.dev/rotation-interval";
-
 /// A class.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Class {
@@ -20,7 +15,7 @@ pub struct Class {
     pub parameters: BTreeMap<String, String>,
     /// How often the contents are fetched anew; `None`: as the service says.
     pub interval: Option<Duration>,
-    /// What [`REFRESH`] says.
+    /// What the annotation [`REFRESH`](bulla_kube::api::secret_provider_class::REFRESH) says.
     pub refresh: String,
 }
 

@@ -1,6 +1,8 @@
 //! Where the contents of volumes come from: one trait, behind it what is built in and what others run on the node.
 
+mod registry;
 mod remote;
+pub mod sealed;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,7 +12,9 @@ use async_trait::async_trait;
 use crate::pod::Volume;
 use crate::volume::{Content, ObjectVersion};
 
+pub use registry::Registry;
 pub use remote::Remote;
+pub use sealed::Sealed;
 
 /// What a provider is asked for.
 #[derive(Clone, Debug)]

@@ -9,7 +9,7 @@
 //!
 //! One volume is worked on by one call at a time; different ones do not wait for each other.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -129,10 +129,18 @@ pub struct Publisher {
     providers: Arc<dyn Providers>,
     reports: Arc<dyn Reports>,
     settings: Settings,
-    volumes: Mutex<HashMap<String, Slot>>,
+    volumes: Mutex<HashMap<String, Place>>,
 }
 
 type Slot = Arc<AsyncMutex<Known>>;
+
+/// Where a volume is, or is to be.
+#[derive(Debug, Default)]
+struct Place {
+    slot: Slot,
+    /// Namespace and name of the class by which it was last asked for.
+    class: Option<(String, String)>,
+}
 
 /// What is known of a volume beside its record.
 #[derive(Debug, Default)]
@@ -161,7 +169,7 @@ impl Publisher {
     /// # Errors
     /// [`PublishError`] if nothing is mounted.
     pub async fn publish(&self, request: Request) -> Result<(), PublishError> {
-        let slot = self.slot(&request.target);
+        let slot = self.slot(&request.target, Some(&request.volume));
         let mut known = slot.lock().await;
         let result = self.work(&request, &mut known).await;
         known.request = Some(request);
@@ -170,7 +178,7 @@ impl Publisher {
 
     /// Looks whether a volume that is mounted is due; with the tokens that the kubelet gave last.
     pub async fn refresh(&self, target: &str) {
-        let slot = self.slot(target);
+        let slot = self.slot(target, None);
         let mut known = slot.lock().await;
         if let Some(request) = known.request.clone() {
             // It was reported.
@@ -178,24 +186,17 @@ impl Publisher {
         }
     }
 
-    /// The volumes that are mounted by a class.
-    pub async fn mounted_by(&self, namespace: &str, class: &str) -> Vec<String> {
-        let slots: Vec<(String, Slot)> = {
-            let volumes = self.volumes.lock().unwrap_or_else(PoisonError::into_inner);
-            volumes.iter().map(|(target, slot)| (target.clone(), Arc::clone(slot))).collect()
-        };
-        let mut found = Vec::new();
-        for (target, slot) in slots {
-            let known = slot.lock().await;
-            if known
-                .request
-                .as_ref()
-                .is_some_and(|request| request.volume.pod.namespace == namespace && request.volume.class == class)
-            {
-                found.push(target);
-            }
-        }
-        found
+    /// The volumes that a class was last asked for.
+    pub fn mounted_by(&self, namespace: &str, class: &str) -> Vec<String> {
+        let is_by = |place: &Place| place.class.as_ref().is_some_and(|by| by.0 == namespace && by.1 == class);
+        let volumes = self.volumes.lock().unwrap_or_else(PoisonError::into_inner);
+        volumes.iter().filter(|(_, place)| is_by(place)).map(|(target, _)| target.clone()).collect()
+    }
+
+    /// Namespaces and names of the classes in use.
+    pub fn classes(&self) -> HashSet<(String, String)> {
+        let volumes = self.volumes.lock().unwrap_or_else(PoisonError::into_inner);
+        volumes.values().filter_map(|place| place.class.clone()).collect()
     }
 
     /// Takes a volume away. None is there: that is well, too.
@@ -203,7 +204,7 @@ impl Publisher {
     /// # Errors
     /// [`PublishError::Mount`].
     pub async fn unpublish(&self, target: &str) -> Result<(), PublishError> {
-        let slot = self.slot(target);
+        let slot = self.slot(target, None);
         let mut known = slot.lock().await;
         self.mounter.detach(target).await?;
         known.request = None;
@@ -212,9 +213,13 @@ impl Publisher {
         Ok(())
     }
 
-    fn slot(&self, target: &str) -> Slot {
+    fn slot(&self, target: &str, volume: Option<&Volume>) -> Slot {
         let mut volumes = self.volumes.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(volumes.entry(target.to_owned()).or_default())
+        let place = volumes.entry(target.to_owned()).or_default();
+        if let Some(volume) = volume {
+            place.class = Some((volume.pod.namespace.clone(), volume.class.clone()));
+        }
+        Arc::clone(&place.slot)
     }
 
     async fn work(&self, request: &Request, known: &mut Known) -> Result<(), PublishError> {

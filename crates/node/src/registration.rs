@@ -3,11 +3,18 @@
 //! Peers run a sidecar for this. Here the same process answers; the socket is made once the driver can be asked, and taken away when it
 //! stops, so that the kubelet never calls one that is gone.
 
+mod authority;
+
+use std::sync::Arc;
+
+use bulla_kube::health::Health;
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
 use crate::proto::registration::registration_server::Registration;
 use crate::proto::registration::{InfoRequest, PluginInfo, RegistrationStatus, RegistrationStatusResponse};
+
+pub(crate) use authority::Readable;
 
 /// What became of the registration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,6 +45,21 @@ impl RegistrationService {
     /// What became of it, now and later.
     pub fn state(&self) -> watch::Receiver<Registered> {
         self.state.subscribe()
+    }
+}
+
+/// Says what became of the registration to whoever asks whether the service is ready, for ever.
+pub(crate) async fn tell(mut state: watch::Receiver<Registered>, health: Arc<Health>) {
+    loop {
+        let reason = match &*state.borrow_and_update() {
+            Registered::Waiting => Some("the kubelet has not registered the driver yet".to_owned()),
+            Registered::Yes => None,
+            Registered::No(error) => Some(format!("the kubelet refused the driver: {error}")),
+        };
+        health.set_not_ready(reason);
+        if state.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 }
 

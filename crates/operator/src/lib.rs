@@ -1,5 +1,3 @@
-//! Kubernetes controllers: one runtime for all of them, one module a controller.
+//! Kubernetes controllers, one module each, on what `bulla-kube` has for all of them.
 
-pub mod api;
-pub mod runtime;
 pub mod sealing;

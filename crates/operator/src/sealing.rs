@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod controller;
+pub mod delivery;
 pub mod http;
 pub mod keys;
 pub mod metrics;
@@ -10,4 +11,5 @@ pub mod rate;
 pub mod ring;
 pub mod rotate;
 pub mod status;
+mod tokens;
 pub mod write;

@@ -12,12 +12,25 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("bulla-kms", &["bulla-core", "bulla-hybrid"]),
     ("bulla-format", &["bulla-core", "bulla-document", "bulla-hybrid"]),
     ("bulla-template", &["bulla-core"]),
-    ("bulla-operator", &["bulla-core", "bulla-format", "bulla-hybrid", "bulla-kms", "bulla-template"]),
-    ("bulla-node", &["bulla-core"]),
-    ("bulla", &["bulla-core", "bulla-document", "bulla-format", "bulla-kms", "bulla-operator", "bulla-template"]),
+    ("bulla-kube", &[]),
+    ("bulla-operator", &["bulla-core", "bulla-format", "bulla-hybrid", "bulla-kms", "bulla-kube", "bulla-template"]),
+    ("bulla-node", &["bulla-core", "bulla-kube"]),
+    (
+        "bulla",
+        &[
+            "bulla-core",
+            "bulla-document",
+            "bulla-format",
+            "bulla-kms",
+            "bulla-kube",
+            "bulla-node",
+            "bulla-operator",
+            "bulla-template",
+        ],
+    ),
     ("bulla-test-support", &[]),
     ("bulla-cluster-tests", &["bulla-test-support"]),
-    ("xtask", &["bulla-format", "bulla-kms", "bulla-operator"]),
+    ("xtask", &["bulla-format", "bulla-kube"]),
 ];
 
 pub fn check(metadata: &Value) -> Vec<Finding> {

@@ -2,26 +2,22 @@
 
 use std::time::Duration;
 
-use bulla_operator::runtime::client::ClientOptions;
-use bulla_operator::runtime::lease::Timing;
-use bulla_operator::runtime::{Namespaces, Operator, Options, Sharing};
+use bulla_kube::client::ClientOptions;
+use bulla_kube::lease::Timing;
+use bulla_kube::{Namespaces, Operator, Options, Sharing};
 use clap::{Args, ValueEnum};
-use kube::Config;
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::App;
 use crate::args::sealing_keys::{KeeperArgs, ServiceArgs};
-use crate::args::{duration, go_bool};
+use crate::args::{ApiArgs, duration, go_bool};
 use crate::error::Failure;
 use crate::exit::Code;
 
 mod peer;
 mod sealing;
-mod settings;
 
 pub(crate) use peer::arguments as peer_arguments;
-pub(crate) use settings::{define, with_file};
 
 /// Examples for the help.
 pub(crate) const EXAMPLES: &str = "\
@@ -82,13 +78,8 @@ pub(crate) enum Door {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Cluster")]
 struct PlaceArgs {
-    /// The kubeconfig file (default: the pod's service account, then KUBECONFIG, then ~/.kube/config)
-    #[arg(long, value_name = "FILE")]
-    kubeconfig: Option<std::path::PathBuf>,
-
-    /// The kubeconfig's context
-    #[arg(long, value_name = "NAME")]
-    context: Option<String>,
+    #[command(flatten)]
+    api: ApiArgs,
 
     /// The controllers' own namespace, with leases and keys (default: the pod's)
     #[arg(long, value_name = "NAMESPACE")]
@@ -174,7 +165,7 @@ async fn serve(app: &App, args: &OperatorArgs) -> Result<(), Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::generic(error.to_string());
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| failed(&error))?;
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| failed(&error))?;
-    let config = args.place.config().await?;
+    let config = args.place.api.config().await?;
     let mut operator = Operator::new(config, options(app, args)).map_err(|error| failed(&error))?;
     let keys = sealing::keys(app, &operator, &args.services, &args.keeper, &args.sealing).await?;
     sealing::add(&mut operator, keys, &args.sealing, args.peer.skip_recreate())?;
@@ -218,25 +209,6 @@ fn options(app: &App, args: &OperatorArgs) -> Options {
 }
 
 impl PlaceArgs {
-    async fn config(&self) -> Result<Config, Failure> {
-        let failed = |error: String| {
-            Failure::generic(format!("cannot find the cluster: {error}")).with_hint(
-                "run it in a pod with a service account, or name a kubeconfig with --kubeconfig or KUBECONFIG",
-            )
-        };
-        let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
-        match &self.kubeconfig {
-            Some(path) => {
-                let file = Kubeconfig::read_from(path).map_err(|error| failed(error.to_string()))?;
-                Config::from_custom_kubeconfig(file, &options).await.map_err(|error| failed(error.to_string()))
-            }
-            None if self.context.is_some() => {
-                Config::from_kubeconfig(&options).await.map_err(|error| failed(error.to_string()))
-            }
-            None => Config::infer().await.map_err(|error| failed(error.to_string())),
-        }
-    }
-
     /// As sealed-secrets finds it.
     fn own_namespace(&self, app: &App) -> String {
         const FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";

@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use rustix::fs::StatVfs;
 use tonic::{Request, Response, Status};
 
 use super::{below, status};
+use crate::metrics::Metrics;
 use crate::mounter::protocol::Owner;
 use crate::mounter::{MountError, Mounter};
 use crate::pod::{Pod, Volume};
@@ -43,6 +45,8 @@ pub struct NodeService {
     pub mounter: Mounter,
     /// Whose files they are.
     pub users: Arc<dyn Users>,
+    /// How long things take.
+    pub metrics: Metrics,
 }
 
 fn given<'a>(value: &'a str, name: &str) -> Result<&'a str, Status> {
@@ -55,7 +59,7 @@ impl Node for NodeService {
         &self,
         request: Request<NodePublishVolumeRequest>,
     ) -> Result<Response<NodePublishVolumeResponse>, Status> {
-        let request = request.into_inner();
+        let (begun, request) = (Instant::now(), request.into_inner());
         given(&request.volume_id, "volume_id")?;
         let path = given(&request.target_path, "target_path")?;
         let capability = request
@@ -82,7 +86,9 @@ impl Node for NodeService {
         // The kubelet may give up waiting; what was begun is finished, and found done when it asks again.
         let publisher = Arc::clone(&self.publisher);
         let done = tokio::spawn(async move { publisher.publish(publish).await }).await;
-        done.map_err(|_| Status::internal("mounting ended before it was done"))?.map_err(|error| status(&error))?;
+        let done = done.map_err(|_| Status::internal("mounting ended before it was done"))?;
+        self.metrics.observe(done.is_ok(), begun.elapsed().as_secs_f64());
+        done.map_err(|error| status(&error))?;
         Ok(Response::new(NodePublishVolumeResponse {}))
     }
 

@@ -1,7 +1,7 @@
 //! File systems in memory: one for each volume, in no folder until it is whole.
 //!
 //! Made with the mount API of Linux 5.2 (`fsopen`, `fsmount`, `move_mount`): a file system is filled before anybody sees it, and one whose
-//! maker dies is gone with it. On Linux 6.3 and later its pages never reach swap.
+//! maker dies is gone with it. On Linux 6.4 and later its pages never reach swap.
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -16,6 +16,8 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::unistd::Pid;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::thread::{CapabilitySet, CapabilitySets, remove_capability_from_bounding_set, set_capabilities};
@@ -39,12 +41,34 @@ pub fn start(mut command: Command, user: u32) -> Result<(Child, OwnedFd), Error>
     Ok((child, ours))
 }
 
+/// In the half that mounts, after [`confine`]: hands SIGTERM and SIGINT on to the half that serves, and does nothing else about them. It
+/// ends when that has ended.
+///
+/// # Errors
+/// The system's.
+pub fn hand_on_signals(child: &Child) -> Result<(), Error> {
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGTERM);
+    signals.add(Signal::SIGINT);
+    signals.thread_block()?;
+    let child = Pid::from_raw(i32::try_from(child.id()).map_err(Error::other)?);
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        while let Ok(signal) = signals.wait() {
+            // It may have ended by itself.
+            let _ = kill(child, signal);
+        }
+    })?;
+    Ok(())
+}
+
 /// In the half that serves: gives up what is left of rights, and the socket to the half that mounts.
 ///
 /// # Errors
 /// The system's, or that this process still has rights.
 pub fn channel() -> Result<OwnedFd, Error> {
     rustix::thread::set_no_new_privs(true)?;
+    // Nobody could mount for it.
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     let none = CapabilitySet::empty();
     set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?;
     if rustix::process::geteuid().is_root() {

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bulla_core::SecretBytes;
+use bulla_kube::backoff::jittered;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint, Uri};
@@ -86,13 +87,18 @@ impl Remote {
         self.error(kind, if text.is_empty() { status.code().description().to_owned() } else { text })
     }
 
-    fn content(&self, files: Vec<crate::proto::provider::File>) -> Result<Option<Content>, ProviderError> {
+    fn content(
+        &self,
+        files: Vec<crate::proto::provider::File>,
+        default_mode: u32,
+    ) -> Result<Option<Content>, ProviderError> {
         if files.is_empty() {
             return Ok(None);
         }
         let mut content = Content::default();
         for file in files {
-            let mode = u32::try_from(file.mode).unwrap_or(u32::MAX);
+            // On the wire nothing and 0 are the same, and a file that nobody may read is nobody's wish.
+            let mode = if file.mode == 0 { default_mode } else { u32::try_from(file.mode).unwrap_or(u32::MAX) };
             let new = File { mode, contents: SecretBytes::from(file.contents) };
             content
                 .add(&file.path, new, &self.limits)
@@ -130,7 +136,7 @@ impl Provider for Remote {
                     }
                     let version = |wire: WireVersion| ObjectVersion { id: wire.id, version: wire.version };
                     let versions = answer.object_version.into_iter().map(version).collect();
-                    return Ok(Answer { content: self.content(answer.files)?, versions });
+                    return Ok(Answer { content: self.content(answer.files, ask.mode)?, versions });
                 }
                 Err(status) if status.code() == Code::Unavailable && attempt < TRIES => {
                     tokio::time::sleep(jittered(pause)).await;
@@ -199,12 +205,4 @@ fn connection(answered: Result<OwnedFd, MountError>) -> io::Result<TokioIo<UnixS
         error => io::Error::other(error.to_string()),
     })?;
     Ok(TokioIo::new(UnixStream::from_std(StdUnixStream::from(socket))?))
-}
-
-/// Between half and all of it, so that pods that started together do not ask together.
-fn jittered(pause: Duration) -> Duration {
-    let mut chance = [0; 1];
-    // Without chance they ask together.
-    let _ = getrandom::fill(&mut chance);
-    pause.mul_f64(0.5 + f64::from(chance[0]) / 512.0)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -10,6 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bulla_node::class::{Class, ClassError, Classes};
 use bulla_node::csi::{NodeService, Users};
+use bulla_node::metrics::Metrics;
 use bulla_node::mounter::Mounter;
 use bulla_node::pod::Pod;
 use bulla_node::proto::csi::node_server::Node;
@@ -144,6 +146,7 @@ impl World {
             publisher: Arc::new(publisher),
             mounter: mounter.clone(),
             users: Arc::new(Nobody),
+            metrics: Metrics::default(),
         })
     }
 
@@ -378,6 +381,19 @@ async fn a_hostile_provider_writes_nothing_outside_and_fills_nothing() {
     world.publish("p").await.unwrap_err();
     assert!(!world.half.mounts().contains(" tmpfs bulla "));
     assert!(!world.half.look("pods").join("p/volumes/kubernetes.io~csi/escape").exists());
+}
+
+#[tokio::test]
+async fn a_file_whose_provider_says_no_mode_can_be_read() {
+    let world = World::new(None);
+    world.answers(&[("password", "one"), ("user", "me")], "1");
+    if let Some(Ok(answer)) = &mut *world.far.answer.lock().unwrap() {
+        answer.files[0].mode = 0;
+    }
+    world.publish("p").await.unwrap();
+    let place = world.half.look("pods").join("p/volumes/kubernetes.io~csi/secrets/mount");
+    let mode = |name: &str| fs::metadata(place.join(name)).unwrap().permissions().mode() & 0o7777;
+    assert_eq!((mode("password"), mode("user")), (0o644, 0o600));
 }
 
 #[tokio::test]

@@ -4,30 +4,21 @@
 //! `X-Bulla-Authorization: Bearer …`. It is reviewed for the audience [`AUDIENCE`], then for the API server's own. What is asked of
 //! RBAC is `create` on `sealedsecrets/verify` or `sealedsecrets/rotate` (`bitnami.com`) in the object's namespace.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::http::{HeaderMap, StatusCode};
-use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
+use bulla_kube::client::describe;
+use k8s_openapi::api::authentication::v1::UserInfo;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use kube::api::PostParams;
 use kube::{Api, Client};
-use sha2::{Digest, Sha256};
-use tokio::time::Instant;
 
-use super::rate::Rate;
-use crate::runtime::client::describe;
+use super::tokens::{ReviewError, Tokens};
 
 /// The audience of tokens that are made for this API.
 pub const AUDIENCE: &str = "bulla.dev/sealing";
 /// The header beside `Authorization`.
 pub const HEADER: &str = "x-bulla-authorization";
-/// For how long a token's review is remembered.
-const REMEMBERED: Duration = Duration::from_secs(10);
-/// How many reviews are remembered.
-const REVIEWS: usize = 1000;
-
 /// What somebody wants to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verb {
@@ -47,17 +38,12 @@ impl Verb {
     }
 }
 
-/// By a token's digest: who it is, if anybody, and when that was asked.
-type Reviews = HashMap<[u8; 32], (Option<UserInfo>, Instant)>;
-
 /// Asks the API server who may.
 pub struct Access {
     client: Client,
     /// What everybody may, as in sealed-secrets (`--allow-anonymous`).
     anonymous: BTreeSet<Verb>,
-    reviews: Mutex<Reviews>,
-    /// How often tokens that are not known are reviewed, whoever sends them.
-    rate: Rate,
+    tokens: Tokens,
 }
 
 /// Why somebody may not.
@@ -72,7 +58,7 @@ pub struct Refusal {
 impl Access {
     /// Asks by `client`, except about `anonymous`.
     pub fn new(client: Client, anonymous: BTreeSet<Verb>) -> Self {
-        Self { client, anonymous, reviews: Mutex::default(), rate: Rate::new(20, 50) }
+        Self { tokens: Tokens::new(client.clone(), 40, 100), client, anonymous }
     }
 
     /// Who it is; `None` is anybody, where anybody may.
@@ -142,45 +128,19 @@ impl Access {
     }
 
     async fn review(&self, token: &str) -> Result<Option<UserInfo>, Refusal> {
-        let id: [u8; 32] = Sha256::digest(token).into();
-        let known = self.reviews().get(&id).filter(|(_, at)| at.elapsed() < REMEMBERED).cloned();
-        if let Some((user, _)) = known {
-            return Ok(user);
+        for audience in [AUDIENCE, ""] {
+            let user = self.tokens.review(token, audience).await.map_err(|error| Refusal {
+                status: match error {
+                    ReviewError::TooMany => StatusCode::TOO_MANY_REQUESTS,
+                    ReviewError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+                },
+                message: error.to_string(),
+            })?;
+            if user.is_some() {
+                return Ok(user);
+            }
         }
-        if self.rate.take("").is_err() {
-            let message = "too many tokens are sent that are not known; ask again in a moment".to_owned();
-            return Err(Refusal { status: StatusCode::TOO_MANY_REQUESTS, message });
-        }
-        let mut user = self.ask(token, Some(vec![AUDIENCE.to_owned()])).await?;
-        if user.is_none() {
-            user = self.ask(token, None).await?;
-        }
-        let mut reviews = self.reviews();
-        if reviews.len() >= REVIEWS {
-            reviews.retain(|_, (_, at)| at.elapsed() < REMEMBERED);
-        }
-        if reviews.len() < REVIEWS {
-            reviews.insert(id, (user.clone(), Instant::now()));
-        }
-        Ok(user)
-    }
-
-    async fn ask(&self, token: &str, audiences: Option<Vec<String>>) -> Result<Option<UserInfo>, Refusal> {
-        let review = TokenReview {
-            spec: TokenReviewSpec { token: Some(token.to_owned()), audiences: audiences.clone() },
-            ..TokenReview::default()
-        };
-        let api: Api<TokenReview> = Api::all(self.client.clone());
-        let answer = api.create(&PostParams::default(), &review).await.map_err(|error| unavailable(&error))?;
-        let status = answer.status.unwrap_or_default();
-        // An authenticator that knows no audiences says none: such a token is not for us.
-        let is_for_us =
-            audiences.is_none_or(|wanted| status.audiences.iter().flatten().any(|audience| wanted.contains(audience)));
-        Ok(status.user.filter(|_| status.authenticated == Some(true) && is_for_us))
-    }
-
-    fn reviews(&self) -> std::sync::MutexGuard<'_, Reviews> {
-        self.reviews.lock().unwrap_or_else(PoisonError::into_inner)
+        Ok(None)
     }
 }
 

@@ -19,6 +19,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::http::header;
+use bulla_kube::api::SealedSecret;
+use bulla_kube::api::sealed_secret::{SYNCED, Written};
+use bulla_kube::backoff::Backoff;
+use bulla_kube::events::{Events, Kind, News};
+use bulla_kube::{Controller, Done, Due, Failure, FailureKind, Job, Known, ObjectKey, SecretSeen, Selectors};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
@@ -30,16 +35,12 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use super::delivery::{DELIVER, VOLUME};
 use super::metrics::Metrics;
 use super::open::{Contents, OldData, Opening, Patience, contents};
 use super::ring::KeyRing;
 use super::status::{self, Outcome};
 use super::write::{Forbidden, MANAGER, PLAIN_LABEL, PLAIN_PART, PLAIN_VALUE, RECREATE, WriteError, write};
-use crate::api::SealedSecret;
-use crate::api::sealed_secret::{SYNCED, Written};
-use crate::runtime::backoff::Backoff;
-use crate::runtime::events::{Events, Kind, News};
-use crate::runtime::{Controller, Done, Due, Failure, FailureKind, Job, Known, ObjectKey, SecretSeen, Selectors};
 
 /// Annotations of the SealedSecret itself that decide on what becomes of it.
 const DECISIVE: [&str; 5] = [
@@ -49,8 +50,6 @@ const DECISIVE: [&str; 5] = [
     "bulla.dev/service-accounts",
     RECREATE,
 ];
-/// How the values are to reach whoever needs them.
-const DELIVER: &str = "bulla.dev/deliver";
 /// What cannot be opened is tried again after this time although nothing changed.
 const LOOK_AGAIN: Duration = Duration::from_hours(1);
 /// How long the values and templates of one object may take. One more try in an hour, or when it changes.
@@ -134,6 +133,8 @@ pub struct Note {
     observed: Option<i64>,
     synced: Option<bool>,
     deleting: bool,
+    /// It is for volumes, and never written as a Secret.
+    for_volumes: bool,
     written: Option<(Input, SecretSeen)>,
 }
 
@@ -148,6 +149,8 @@ pub struct Memo {
 enum Did {
     /// The Secret was written, and this is it.
     Wrote(SecretSeen),
+    /// It opens, and no Secret is to be written.
+    Opens,
     /// It cannot be, with this version of the keys.
     CannotOpen(u64),
     /// It was not, for another reason.
@@ -201,6 +204,31 @@ impl SealedSecrets {
         tracing::warn!(object = %ObjectKey::of(&sealed.metadata), reason = bad.message, "a SealedSecret cannot be opened");
         let memo = Memo { input: input(sealed), did: Did::CannotOpen(keys) };
         Ok(Done { again: Some(LOOK_AGAIN), ..Done::with(memo) })
+    }
+
+    /// Says that an object opens, which is for volumes: what is opened of it goes to pods.
+    async fn leave(
+        &self,
+        sealed: &SealedSecret,
+        opening: &Opening,
+        has_secret: bool,
+        keys: u64,
+    ) -> Result<Done<Memo>, Failure<Memo>> {
+        if has_secret {
+            let message =
+                "it is for volumes alone, and a Secret of this name is still there with its values: delete that";
+            let bad = Bad { metric: "unmanaged", reason: "SecretIsThere", message: message.to_owned() };
+            return self.cannot(sealed, opening, &bad, keys).await;
+        }
+        let outcome = Outcome {
+            generation: sealed.metadata.generation,
+            reason: "OpensForVolumes",
+            message: String::new(),
+            written: None,
+            sealed_with: sealed_with(opening),
+        };
+        self.say(sealed, &outcome).await?;
+        Ok(Done::with(Memo { input: input(sealed), did: Did::Opens }))
     }
 
     async fn say(&self, sealed: &SealedSecret, outcome: &Outcome) -> Result<(), kube::Error> {
@@ -296,6 +324,7 @@ impl Controller for SealedSecrets {
                 _ => None,
             }),
             deleting: object.metadata.deletion_timestamp.is_some(),
+            for_volumes: delivery(object) == VOLUME,
             written,
         }
     }
@@ -326,6 +355,7 @@ impl Controller for SealedSecrets {
         if let Some(memo) = memo.filter(|memo| memo.input == note.input) {
             return match &memo.did {
                 Did::Wrote(written) if is_there(written) => Due::Nothing,
+                Did::Opens => Due::Nothing,
                 Did::Wrote(_) => Fight::due(&mut self.fights(), known.key, Instant::now()),
                 Did::CannotOpen(version) if *version == *self.ring.changed().borrow() => Due::Nothing,
                 Did::CannotOpen(_) | Did::Failed => Due::Retry,
@@ -333,6 +363,9 @@ impl Controller for SealedSecrets {
         }
         if note.synced == Some(false) && note.observed == Some(note.input.generation) && memo.is_none() {
             return Due::Retry;
+        }
+        if note.for_volumes && note.synced == Some(true) && note.observed == Some(note.input.generation) {
+            return Due::Nothing;
         }
         match &note.written {
             Some((input, written)) if *input == note.input && is_there(written) => Due::Nothing,
@@ -353,7 +386,8 @@ impl Controller for SealedSecrets {
         }
         let input = input(sealed);
         self.metrics.unseal_requests.inc();
-        if let Some(delivery) = sealed.annotations().get(DELIVER).filter(|delivery| *delivery != "secret") {
+        let delivery = delivery(sealed);
+        if !["secret", VOLUME].contains(&delivery) {
             // Somebody asked that there be no plain Secret. Writing one would be worse than nothing.
             let message = format!("{DELIVER} is {delivery:?}, which this controller does not do: no Secret is written");
             let bad = Bad { metric: "unseal", reason: "UnknownDelivery", message };
@@ -369,6 +403,9 @@ impl Controller for SealedSecrets {
             let bad = Bad { metric: "unseal", reason: "ErrUnsealFailed", message: opening.problems.join("; ") };
             return self.cannot(sealed, &opening, &bad, version).await;
         };
+        if delivery == VOLUME {
+            return self.leave(sealed, &opening, job.secret.is_some(), version).await;
+        }
         if let Err(error) = self.settings.forbidden.check(sealed, &contents) {
             let bad = Bad { metric: "unmanaged", reason: "ErrUpdateFailed", message: error.to_string() };
             return self.cannot(sealed, &opening, &bad, version).await;
@@ -466,6 +503,11 @@ impl Fight {
         fights.retain(|_, fight| fight.changed || now.saturating_duration_since(fight.last) <= PEACE);
         contested
     }
+}
+
+/// How the values are to reach whoever needs them.
+fn delivery(sealed: &SealedSecret) -> &str {
+    sealed.annotations().get(DELIVER).map_or("secret", String::as_str)
 }
 
 /// What is in an object and not worked with: a copy of it by kubectl, who set which field, what a template may not say.

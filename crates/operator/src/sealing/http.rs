@@ -21,6 +21,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bulla_format::sealed::{Algorithm, Certificate};
+use bulla_kube::api::SealedSecret;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use serde::Deserialize;
@@ -32,7 +33,6 @@ use super::open::{OldData, Patience, full_name};
 use super::rate::Rate;
 use super::ring::KeyRing;
 use super::rotate::{RotateError, rotate, verify};
-use crate::api::SealedSecret;
 
 /// The largest body: a Secret of 1 MiB in base64, and its template.
 const BODY: usize = 2 << 20;
@@ -146,7 +146,7 @@ async fn read(headers: &HeaderMap, body: Body) -> Result<SealedSecret, Response>
 }
 
 /// Whether a text has only characters that names have. It may be empty: a value may be for the whole cluster.
-fn is_name(text: &str) -> bool {
+pub(super) fn is_name(text: &str) -> bool {
     text.len() <= 253 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
 }
 

@@ -13,10 +13,10 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::api::SealedSecret;
-use crate::api::sealed_secret::SYNCED;
-use crate::runtime::ObjectKey;
-use crate::runtime::shards::Shards;
+use bulla_kube::ObjectKey;
+use bulla_kube::api::SealedSecret;
+use bulla_kube::api::sealed_secret::SYNCED;
+use bulla_kube::shards::Shards;
 
 /// The buckets of Prometheus' own libraries, in seconds.
 const BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -235,7 +235,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::runtime::shards::{Members, fixed};
+    use bulla_kube::shards::{Members, fixed};
 
     fn alone() -> Shards {
         fixed(Members::alone("a"))

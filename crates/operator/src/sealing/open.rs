@@ -13,13 +13,13 @@ use bulla_core::SecretBytes;
 use bulla_format::sealed::{
     Binding, Candidates, Diagnosis, Fingerprint, OpenError, Scope, SealedValue, Template, diagnose,
 };
+use bulla_kube::api::SealedSecret;
+use bulla_kube::api::sealed_secret::SKIP_SET_OWNER_REFERENCES;
 use bulla_template::{Limits, Options, Text, Value};
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 
 use super::ring::Keys;
-use crate::api::SealedSecret;
-use crate::api::sealed_secret::SKIP_SET_OWNER_REFERENCES;
 
 /// Private operations that are spent, at most, to find out for which place a value was sealed.
 const DIAGNOSIS: usize = 64;
@@ -357,8 +357,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::api::sealing_key::KeyState;
     use crate::sealing::ring::Key;
+    use bulla_kube::api::sealing_key::KeyState;
 
     fn keys() -> (Keys, PrivateKey) {
         let private = PrivateKey::generate_rsa(RsaSize::Bits2048).unwrap();

@@ -9,7 +9,7 @@ use bulla_format::sealed::{self, Algorithm, Certificate, Fingerprint, PrivateKey
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use crate::api::sealing_key::KeyState;
+use bulla_kube::api::sealing_key::KeyState;
 
 /// One key pair of the ring.
 #[derive(Clone, Debug)]

@@ -7,11 +7,11 @@
 use std::collections::BTreeMap;
 
 use bulla_format::sealed::{Algorithm, Fingerprint, SealedValue, seal_value};
+use bulla_kube::api::SealedSecret;
 use jiff::Timestamp;
 
 use super::open::{OldData, Patience, Wanted, binding, hints, open_items};
 use super::ring::Keys;
-use crate::api::SealedSecret;
 
 /// Why a SealedSecret was not sealed anew.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -104,8 +104,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::api::sealing_key::KeyState;
     use crate::sealing::ring::Key;
+    use bulla_kube::api::sealing_key::KeyState;
 
     fn key(seconds: i64) -> Arc<Key> {
         let not_before = Timestamp::from_second(seconds).unwrap();

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Map, Value, json};
 
-use crate::api::SealedSecretStatus;
-use crate::api::sealed_secret::{SYNCED, Written};
-use crate::runtime::conditions::{self, Said};
+use bulla_kube::api::SealedSecretStatus;
+use bulla_kube::api::sealed_secret::{SYNCED, Written};
+use bulla_kube::conditions::{self, Said};
 
 /// What came of a reconciliation.
 #[derive(Clone, Debug, PartialEq, Eq)]

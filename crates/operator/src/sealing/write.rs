@@ -23,6 +23,10 @@
 use axum::http::{Request, header};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bulla_kube::SecretSeen;
+use bulla_kube::api::SealedSecret;
+use bulla_kube::api::sealed_secret::{MANAGED, PATCH};
+use bulla_kube::apply::{self, Adoption};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
@@ -33,10 +37,6 @@ use serde_json::{Map, Value, json};
 
 use super::keys::secret::KEY_LABEL;
 use super::open::Contents;
-use crate::api::SealedSecret;
-use crate::api::sealed_secret::{MANAGED, PATCH};
-use crate::runtime::SecretSeen;
-use crate::runtime::apply::{self, Adoption};
 
 /// The field manager.
 pub const MANAGER: &str = "bulla-sealing";
@@ -83,7 +83,7 @@ pub enum WriteError {
     )]
     Immutable(String),
     /// The API server refused, or did not answer.
-    #[error("{}", without_contents(&crate::runtime::client::describe(.0)))]
+    #[error("{}", without_contents(&bulla_kube::client::describe(.0)))]
     Api(#[from] kube::Error),
     /// Somebody changed it meanwhile; the next try sees what there is.
     #[error("the Secret was changed meanwhile")]

@@ -56,6 +56,9 @@
 {{- with .adoptKeys }}
 - --adopt-keys={{ . }}
 {{- end }}
+{{- if $.Values.node.enabled }}
+- --node-service-accounts={{ $.Release.Namespace }}/{{ include "bulla.node.serviceAccount" $ }}
+{{- end }}
 {{- end -}}
 {{- end -}}
 {{- end -}}

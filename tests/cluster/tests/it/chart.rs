@@ -1,5 +1,7 @@
 //! What the chart renders: each switch brings what it says and nothing else. No cluster is asked.
 
+mod node;
+
 use bulla_cluster_tests::{CHART, Release, helm};
 use serde_json::{Value, json};
 
@@ -48,7 +50,7 @@ fn helm_finds_nothing_wrong_with_it() {
     let linted = helm(&["lint", "--strict", CHART]).ok();
     assert!(linted.contains("0 chart(s) failed"), "{linted}");
     let mut arguments = vec!["lint", "--strict", CHART];
-    arguments.extend(SEALING.iter().flat_map(|setting| ["--set", setting]));
+    arguments.extend(SEALING.iter().chain(&["node.enabled=true"]).flat_map(|setting| ["--set", setting]));
     helm(&arguments).ok();
 }
 
@@ -129,7 +131,7 @@ fn no_role_has_a_wildcard() {
 }
 
 #[test]
-fn every_pod_is_as_confined_as_the_restricted_standard_asks() {
+fn every_pod_but_a_node_s_is_as_confined_as_the_restricted_standard_asks() {
     let objects = sealing(&["sealing.keyService.localKeyFile.path=/etc/bulla/sealing.key"]);
     let pod = &find(&objects, "Deployment", "operator")["spec"]["template"]["spec"];
     assert_eq!(pod["securityContext"]["runAsNonRoot"], true);

@@ -43,7 +43,12 @@ fn sealed_secret(spec: &Value) -> Value {
 #[test]
 fn the_api_server_finds_no_fault_with_them() {
     definitions();
-    for name in ["sealedsecrets.bitnami.com", "sealingkeys.bulla.dev"] {
+    for name in [
+        "sealedsecrets.bitnami.com",
+        "sealingkeys.bulla.dev",
+        "secretproviderclasses.secrets-store.csi.x-k8s.io",
+        "secretproviderclasspodstatuses.secrets-store.csi.x-k8s.io",
+    ] {
         let output = kubectl().args(["get", "crd", name, "--output", "json"]).output().unwrap();
         let definition: Value = serde_json::from_slice(&output.stdout).unwrap();
         let conditions = definition["status"]["conditions"].as_array().unwrap();

@@ -9,10 +9,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bulla_cluster_tests::{Namespace, kubeconfig};
-use bulla_operator::runtime::apply::{apply, field_manager};
-use bulla_operator::runtime::{
-    Controller, Done, Due, Failure, Job, Known, Namespaces, Operator, Options, Selectors, Sharing,
-};
+use bulla_kube::apply::{apply, field_manager};
+use bulla_kube::{Controller, Done, Due, Failure, Job, Known, Namespaces, Operator, Options, Selectors, Sharing};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client, Config, ResourceExt};
 use serde_json::json;

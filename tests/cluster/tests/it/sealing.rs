@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 mod access;
+mod delivery;
 mod kills;
 mod many;
 mod outage;

@@ -165,7 +165,7 @@ async fn client(cluster: &Cluster) -> Result<Client> {
 
 /// The definitions, the controller's namespace with its rights and keys, the teams' namespaces.
 async fn prepare(cluster: &Cluster, client: &Client, work: &Work<'_>) -> Result<()> {
-    for definition in bulla_operator::api::custom_resources() {
+    for definition in bulla_kube::api::custom_resources() {
         cluster.apply(&serde_json::to_value(definition)?)?;
     }
     let namespaces: Api<Namespace> = Api::all(client.clone());

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bulla_operator::runtime::Operator;
+use bulla_kube::{Operator, Options};
 use bulla_operator::sealing::access::{Access, Verb};
 use bulla_operator::sealing::controller::{SealedSecrets, Settings};
+use bulla_operator::sealing::delivery::{Delivery, tls};
 use bulla_operator::sealing::http::Api;
 use bulla_operator::sealing::keys::keeper::{Keeper, Usage};
 use bulla_operator::sealing::keys::metrics::KeyMetrics;
@@ -18,7 +19,7 @@ use bulla_operator::sealing::ring::KeyRing;
 use bulla_operator::sealing::write::Forbidden;
 use clap::{Args, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::app::App;
 use crate::args::go_bool;
@@ -56,6 +57,14 @@ pub(super) struct SealingArgs {
     /// Write Secrets of type kubernetes.io/service-account-token, which the cluster fills with credentials, as sealed-secrets does
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", action = clap::ArgAction::Set, value_parser = go_bool)]
     allow_service_account_tokens: bool,
+
+    /// Open SealedSecrets for volumes (bulla.dev/deliver: volume) for node services with these service accounts
+    #[arg(long, value_name = "NAMESPACE/NAME", value_delimiter = ',', value_parser = account)]
+    node_service_accounts: Vec<(String, String)>,
+
+    /// Where node services ask, over TLS
+    #[arg(long, value_name = "ADDRESS", default_value = ":8443")]
+    listen_nodes_addr: String,
 
     /// What may be asked without a token, as sealed-secrets has it
     #[arg(long, value_name = "WHAT", value_delimiter = ',')]
@@ -169,7 +178,37 @@ pub(super) fn add(operator: &mut Operator, keys: Keys, args: &SealingArgs, skip_
     let api = Api::new(ring.clone(), move || certificates.certificate(), access, rate, metrics, old_data);
     operator.add_routes(api.routes());
     operator.add_routes(bulla_operator::sealing::keys::http::routes(ring.unsealing().cloned()));
+    if !args.node_service_accounts.is_empty() {
+        deliver(operator, ring, args);
+    }
     Ok(())
+}
+
+/// Adds what node services ask.
+fn deliver(operator: &mut Operator, ring: Arc<dyn KeyRing>, args: &SealingArgs) {
+    let (client, stop) = (operator.client(), operator.stop());
+    let routes = Arc::new(Delivery::new(client.clone(), ring, args.node_service_accounts.iter().cloned())).routes();
+    let Options { namespace, replica, .. } = operator.options().clone();
+    let (current, certificate) = watch::channel(None);
+    operator.add_task(async move { tls::keep(client, &namespace, &replica, current).await });
+    let address = args.listen_nodes_addr.clone();
+    operator.add_service(async move {
+        let served = async {
+            let listener = bulla_kube::http::listen(&address).await?;
+            tracing::info!(address = ?bulla_kube::http::address(&listener), "listening for node services");
+            bulla_kube::http::serve_tls(listener, routes, stop, certificate).await
+        };
+        if let Err(error) = served.await {
+            tracing::error!(address, %error, "node services are not served");
+        }
+    });
+}
+
+/// A service account with its namespace.
+fn account(text: &str) -> Result<(String, String), String> {
+    let parts = text.split_once('/').filter(|(namespace, name)| !namespace.is_empty() && !name.is_empty());
+    let (namespace, name) = parts.ok_or_else(|| "must be NAMESPACE/NAME".to_owned())?;
+    Ok((namespace.to_owned(), name.to_owned()))
 }
 
 /// The keeper's work, on a thread of its own: the compiler cannot see that its future may move between threads. It ends with this
@@ -193,7 +232,7 @@ async fn work(keeper: Arc<Keeper>) {
 /// Which keys are in use, from what all SealedSecrets say.
 struct Counted {
     objects: Arc<Objects>,
-    handle: Arc<dyn bulla_operator::runtime::Handle>,
+    handle: Arc<dyn bulla_kube::Handle>,
     /// Without it no status says which key a value is sealed to, and 0 values would be a lie.
     update_status: bool,
 }

@@ -1,7 +1,7 @@
 //! `sealing-keys list` and `show`.
 
-use bulla_operator::api::SealingKey;
-use bulla_operator::api::sealing_key::KeyState;
+use bulla_kube::api::SealingKey;
+use bulla_kube::api::sealing_key::KeyState;
 use bulla_operator::sealing::keys::envelope::recipients;
 use bulla_operator::sealing::keys::store::Found;
 use bulla_operator::sealing::keys::{secret, usage};

@@ -1,6 +1,6 @@
 //! `sealing-keys retire`: what a key may be used for.
 
-use bulla_operator::api::sealing_key::KeyState;
+use bulla_kube::api::sealing_key::KeyState;
 use bulla_operator::sealing::keys::{secret, usage};
 use clap::{Args, ValueEnum};
 use kube::ResourceExt;

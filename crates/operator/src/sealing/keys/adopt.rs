@@ -9,6 +9,8 @@ use std::fmt;
 
 use bulla_kms::Registry;
 use bulla_kms::groups::Services;
+use bulla_kube::api::SealingKey;
+use bulla_kube::api::sealing_key::KeyState;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 
@@ -19,8 +21,6 @@ use super::object::{KeyPair, bound, unwrap};
 use super::recipients::Recipients;
 use super::secret;
 use super::store::{Found, Store};
-use crate::api::SealingKey;
-use crate::api::sealing_key::KeyState;
 
 /// What becomes of the plain Secrets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@
 
 use bulla_core::SecretBytes;
 use bulla_kms::groups::Services;
+use bulla_kube::api::SealingKey;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::ResourceExt;
 use serde_json::{Value, json};
@@ -18,7 +19,6 @@ use super::rewrap::wrapped_for;
 use super::secret;
 use super::shares::{self, SetError};
 use super::store::Store;
-use crate::api::SealingKey;
 
 /// Why there is no backup, or nothing was restored.
 #[derive(Debug, thiserror::Error)]

@@ -13,6 +13,9 @@ use bulla_format::sealed::{Certificate, Fingerprint};
 use bulla_kms::groups::Services;
 use bulla_kms::shares::{Joined, Set};
 use bulla_kms::{Options, Registry};
+use bulla_kube::api::SealingKey;
+use bulla_kube::api::sealing_key::KeyState;
+use bulla_kube::backoff::jittered;
 use futures_util::StreamExt;
 use futures_util::stream;
 use jiff::Timestamp;
@@ -29,8 +32,6 @@ use super::requests;
 use super::store::Store;
 use super::unseal::{UnsealError, Unsealing};
 use super::watches::{self, Change, Lists, from_key, from_secret};
-use crate::api::SealingKey;
-use crate::api::sealing_key::KeyState;
 use crate::sealing::ring::{KeyRing, Keys};
 
 /// How long until what failed is tried again, at first and at most.
@@ -441,12 +442,4 @@ async fn until(time: Option<Instant>) {
         Some(time) => tokio::time::sleep_until(time).await,
         None => std::future::pending().await,
     }
-}
-
-/// Between three quarters and all of it, so that replicas do not ask together.
-fn jittered(wait: Duration) -> Duration {
-    let mut byte = [0; 1];
-    // Without randomness they ask together.
-    let _ = getrandom::fill(&mut byte);
-    wait.mul_f64(0.75 + f64::from(byte[0]) / 1024.0)
 }

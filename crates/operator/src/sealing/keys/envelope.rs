@@ -15,9 +15,9 @@ use base64::engine::general_purpose::STANDARD;
 use bulla_core::{DataKey, KeyError, KeyErrorKind, KeyId, SecretBytes, WrappedKey};
 use bulla_kms::groups::{self, Services, UnwrapError, WrapError};
 use bulla_kms::{Registry, gcm, shamir};
+use bulla_kube::api::sealing_key::{KeyGroup, WrappedDataKey, WrappedPrivateKey};
 
 use super::recipients::{Recipients, fields, from_fields};
-use crate::api::sealing_key::{KeyGroup, WrappedDataKey, WrappedPrivateKey};
 
 /// What a ciphertext is bound to.
 #[derive(Clone, Copy, Debug)]

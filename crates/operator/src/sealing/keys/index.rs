@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bulla_format::sealed::{Certificate, Fingerprint, PrivateKey};
+use bulla_kube::api::SealingKey;
+use bulla_kube::api::sealing_key::KeyState;
 use jiff::Timestamp;
 
 use super::object::PublicPart;
-use crate::api::SealingKey;
-use crate::api::sealing_key::KeyState;
 use crate::sealing::ring::Key;
 
 /// Where a key comes from.
@@ -264,8 +264,15 @@ impl Entry {
 /// Whether two versions of an object hold the same key, wrapped in the same way: all but what may change without a key service.
 fn is_same_key(one: &Arc<SealingKey>, other: &Arc<SealingKey>) -> bool {
     let all_but_the_state = |key: &SealingKey| {
-        let crate::api::SealingKeySpec { algorithm, fingerprint, certificate, public_key, not_before, wrapped, .. } =
-            key.spec.clone();
+        let bulla_kube::api::SealingKeySpec {
+            algorithm,
+            fingerprint,
+            certificate,
+            public_key,
+            not_before,
+            wrapped,
+            ..
+        } = key.spec.clone();
         (algorithm, fingerprint, certificate, public_key, not_before, wrapped)
     };
     Arc::ptr_eq(one, other) || all_but_the_state(one) == all_but_the_state(other)
@@ -287,9 +294,9 @@ mod tests {
     use bulla_format::sealed::{Algorithm, self_signed};
 
     use super::*;
-    use crate::api::SealingKeySpec;
-    use crate::api::sealing_key::{Algorithm as ApiAlgorithm, WrappedPrivateKey};
     use crate::sealing::keys::object::time;
+    use bulla_kube::api::SealingKeySpec;
+    use bulla_kube::api::sealing_key::{Algorithm as ApiAlgorithm, WrappedPrivateKey};
 
     const NOW: Timestamp = Timestamp::constant(1_700_000_000, 0);
 

@@ -9,6 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bulla_format::sealed::Algorithm;
+use bulla_kube::api::sealing_key::{self as api, KeyState};
+use bulla_kube::api::{SealingKey, SealingKeyStatus};
+use bulla_kube::client::describe;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
@@ -26,9 +29,6 @@ use super::requests::{self, RENEW, REWRAP};
 use super::rewrap;
 use super::secret;
 use super::store::{Found, NewKey};
-use crate::api::sealing_key::{self as api, KeyState};
-use crate::api::{SealingKey, SealingKeyStatus};
-use crate::runtime::client::describe;
 
 /// The longest between two looks.
 const LOOK: Duration = Duration::from_mins(10);

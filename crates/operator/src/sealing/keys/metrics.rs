@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use bulla_kube::api::sealing_key::KeyState;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 
 use super::cluster::{ClusterRing, Health};
-use crate::api::sealing_key::KeyState;
 
 /// The gauges of a ring, read when they are scraped: register it with `register_collector`.
 #[derive(Debug)]

@@ -4,6 +4,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bulla_format::sealed::{self, Certificate, Fingerprint, PrivateKey, PublicKey};
 use bulla_kms::groups::Services;
+use bulla_kube::api::sealing_key::{Algorithm, KeyState, WrappedPrivateKey};
+use bulla_kube::api::{SealingKey, SealingKeySpec};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
@@ -11,8 +13,6 @@ use kube::api::ObjectMeta;
 
 use super::envelope::{self, Bound, OpenError, SealError, Trusted};
 use super::recipients::Recipients;
-use crate::api::sealing_key::{Algorithm, KeyState, WrappedPrivateKey};
-use crate::api::{SealingKey, SealingKeySpec};
 
 /// A key pair with what an object says of it.
 #[derive(Clone, Debug)]

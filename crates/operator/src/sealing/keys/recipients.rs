@@ -225,7 +225,7 @@ fn parse_set(text: &str) -> Result<String, ConfigError> {
 /// [`ConfigError::OtherShares`].
 pub fn check_set<'a>(
     set: &Set,
-    keys: impl IntoIterator<Item = &'a crate::api::sealing_key::WrappedPrivateKey>,
+    keys: impl IntoIterator<Item = &'a bulla_kube::api::sealing_key::WrappedPrivateKey>,
 ) -> Result<(), ConfigError> {
     let entries = keys.into_iter().flat_map(|wrapped| &wrapped.key_groups).flat_map(|group| &group.keys);
     let mut others = entries.filter(|entry| entry.kind == "shares").filter_map(|entry| entry.id.get("set"));
@@ -377,13 +377,13 @@ mod tests {
         assert_eq!(error, ConfigError::OtherShares { wanted: set.id.clone(), found: theirs.id.clone() });
         assert!(KeyServices::parse(&["shares:x"], None).is_err());
         // Where it was not named, the keys that are there say which it was.
-        let entry = crate::api::sealing_key::WrappedDataKey {
+        let entry = bulla_kube::api::sealing_key::WrappedDataKey {
             kind: "shares".to_owned(),
             id: fields(&set.key_id()),
             wrapped: "x".to_owned(),
         };
-        let wrapped = crate::api::sealing_key::WrappedPrivateKey {
-            key_groups: vec![crate::api::sealing_key::KeyGroup { keys: vec![entry] }],
+        let wrapped = bulla_kube::api::sealing_key::WrappedPrivateKey {
+            key_groups: vec![bulla_kube::api::sealing_key::KeyGroup { keys: vec![entry] }],
             threshold: None,
             ciphertext: "x".to_owned(),
         };

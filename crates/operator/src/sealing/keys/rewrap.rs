@@ -1,5 +1,6 @@
 //! Keys that are wrapped for other recipients than before.
 
+use bulla_kube::api::SealingKey;
 use kube::ResourceExt;
 
 use super::envelope::{self, OpenError, Trusted};
@@ -7,7 +8,6 @@ use super::keeper::KeepError;
 use super::object::{ObjectError, bound, unwrap};
 use super::recipients::Recipients;
 use super::store::Store;
-use crate::api::SealingKey;
 use bulla_kms::groups::Services;
 
 /// Whether a key is wrapped for others than `recipients`.

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use bulla_format::sealed::PrivateKey;
+use bulla_kube::api::sealing_key::KeyState;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
@@ -15,7 +16,6 @@ use kube::api::ObjectMeta;
 use zeroize::Zeroize;
 
 use super::object::{KeyPair, certificate, created};
-use crate::api::sealing_key::KeyState;
 
 /// The label of sealing keys.
 pub const KEY_LABEL: &str = "sealedsecrets.bitnami.com/sealed-secrets-key";

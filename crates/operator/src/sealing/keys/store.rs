@@ -1,6 +1,8 @@
 //! The requests about keys: one place that knows where key objects are and how they are changed.
 
 use bulla_format::sealed::{Algorithm as SealedAlgorithm, Certificate, PrivateKey, RsaSize, self_signed};
+use bulla_kube::api::SealingKey;
+use bulla_kube::api::sealing_key::KeyState;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
@@ -9,8 +11,6 @@ use serde_json::json;
 
 use super::object::KeyPair;
 use super::secret::{KEY_LABEL, is_key};
-use crate::api::SealingKey;
-use crate::api::sealing_key::KeyState;
 
 /// Who changed a field, as the API server remembers it.
 pub const FIELD_MANAGER: &str = "bulla-sealing-keys";

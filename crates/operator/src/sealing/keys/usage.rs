@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use kube::api::{Api, ListParams};
 use kube::{Client, Resource};
 
-use crate::api::SealedSecret;
+use bulla_kube::api::SealedSecret;
 
 /// Objects a request brings.
 const PAGE: u32 = 500;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use bulla_kube::api::SealingKey;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Secret;
@@ -14,7 +15,6 @@ use super::index::{Entry, Index, Private, Source};
 use super::object::{PublicPart, at, created, public_part};
 use super::secret::{self, KEY_LABEL};
 use super::store::Store;
-use crate::api::SealingKey;
 
 /// All that is told of key objects: of wrapped ones, of labelled Secrets, and of the one that is named as the prefix.
 pub(super) fn all(store: &Store) -> BoxStream<'static, Change> {

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bulla_cluster_tests::{Namespace, kubeconfig};
-use bulla_operator::api::SealedSecret;
+use bulla_kube::api::SealedSecret;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};

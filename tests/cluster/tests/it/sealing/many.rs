@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use bulla_cluster_tests::{ApiServer, definitions_for};
-use bulla_operator::api::SealedSecret;
+use bulla_kube::api::SealedSecret;
 use futures_util::{StreamExt, stream};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::api::{ListParams, PostParams};

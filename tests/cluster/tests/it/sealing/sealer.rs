@@ -5,7 +5,7 @@ use std::path::Path;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bulla_format::sealed::{Binding, Certificate, Scope, seal_value};
-use bulla_operator::api::SealedSecret;
+use bulla_kube::api::SealedSecret;
 use bulla_test_support::http;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;

@@ -15,9 +15,12 @@ use axum::routing::get;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
 use super::health::Health;
 use super::metrics::Metrics;
@@ -36,6 +39,8 @@ pub struct Probes {
 const REQUEST_TIME: Duration = Duration::from_mins(2);
 /// How long until a request's head is there, from the connection's begin or the last answer.
 const HEAD_TIME: Duration = Duration::from_secs(30);
+/// How long a TLS handshake may take.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// How long a connection lives, however busy it is: who does not read answers must not keep them here.
 const CONNECTION_TIME: Duration = Duration::from_mins(10);
 /// What a connection may keep of what it reads: a head of a request with a token in it.
@@ -58,6 +63,41 @@ pub fn metrics(state: Probes) -> Router {
 /// # Errors
 /// If the port cannot be listened on.
 pub async fn serve(listener: TcpListener, router: Router, stop: Stop) -> std::io::Result<()> {
+    serve_through(listener, router, stop, |stream| std::future::ready(Ok(stream))).await
+}
+
+/// The same over TLS, with the configuration that is current when somebody connects. Before there is one, connections are closed.
+///
+/// # Errors
+/// If the port cannot be listened on.
+pub async fn serve_tls(
+    listener: TcpListener,
+    router: Router,
+    stop: Stop,
+    current: watch::Receiver<Option<Arc<ServerConfig>>>,
+) -> std::io::Result<()> {
+    serve_through(listener, router, stop, move |stream| {
+        let config = current.borrow().clone();
+        async move {
+            let config = config.ok_or(std::io::ErrorKind::NotConnected)?;
+            let shaken = tokio::time::timeout(HANDSHAKE_TIME, TlsAcceptor::from(config).accept(stream)).await;
+            shaken.map_err(|_| std::io::ErrorKind::TimedOut)?
+        }
+    })
+    .await
+}
+
+/// Serves what becomes of each connection.
+async fn serve_through<F, S>(
+    listener: TcpListener,
+    router: Router,
+    stop: Stop,
+    through: impl Fn(TcpStream) -> F,
+) -> std::io::Result<()>
+where
+    F: Future<Output = std::io::Result<S>> + Send + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let router = router.layer(from_fn(in_time));
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
@@ -72,10 +112,13 @@ pub async fn serve(listener: TcpListener, router: Router, stop: Stop) -> std::io
         };
         match accepted {
             Ok((place, stream)) => {
-                let (router, stop) = (router.clone(), stop.clone());
+                let (router, stop, stream) = (router.clone(), stop.clone(), through(stream));
                 connections.spawn(async move {
                     let _place = place;
-                    answer_all(stream, router, stop).await;
+                    match stream.await {
+                        Ok(stream) => answer_all(stream, router, stop).await,
+                        Err(error) => tracing::debug!(%error, "a connection came to nothing"),
+                    }
                 });
             }
             // The caller's, or no more file descriptors.
@@ -92,7 +135,7 @@ pub async fn serve(listener: TcpListener, router: Router, stop: Stop) -> std::io
 }
 
 /// Answers the requests of one connection.
-async fn answer_all(stream: TcpStream, router: Router, stop: Stop) {
+async fn answer_all(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Router, stop: Stop) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(BUFFER);
     let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
@@ -166,7 +209,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
-    use crate::runtime::stop::Stopper;
+    use crate::stop::Stopper;
 
     async fn server() -> (SocketAddr, Stopper, tokio::task::JoinHandle<std::io::Result<()>>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -1,10 +1,12 @@
-//! What all controllers share: leases and shards, watches, the queue, writing, metrics, health, HTTP.
+//! Kubernetes: the [custom resources](api), and what every process that speaks to an API server shares: the client, watches, leases
+//! and shards, the queue, writing, metrics, health, HTTP.
 //!
 //! A controller is a type that implements [`Controller`]; [`Operator`] runs it. A change of an object goes: [`watch`] tells of it,
 //! [`store`] remembers a note of it, the controller says what is [due](Controller::due), the [`queue`] orders it, a worker of the
 //! [`driver`] takes it if it is in this replica's [share](shards) and the API server is [there](gate), and calls
 //! [`reconcile`](Controller::reconcile).
 
+pub mod api;
 pub mod apply;
 pub mod backoff;
 pub mod client;

@@ -4,6 +4,6 @@
 #![allow(clippy::print_stdout, reason = "what it prints is its purpose")]
 
 fn main() -> Result<(), serde_json::Error> {
-    println!("{}", serde_json::to_string(&bulla_operator::api::custom_resources())?);
+    println!("{}", serde_json::to_string(&bulla_kube::api::custom_resources())?);
     Ok(())
 }

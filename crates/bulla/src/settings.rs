@@ -1,4 +1,4 @@
-//! Where the operator's settings come from: flags, before variables, before the settings file.
+//! Where the settings of a command that runs as a service come from: flags, before variables, before the settings file.
 
 use std::ffi::OsString;
 
@@ -8,28 +8,28 @@ use clap::Command;
 
 use crate::error::Failure;
 
-/// The command's name.
-const COMMAND: &str = "operator";
 /// The largest settings file.
 const LIMITS: Limits = Limits { bytes: 1 << 20, depth: 8, nodes: 10_000 };
 
-/// Gives every flag of the command its variable: `BULLA_OPERATOR_` and its name.
+/// Gives every flag of the command its variable: `BULLA_`, the command's name and the flag's (`BULLA_OPERATOR_WORKERS`).
 pub(crate) fn define(command: Command) -> Command {
+    let of = command.get_name().to_owned();
     command.mut_args(|argument| match (argument.get_long(), argument.get_env()) {
         (Some(long), None) if !matches!(long, "help" | "config" | "verbose" | "log-format" | "indent") => {
-            let name = variable(long);
+            let name = variable(&of, long);
             argument.env(name).hide_env(true)
         }
         _ => argument,
     })
 }
 
-/// The command line of this command, with what the settings file says and neither a flag nor a variable does.
+/// The command line of the command `name`, with what the settings file says and neither a flag nor a variable does.
 ///
 /// # Errors
 /// A file that cannot be read, or says what is no flag.
 pub(crate) fn with_file(
     definition: &Command,
+    of: &str,
     mut argv: Vec<OsString>,
     env: &dyn Env,
 ) -> Result<Vec<OsString>, Failure> {
@@ -39,13 +39,13 @@ pub(crate) fn with_file(
         Some(value) => value.strip_prefix('=').map(str::to_owned),
         None => None,
     });
-    let Some(path) = named.or_else(|| env.text(&variable("settings"))) else { return Ok(argv) };
+    let Some(path) = named.or_else(|| env.text(&variable(of, "settings"))) else { return Ok(argv) };
     let bad = |what: String| Failure::generic(format!("{path}: {what}"));
     let text = file::read(path.as_ref(), LIMITS.bytes as u64).map_err(|error| bad(error.to_string()))?;
-    let Some(command) = definition.find_subcommand(COMMAND) else { return Ok(argv) };
+    let Some(command) = definition.find_subcommand(of) else { return Ok(argv) };
     for (name, values) in settings(&text).map_err(bad)? {
         let Some(argument) = command.get_arguments().find(|argument| argument.get_long() == Some(name.as_str())) else {
-            return Err(bad(format!("{name} is not a flag of bulla operator")));
+            return Err(bad(format!("{name} is not a flag of bulla {of}")));
         };
         let by_variable = argument.get_env().and_then(|variable| env.var(&variable.to_string_lossy())).is_some();
         let by_flag =
@@ -57,8 +57,8 @@ pub(crate) fn with_file(
     Ok(argv)
 }
 
-fn variable(long: &str) -> String {
-    format!("BULLA_OPERATOR_{}", long.to_uppercase().replace('-', "_"))
+fn variable(of: &str, long: &str) -> String {
+    format!("BULLA_{of}_{long}").to_uppercase().replace('-', "_")
 }
 
 /// The entries of the file: a mapping of names to texts, numbers, truth values, or lists of them.
@@ -107,6 +107,8 @@ mod tests {
     use super::*;
     use crate::cli::Cli;
 
+    const COMMAND: &str = "operator";
+
     fn defined() -> Command {
         Cli::command().mut_subcommand(COMMAND, define)
     }
@@ -118,7 +120,7 @@ mod tests {
         argv.extend(["--settings".into(), file.path().into()]);
         let env: BTreeMap<String, String> = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let before = argv.len();
-        let all = with_file(&defined(), argv, &env)?;
+        let all = with_file(&defined(), COMMAND, argv, &env)?;
         Ok(all.into_iter().skip(before).map(|one| one.into_string().unwrap()).collect())
     }
 

@@ -182,6 +182,11 @@ impl Operator {
         self.shards.clone()
     }
 
+    /// Closed while the API server cannot be reached.
+    pub fn gate(&self) -> Arc<Gate> {
+        self.gate.clone()
+    }
+
     /// Set when the process is to end.
     pub fn stop(&self) -> Stop {
         self.stop.clone()
@@ -250,6 +255,11 @@ impl Operator {
                 () = stop.wait() => {}
             }
         });
+    }
+
+    /// Adds a task that finishes by itself once the process is to end, like a server.
+    pub fn add_service(&mut self, service: impl Future<Output = ()> + Send + 'static) {
+        self.working.spawn(service);
     }
 
     /// Adds routes to what is served beside the probes.

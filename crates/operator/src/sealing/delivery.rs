@@ -1,0 +1,231 @@
+//! SealedSecrets for volumes: opened for one pod at a time, never made into a Secret.
+//!
+//! An object with `bulla.dev/deliver: volume` is for pods of its own namespace whose service account `bulla.dev/service-accounts` names. The
+//! node service asks for it when it mounts ([`bulla_store::sealed`] has the protocol); here it is decided:
+//!
+//! 1. The node service's token: it is one, for [`NODE_AUDIENCE`](bulla_store::sealed::protocol::NODE_AUDIENCE), of a service account that is a node service's,
+//!    bound to a pod; the API server says on which node that is.
+//! 2. The pod's token: it is one, for [`POD_AUDIENCE`](bulla_store::sealed::protocol::POD_AUDIENCE), bound to a pod that is still there, on the same node. A node
+//!    cannot get a token of a pod that it does not run.
+//! 3. The object: in the pod's namespace, for volumes, for this service account. Both annotations are in the associated data of hybrid
+//!    values, so that who may edit the object cannot widen it; RSA values are held to their scope alone.
+//!
+//! The answer has this object's values and goes over TLS with a [certificate](tls) that the API server vouches for. Every opening and every
+//! refusal is a line of the audit log: who, what, which node, never a value.
+
+mod http;
+pub mod tls;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bulla_kube::api::SealedSecret;
+use bulla_kube::client::{describe, is_unreachable};
+use bulla_store::sealed::protocol::{Code, NODE_AUDIENCE, POD_AUDIENCE, Refused};
+use k8s_openapi::api::authentication::v1::UserInfo;
+use kube::{Api, Client, ResourceExt};
+use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
+
+use super::open::{Contents, OldData, Patience, contents, full_name};
+use super::ring::KeyRing;
+use super::tokens::{ReviewError, Tokens};
+
+/// On a SealedSecret: what becomes of it, `secret` or `volume`.
+pub const DELIVER: &str = "bulla.dev/deliver";
+/// On a SealedSecret for volumes: the service accounts whose pods may have it, with commas between; none is nobody.
+pub const SERVICE_ACCOUNTS: &str = "bulla.dev/service-accounts";
+/// The value of [`DELIVER`] that is meant here.
+pub const VOLUME: &str = "volume";
+
+/// How long the values of one object are opened.
+const WORK_TIME: Duration = Duration::from_secs(20);
+/// How the API server says where a token's pod runs (Kubernetes 1.30 and later).
+const NODE_NAME: &str = "authentication.kubernetes.io/node-name";
+const POD_NAME: &str = "authentication.kubernetes.io/pod-name";
+const POD_UID: &str = "authentication.kubernetes.io/pod-uid";
+
+/// Whoever decides and opens.
+pub struct Delivery {
+    client: Client,
+    ring: Arc<dyn KeyRing>,
+    tokens: Tokens,
+    /// User names of node services.
+    node_services: BTreeSet<String>,
+    cores: Arc<Semaphore>,
+}
+
+/// A pod that may ask, on the node that asks for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Pod {
+    namespace: String,
+    service_account: String,
+    name: String,
+    uid: String,
+    node: String,
+}
+
+/// An object that was opened, or that need not be.
+struct Opened {
+    name: String,
+    version: String,
+    contents: Option<Contents>,
+}
+
+impl Delivery {
+    /// Opens with these keys for nodes whose service has one of these service accounts, `NAMESPACE/NAME`.
+    pub fn new(
+        client: Client,
+        ring: Arc<dyn KeyRing>,
+        node_services: impl IntoIterator<Item = (String, String)>,
+    ) -> Self {
+        let name = |(namespace, name)| format!("system:serviceaccount:{namespace}:{name}");
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            tokens: Tokens::new(client.clone(), 50, 200),
+            client,
+            ring,
+            node_services: node_services.into_iter().map(name).collect(),
+            cores: Arc::new(Semaphore::new(cores)),
+        }
+    }
+
+    /// The node that asks, by its service's token.
+    async fn node(&self, token: &str) -> Result<String, Refused> {
+        let user = self.tokens.review(token, NODE_AUDIENCE).await.map_err(unavailable)?;
+        let user = user.ok_or_else(|| {
+            refused(
+                Code::Unauthenticated,
+                format!("the node service's token is not one for the audience {NODE_AUDIENCE}"),
+            )
+        })?;
+        let name = user.username.clone().unwrap_or_default();
+        if !self.node_services.contains(&name) {
+            return Err(refused(Code::Denied, format!("{name} is no node service that this operator knows")));
+        }
+        let node = extra(&user, NODE_NAME).ok_or_else(|| {
+            let message =
+                format!("the token of {name} does not say on which node it runs: it must be bound to its pod");
+            refused(Code::Denied, message)
+        })?;
+        Ok(node.to_owned())
+    }
+
+    /// The pod that a token is of, if it runs on this node.
+    async fn pod(&self, token: &str, node: &str) -> Result<Pod, Refused> {
+        // Asked each time: the pod may be gone since the last one.
+        let user = self.tokens.ask(token, POD_AUDIENCE).await.map_err(unavailable)?;
+        let user = user.ok_or_else(|| {
+            let message = format!("the pod's token is not one for the audience {POD_AUDIENCE}, or the pod is gone");
+            refused(Code::Unauthenticated, message)
+        })?;
+        let name = user.username.clone().unwrap_or_default();
+        let account = name.strip_prefix("system:serviceaccount:").and_then(|name| name.split_once(':'));
+        let bound = (extra(&user, POD_NAME), extra(&user, POD_UID), extra(&user, NODE_NAME));
+        let (Some((namespace, service_account)), (Some(pod), Some(uid), Some(on))) = (account, bound) else {
+            return Err(refused(Code::Denied, format!("the token of {name} is not bound to a pod on a node")));
+        };
+        if on != node {
+            return Err(refused(Code::Denied, format!("pod {namespace}/{pod} does not run on node {node}")));
+        }
+        Ok(Pod {
+            namespace: namespace.to_owned(),
+            service_account: service_account.to_owned(),
+            name: pod.to_owned(),
+            uid: uid.to_owned(),
+            node: node.to_owned(),
+        })
+    }
+
+    /// Opens one object for a pod, unless it is there in its version.
+    async fn open(&self, pod: &Pod, name: &str, there: Option<&str>) -> Result<Opened, Refused> {
+        let api: Api<SealedSecret> = Api::namespaced(self.client.clone(), &pod.namespace);
+        let sealed = api.get_opt(name).await.map_err(|error| {
+            let code = if is_unreachable(&error) { Code::Unavailable } else { Code::Denied };
+            refused(code, format!("SealedSecret {}/{name} cannot be read: {}", pod.namespace, describe(&error)))
+        })?;
+        let missing = || refused(Code::NotFound, format!("SealedSecret {}/{name} does not exist", pod.namespace));
+        let sealed = sealed.filter(|sealed| sealed.metadata.deletion_timestamp.is_none()).ok_or_else(missing)?;
+        may_have(&sealed, &pod.service_account)?;
+        let version = version(&sealed);
+        if there == Some(version.as_str()) {
+            return Ok(Opened { name: name.to_owned(), version, contents: None });
+        }
+        let (keys, object) = (self.ring.snapshot(), full_name(&sealed));
+        if keys.keys().is_empty() {
+            return Err(refused(Code::Unavailable, "no sealing key is open yet".to_owned()));
+        }
+        let busy = |_| refused(Code::Unavailable, "the operator ends".to_owned());
+        let core = self.cores.clone().acquire_owned().await.map_err(busy)?;
+        // Dropped with this future: who has gone away is not worked for.
+        let (patience, _waiting) = Patience::new();
+        let work = tokio::task::spawn_blocking(move || {
+            let _core = core;
+            contents(&sealed, &keys, OldData::Refused, &patience.begin(WORK_TIME))
+        });
+        let (contents, opening) =
+            work.await.map_err(|_| refused(Code::Unavailable, "opening ended before it was done".to_owned()))?;
+        let contents = contents.ok_or_else(|| {
+            refused(Code::DoesNotOpen, format!("SealedSecret {object}: {}", opening.problems.join("; ")))
+        })?;
+        Ok(Opened { name: name.to_owned(), version, contents: Some(contents) })
+    }
+}
+
+/// Whether pods of a service account may have an object.
+fn may_have(sealed: &SealedSecret, service_account: &str) -> Result<(), Refused> {
+    let annotation = |name: &str| sealed.annotations().get(name).map(String::as_str).unwrap_or_default();
+    let object = full_name(sealed);
+    if annotation(DELIVER) != VOLUME {
+        let message =
+            format!("SealedSecret {object} is not for volumes: seal it with the annotation {DELIVER}: {VOLUME}");
+        return Err(refused(Code::Denied, message));
+    }
+    if annotation(SERVICE_ACCOUNTS).split(',').any(|name| name.trim() == service_account) {
+        return Ok(());
+    }
+    let message = format!(
+        "SealedSecret {object} is not for service account {service_account}: seal it with that name in the annotation {SERVICE_ACCOUNTS}"
+    );
+    Err(refused(Code::Denied, message))
+}
+
+/// Another one when the values, or who may have them, changed; the same after a status was written.
+fn version(sealed: &SealedSecret) -> String {
+    let mut hash = Sha256::new();
+    let mut add = |text: &str| {
+        hash.update((text.len() as u64).to_le_bytes());
+        hash.update(text);
+    };
+    add(sealed.metadata.uid.as_deref().unwrap_or_default());
+    for name in [DELIVER, SERVICE_ACCOUNTS] {
+        add(sealed.annotations().get(name).map(String::as_str).unwrap_or_default());
+    }
+    for (item, value) in &sealed.spec.encrypted_data {
+        add(item);
+        add(value);
+    }
+    for (key, template) in &sealed.spec.template.data {
+        add(key);
+        add(template);
+    }
+    let digest: String = hash.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{}-{digest}", sealed.metadata.generation.unwrap_or_default())
+}
+
+fn extra<'a>(user: &'a UserInfo, name: &str) -> Option<&'a str> {
+    let values = user.extra.as_ref()?.get(name)?;
+    values.first().map(String::as_str).filter(|value| !value.is_empty() && values.len() == 1)
+}
+
+const fn refused(code: Code, message: String) -> Refused {
+    Refused { code, message }
+}
+
+fn unavailable(error: ReviewError) -> Refused {
+    refused(Code::Unavailable, error.to_string())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,184 @@
+//! What a node and the authority say to each other: `POST /v1/open` over TLS 1.3, JSON both ways.
+//!
+//! ```text
+//! Authorization: Bearer TOKEN          the node service's own, for the audience bulla.dev/node
+//! {"podToken": "…",                    the pod's, for the audience bulla.dev/pod
+//!  "objects": [{"name": "db", "version": "…"}]}      the version that is there already, if one is
+//!
+//! 200 {"objects": [{"name": "db", "version": "…", "data": {"password": "BASE64"}}]}
+//! ```
+//!
+//! `data` is left out of an object whose version is there already. Anything but 200 has `{"code": …, "message": …}`; no message has a value
+//! or a token in it.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use base64::display::Base64Display;
+use base64::engine::general_purpose::STANDARD;
+use bulla_core::SecretBytes;
+use serde::{Deserialize, Serialize, Serializer};
+
+/// Where.
+pub const PATH: &str = "/v1/open";
+/// The audience of the pod's token: of no use anywhere else.
+pub const POD_AUDIENCE: &str = "bulla.dev/pod";
+/// The audience of the node service's token.
+pub const NODE_AUDIENCE: &str = "bulla.dev/node";
+/// The most objects of one request.
+pub const MOST_OBJECTS: usize = 64;
+/// The longest request, in bytes: names and a token.
+pub const LONGEST_REQUEST: usize = 64 << 10;
+
+/// The ConfigMap in which replicas of the authority name their certificates, in their own namespace.
+pub const CONFIG_MAP: &str = "bulla-sealing-authority";
+
+/// A replica's entry in it: `REPLICA.UNTIL.pem`, the time in seconds since 1970, so that nobody has to read certificates to know.
+pub fn entry(replica: &str, until: i64) -> String {
+    format!("{replica}.{until}.pem")
+}
+
+/// Whether an entry is one that has not run out.
+pub fn is_good(entry: &str, now: i64) -> bool {
+    let rest = entry.strip_suffix(".pem").and_then(|rest| rest.rsplit_once('.'));
+    rest.and_then(|(_, until)| until.parse().ok()).is_some_and(|until: i64| until > now)
+}
+
+/// What is asked for.
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Request<'a> {
+    /// The token of the pod that the values are for.
+    #[serde(borrow)]
+    pub pod_token: Cow<'a, str>,
+    /// Of which objects, in the pod's own namespace.
+    pub objects: Vec<Wanted>,
+}
+
+/// An object that is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wanted {
+    /// The `SealedSecret`'s name.
+    pub name: String,
+    /// The version that is there already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+}
+
+/// What is answered: written from secrets, read into them.
+#[derive(Serialize)]
+pub struct Answer<'a> {
+    /// The objects, in the order in which they were asked for.
+    pub objects: Vec<Opened<'a>>,
+}
+
+/// An object that was opened.
+#[derive(Serialize)]
+pub struct Opened<'a> {
+    /// The `SealedSecret`'s name.
+    pub name: &'a str,
+    /// Its version: another one when its values, or who may have them, changed.
+    pub version: &'a str,
+    /// Its values; none if the version is there already.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<BTreeMap<&'a str, Base64<'a>>>,
+}
+
+/// A value, written as base64 without a copy in between.
+pub struct Base64<'a>(pub &'a SecretBytes);
+
+impl Serialize for Base64<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&Base64Display::new(self.0.expose(), &STANDARD))
+    }
+}
+
+/// An answer as it is read: borrowed, so that no copy of a value is left behind.
+#[derive(Deserialize)]
+pub(super) struct Read<'a> {
+    #[serde(borrow)]
+    pub(super) objects: Vec<ReadObject<'a>>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct ReadObject<'a> {
+    pub(super) name: String,
+    pub(super) version: String,
+    #[serde(borrow, default)]
+    pub(super) data: Option<BTreeMap<Cow<'a, str>, &'a str>>,
+}
+
+/// Why nothing is opened.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Refused {
+    /// What kind of reason.
+    pub code: Code,
+    /// The reason, and what to do.
+    pub message: String,
+}
+
+/// Kinds of reasons.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Code {
+    /// The request is malformed.
+    Invalid,
+    /// A token is not one that the cluster knows.
+    Unauthenticated,
+    /// The pod may not have it, or the node may not ask.
+    Denied,
+    /// There is no such object.
+    NotFound,
+    /// The object is there, and does not open.
+    DoesNotOpen,
+    /// Ask again: no key is there yet, the API server cannot be asked, or too many ask.
+    Unavailable,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let secret = SecretBytes::from(&b"p\x00\xffw"[..]);
+        let data = BTreeMap::from([("a\"b", Base64(&secret))]);
+        let answer = Answer {
+            objects: vec![
+                Opened { name: "db", version: "1", data: Some(data) },
+                Opened { name: "api", version: "2", data: None },
+            ],
+        };
+        let text = serde_json::to_string(&answer).unwrap();
+        assert_eq!(
+            text,
+            r#"{"objects":[{"name":"db","version":"1","data":{"a\"b":"cAD/dw=="}},{"name":"api","version":"2"}]}"#
+        );
+        let read: Read<'_> = serde_json::from_str(&text).unwrap();
+        assert_eq!(read.objects[0].data.as_ref().unwrap()["a\"b"], "cAD/dw==");
+        assert!(read.objects[1].data.is_none());
+    }
+
+    #[test]
+    fn an_entry_says_until_when_it_is_good() {
+        assert!(is_good(&entry("operator-7d9f.x", 1000), 999));
+        assert!(!is_good(&entry("operator-7d9f.x", 1000), 1000));
+        for foreign in ["ca.crt", "a.pem", "a.b.pem", ""] {
+            assert!(!is_good(foreign, 0), "{foreign}");
+        }
+    }
+
+    #[test]
+    fn a_request_says_what_it_knows_and_nothing_else() {
+        let text = r#"{"podToken":"t","objects":[{"name":"db"},{"name":"api","version":"2"}]}"#;
+        let read: Request<'_> = serde_json::from_str(text).unwrap();
+        assert_eq!((read.pod_token.as_ref(), read.objects[1].version.as_deref()), ("t", Some("2")));
+        assert_eq!(serde_json::to_string(&read).unwrap(), text);
+        for wrong in [r#"{"objects":[]}"#, r#"{"podToken":"t","objects":[{"name":"a","namespace":"b"}]}"#] {
+            assert!(serde_json::from_str::<Request<'_>>(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,44 @@
+{{- define "bulla.node.name" -}}
+{{ include "bulla.fullname" . }}-node
+{{- end -}}
+
+{{/* The same, as the name of a cluster's object. */}}
+{{- define "bulla.node.clusterName" -}}
+{{ printf "%s-%s" .Release.Namespace (include "bulla.node.name" .) }}
+{{- end -}}
+
+{{- define "bulla.node.serviceAccount" -}}
+{{ .Values.node.serviceAccount.name | default (include "bulla.node.name" .) }}
+{{- end -}}
+
+{{/* The driver's folder on each node. Its name is the driver's, so that two drivers do not meet. */}}
+{{- define "bulla.node.pluginFolder" -}}
+{{ .Values.node.kubeletFolder }}/plugins/{{ .Values.node.driverName }}
+{{- end -}}
+
+{{/* Whether the operator opens SealedSecrets for it: "true" if both doors are on. */}}
+{{- define "bulla.node.isSealed" -}}
+{{- if and .Values.node.enabled .Values.sealing.enabled -}}true{{- end -}}
+{{- end -}}
+
+{{/* Where it asks for that. */}}
+{{- define "bulla.node.sealingService" -}}
+{{ include "bulla.fullname" . }}-sealing-nodes
+{{- end -}}
+
+{{/* Arguments of `bulla node`, a YAML list. */}}
+{{- define "bulla.node.args" -}}
+{{- with .Values.node -}}
+- --drivername={{ .driverName }}
+- --kubelet-registration-path={{ include "bulla.node.pluginFolder" $ }}/csi.sock
+- --pods-folder={{ .kubeletFolder }}/pods
+- --provider-volume={{ last .providerFolders }}
+- --additional-provider-volume-paths={{ join "," (initial .providerFolders) }}
+- --enable-secret-rotation={{ .rotation.enabled }}
+- --rotation-poll-interval={{ .rotation.interval }}
+{{- if include "bulla.node.isSealed" $ }}
+- --sealing-operator=https://{{ include "bulla.node.sealingService" $ }}.{{ $.Release.Namespace }}.svc:8443
+- --sealing-namespace={{ $.Release.Namespace }}
+{{- end }}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,169 @@
+//! The node door: its DaemonSet, its driver object, and no more permissions than it uses.
+
+use bulla_cluster_tests::{CHART, Release, helm};
+use serde_json::{Value, json};
+
+use super::{SEALING, find, kinds, sealing, secret_access};
+
+const NODE: &[&str] = &["image.repository=example.test/bulla", "node.enabled=true", "crds.install=false"];
+
+/// What is rendered with the node door on and these settings.
+fn node(settings: &[&str]) -> Vec<Value> {
+    Release::render(&[NODE, settings].concat())
+}
+
+fn container(objects: &[Value]) -> &Value {
+    &find(objects, "DaemonSet", "node")["spec"]["template"]["spec"]["containers"][0]
+}
+
+#[test]
+fn each_door_is_there_by_itself() {
+    let door =
+        ["CSIDriver", "ClusterRole", "ClusterRoleBinding", "DaemonSet", "NetworkPolicy", "Service", "ServiceAccount"];
+    assert_eq!(kinds(&node(&[])), door);
+    // Nothing of the operator: what is here is a node's.
+    for object in node(&["node.metrics.monitor.enabled=true"]) {
+        assert_eq!(object["metadata"]["labels"]["app.kubernetes.io/component"], "node", "{object}");
+    }
+    for object in sealing(&[]) {
+        assert_ne!(object["metadata"]["labels"]["app.kubernetes.io/component"], "node", "{object}");
+    }
+    let both = Release::render(&[NODE, SEALING].concat());
+    assert_eq!(both.len(), node(&[]).len() + sealing(&["crds.install=false"]).len());
+}
+
+#[test]
+fn a_node_reads_classes_and_pods_and_no_secret() {
+    let objects = node(&[]);
+    assert_eq!(secret_access(&objects), []);
+    let csi = "secrets-store.csi.x-k8s.io";
+    assert_eq!(
+        find(&objects, "ClusterRole", "node")["rules"],
+        json!([
+            {"apiGroups": [csi], "resources": ["secretproviderclasses"], "verbs": ["get", "list", "watch"]},
+            {"apiGroups": [csi], "resources": ["secretproviderclasspodstatuses"], "verbs": ["create", "patch"]},
+            {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]},
+            {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"]},
+        ])
+    );
+    let subjects = &find(&objects, "ClusterRoleBinding", "node")["subjects"];
+    assert_eq!(*subjects, json!([{"kind": "ServiceAccount", "name": "r-bulla-node", "namespace": "n"}]));
+    assert_eq!(find(&objects, "ServiceAccount", "node")["automountServiceAccountToken"], false);
+}
+
+#[test]
+fn the_driver_object_says_what_the_driver_needs() {
+    let spec = find(&node(&[]), "CSIDriver", "secrets-store.csi.k8s.io")["spec"].clone();
+    assert_eq!(
+        spec,
+        json!({
+            "attachRequired": false, "podInfoOnMount": true, "volumeLifecycleModes": ["Ephemeral"],
+            "requiresRepublish": true, "fsGroupPolicy": "None",
+        })
+    );
+    // Where the API knows it, tokens come among the secrets.
+    for (version, expected) in [("v1.36.0", json!(true)), ("v1.34.0", Value::Null)] {
+        let mut arguments = vec!["template", "r", CHART, "--kube-version", version];
+        let settings = [NODE, &["node.driverName=other.test", "node.tokenRequests[0].audience=vault"]].concat();
+        arguments.extend(settings.iter().flat_map(|setting| ["--set", setting]));
+        let objects: Vec<Value> = serde_saphyr::from_multiple(&helm(&arguments).ok()).unwrap();
+        let spec = &find(&objects, "CSIDriver", "other.test")["spec"];
+        assert_eq!(spec["tokenRequests"], json!([{"audience": "vault"}]));
+        assert_eq!(spec["serviceAccountTokenInSecrets"], expected, "{version}");
+    }
+}
+
+#[test]
+fn a_node_s_pod_has_the_folders_it_uses_and_no_network_of_the_node() {
+    let objects = node(&[]);
+    let spec = &find(&objects, "DaemonSet", "node")["spec"];
+    assert_eq!(spec["updateStrategy"]["rollingUpdate"]["maxUnavailable"], "10%");
+    let pod = &spec["template"]["spec"];
+    for key in ["hostNetwork", "hostPID", "hostIPC"] {
+        assert!(pod[key].is_null(), "{key}");
+    }
+    assert_eq!(pod["priorityClassName"], "system-node-critical");
+    assert_eq!(pod["tolerations"], json!([{"operator": "Exists"}]));
+    // The half that serves reads the token as this group.
+    assert_eq!(pod["securityContext"]["fsGroup"], 65532);
+    let paths: Vec<&str> =
+        pod["volumes"].as_array().unwrap().iter().map(|volume| volume["hostPath"]["path"].as_str().unwrap()).collect();
+    assert_eq!(
+        paths,
+        [
+            "/var/lib/kubelet/pods",
+            "/var/lib/kubelet/plugins/secrets-store.csi.k8s.io",
+            "/var/lib/kubelet/plugins_registry",
+            "/etc/kubernetes/secrets-store-csi-providers",
+            "/var/run/secrets-store-csi-providers",
+        ]
+    );
+    let mounts = container(&objects)["volumeMounts"].as_array().unwrap();
+    let reaches = |mount: &&Value| !mount["mountPropagation"].is_null();
+    assert_eq!(
+        mounts.iter().filter(reaches).collect::<Vec<_>>(),
+        [&json!({"name": "pods", "mountPath": "/var/lib/kubelet/pods", "mountPropagation": "Bidirectional"})]
+    );
+    assert_eq!(container(&objects)["securityContext"]["readOnlyRootFilesystem"], true);
+}
+
+#[test]
+fn a_node_s_settings_become_arguments() {
+    let objects = node(&[
+        "node.driverName=other.test",
+        "node.kubeletFolder=/data/kubelet",
+        "node.providerFolders={/run/a,/run/b,/run/c}",
+        "node.rotation.interval=90s",
+        "node.logLevel=warn",
+        "node.extraArgs={--file-mode=0400}",
+    ]);
+    let arguments = container(&objects)["args"].to_string();
+    for argument in [
+        "--drivername=other.test",
+        "--kubelet-registration-path=/data/kubelet/plugins/other.test/csi.sock",
+        "--pods-folder=/data/kubelet/pods",
+        // The first is searched first.
+        "--additional-provider-volume-paths=/run/a,/run/b",
+        "--provider-volume=/run/c",
+        "--rotation-poll-interval=90s",
+        "--file-mode=0400",
+    ] {
+        assert!(arguments.contains(&format!("{argument:?}")), "{argument}: {arguments}");
+    }
+    assert!(container(&objects)["env"].to_string().contains("BULLA_LOG"));
+    for (setting, complaint) in [
+        ("node.enable=true", "'enable' not allowed"),
+        ("node.driverName=Upper", "/node/driverName"),
+        ("node.kubeletFolder=kubelet", "/node/kubeletFolder"),
+        ("node.providerFolders={relative}", "/node/providerFolders"),
+        ("node.tokenRequests[0].audienc=x", "/node/tokenRequests/0"),
+        ("node.rotation.interval=often", "/node/rotation/interval"),
+    ] {
+        let settings = NODE.iter().flat_map(|setting| ["--set", setting]);
+        let arguments: Vec<&str> =
+            ["template", "r", CHART].into_iter().chain(settings).chain(["--set", setting]).collect();
+        let refusal = helm(&arguments).refused();
+        assert!(refusal.contains(complaint), "{setting}: {refusal}");
+    }
+}
+
+#[test]
+fn a_node_reaches_names_and_the_api_server_and_is_reached_for_metrics() {
+    let objects = node(&[]);
+    let policy = &find(&objects, "NetworkPolicy", "node")["spec"];
+    assert_eq!((&policy["policyTypes"], &policy["ingress"]), (&json!(["Ingress", "Egress"]), &json!([])));
+    assert_eq!(policy["egress"].as_array().unwrap().len(), 2);
+    assert_eq!(policy["egress"][1], json!({"ports": [{"port": 443}, {"port": 6443}]}));
+    let objects = node(&[
+        "node.networkPolicy.metricsNamespaces={monitoring}",
+        "node.networkPolicy.egress.extra[0].ports[0].port=8200",
+    ]);
+    let policy = &find(&objects, "NetworkPolicy", "node")["spec"];
+    assert!(policy["ingress"][0].to_string().contains("monitoring"));
+    assert_eq!(policy["egress"][2], json!({"ports": [{"port": 8200}]}));
+    assert!(!kinds(&node(&["node.networkPolicy.enabled=false"])).contains(&"NetworkPolicy"));
+    let on = "node.metrics.monitor.enabled=true";
+    let monitor = |kind: &str| find(&node(&[on, &format!("node.metrics.monitor.kind={kind}")]), kind, "node").clone();
+    assert_eq!(monitor("PodMonitor")["spec"]["podMetricsEndpoints"][0]["port"], "metrics");
+    assert_eq!(monitor("ServiceMonitor")["spec"]["endpoints"][0]["port"], "metrics");
+}

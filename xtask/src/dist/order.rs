@@ -9,6 +9,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -68,7 +69,7 @@ pub fn link(root: &Path) -> Result<()> {
         eprintln!("dist: functions stand as they come, a start takes more memory: {error:#}");
     }
     let file = folder.path().join("order");
-    fs::write(&file, order.names.join("\n"))?;
+    write(&file, &order.names.join("\n"))?;
     let mut flag = OsString::from("-Wl,--symbol-ordering-file=");
     flag.push(&file);
     let more = [flag, "-Wl,--no-warn-symbol-ordering".into()];
@@ -91,7 +92,7 @@ struct Start {
 fn starts(root: &Path, folder: &Path) -> Result<Vec<Start>> {
     let secret = folder.join("secret.yaml");
     let values: String = (0..10).map(|n| format!("  key-{n}: dmFsdWU=\n")).collect();
-    fs::write(&secret, format!("apiVersion: v1\nkind: Secret\nmetadata:\n  name: a\n  namespace: b\ndata:\n{values}"))?;
+    write(&secret, &format!("apiVersion: v1\nkind: Secret\nmetadata:\n  name: a\n  namespace: b\ndata:\n{values}"))?;
     let certificate = root.join("crates/format/src/sealed/vectors/rsa-2048.crt");
     let words = |words: &[&OsStr]| words.iter().map(|&word| word.to_owned()).collect::<Vec<OsString>>();
     let recipient = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
@@ -106,6 +107,10 @@ fn starts(root: &Path, folder: &Path) -> Result<Vec<Start>> {
         },
         Start { arguments: words(&["--help".as_ref()]), input: None },
     ])
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    Ok(fs::File::create(path)?.write_all(text.as_bytes())?)
 }
 
 /// Functions in the order in which they were first met.

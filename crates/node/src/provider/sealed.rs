@@ -77,7 +77,9 @@ impl Provider for Sealed {
         let unchanged = objects.iter().filter(|object| object.data.is_none()).count();
         if unchanged > 0 && unchanged < objects.len() {
             // One has changed. A volume is written whole, so all are needed.
-            wanted.iter_mut().for_each(|wanted| wanted.version = None);
+            for wanted in &mut wanted {
+                wanted.version = None;
+            }
             objects = self.authority.open(&token.token, &wanted).await.map_err(|refused| explain(&refused))?;
         }
         let versions = objects.iter().map(|object| {

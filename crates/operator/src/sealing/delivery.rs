@@ -93,7 +93,7 @@ impl Delivery {
 
     /// The node that asks, by its service's token.
     async fn node(&self, token: &str) -> Result<String, Refused> {
-        let user = self.tokens.review(token, NODE_AUDIENCE).await.map_err(unavailable)?;
+        let user = self.tokens.review(token, NODE_AUDIENCE).await.map_err(|error| unavailable(&error))?;
         let user = user.ok_or_else(|| {
             refused(
                 Code::Unauthenticated,
@@ -115,7 +115,7 @@ impl Delivery {
     /// The pod that a token is of, if it runs on this node.
     async fn pod(&self, token: &str, node: &str) -> Result<Pod, Refused> {
         // Asked each time: the pod may be gone since the last one.
-        let user = self.tokens.ask(token, POD_AUDIENCE).await.map_err(unavailable)?;
+        let user = self.tokens.ask(token, POD_AUDIENCE).await.map_err(|error| unavailable(&error))?;
         let user = user.ok_or_else(|| {
             let message = format!("the pod's token is not one for the audience {POD_AUDIENCE}, or the pod is gone");
             refused(Code::Unauthenticated, message)
@@ -223,7 +223,7 @@ const fn refused(code: Code, message: String) -> Refused {
     Refused { code, message }
 }
 
-fn unavailable(error: ReviewError) -> Refused {
+fn unavailable(error: &ReviewError) -> Refused {
     refused(Code::Unavailable, error.to_string())
 }
 

@@ -1,10 +1,10 @@
 //! The real programs that tests and benchmarks run against, in `target/peers`.
 //!
 //! `bin/` has `sops-3.11.0`, `sops-3.13.3`, `age`, `age-inspect`, `age-keygen`, `age-plugin-batchpass`, `helm`, `kubeseal`,
-//! `sealed-secrets-controller`, `template-oracle`; `venv/` has `moto_server` and `bao`; `sealed-secrets/` is its source, for its CRD and examples. Debian's
-//! `age`, `gpg` and the others of [`DEBIAN`] are installed by `apt-get` where they are missing. Each step is skipped once its result
-//! is there, so a second call costs nothing. Kubernetes, which is too large to be built anew for each clean checkout, is kept in
-//! the user's cache (see `cluster::kube`).
+//! `sealed-secrets-controller`, `template-oracle`, `csi-provider`; `venv/` has `moto_server` and `bao`; `sealed-secrets/` is its source,
+//! for its CRD and examples. Debian's `age`, `gpg` and the others of [`DEBIAN`] are installed by `apt-get` where they are missing. Each
+//! step is skipped once its result is there, so a second call costs nothing. Kubernetes, which is too large to be built anew for each
+//! clean checkout, is kept in the user's cache (see `cluster::kube`).
 
 use std::fs;
 use std::path::Path;
@@ -37,8 +37,8 @@ const GO: &[(&str, &str, &str, &str)] = &[
     ("sealed-secrets-controller", "github.com/bitnami-labs/sealed-secrets/cmd/controller", "v0.36.6", "controller"),
 ];
 
-/// Go programs in `tests/interop` that answer what a peer's library does; `bin/` has them under the same names.
-const ORACLES: &[&str] = &["template-oracle"];
+/// Go programs in `tests/interop` around a peer's library; `bin/` has them under the same names.
+const ORACLES: &[&str] = &["template-oracle", "csi-provider"];
 
 /// Go modules whose files tests read: the name of the link, the module and its version.
 const SOURCES: &[(&str, &str)] = &[("sealed-secrets", "github.com/bitnami-labs/sealed-secrets@v0.36.6")];

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 pub use api_server::ApiServer;
-pub use release::{CHART, Release, bulla_image, definitions, definitions_for, helm};
+pub use release::{CHART, Release, bulla_image, bulla_image_for, definitions, definitions_for, helm};
 
 /// The image that tests' pods run: Debian's busybox.
 pub const BUSYBOX: &str = "bulla.test/busybox:1";
@@ -94,7 +94,17 @@ pub fn own_name() -> String {
 }
 
 fn own_folder() -> PathBuf {
-    Path::new(OWN_CLUSTERS).join(own_name())
+    folder_of(&own_name())
+}
+
+/// The folder of a cluster of our own.
+fn folder_of(cluster: &str) -> PathBuf {
+    Path::new(OWN_CLUSTERS).join(cluster)
+}
+
+/// Where clients find the configuration for another cluster of our own, which the test started.
+pub fn kubeconfig_of(cluster: &str) -> PathBuf {
+    folder_of(cluster).join("pki/admin.kubeconfig")
 }
 
 /// kubectl, as the administrator.
@@ -141,6 +151,7 @@ pub fn on_node(command: &[&str]) -> Outcome {
 pub struct Namespace {
     /// Its name.
     pub name: String,
+    kubeconfig: PathBuf,
 }
 
 impl Namespace {
@@ -154,10 +165,16 @@ impl Namespace {
 
     /// Makes one. The word is for whoever looks at the cluster meanwhile.
     pub fn new(word: &str) -> Self {
+        Self::new_in(kubeconfig(), word)
+    }
+
+    /// Makes one in another cluster than the tests'.
+    pub fn new_in(kubeconfig: PathBuf, word: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("{word}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let namespace = Self { name };
-        Outcome::of(kubectl().args(["create", "namespace", &namespace.name]).output().unwrap()).ok();
+        let namespace = Self { name, kubeconfig };
+        let mut create = kubectl_as(&namespace.kubeconfig);
+        Outcome::of(create.args(["create", "namespace", &namespace.name]).output().unwrap()).ok();
         // Pods need it, and it comes a moment after the namespace.
         namespace
             .eventually("the service account", || namespace.kubectl(&["get", "serviceaccount", "default"]).success);
@@ -166,7 +183,7 @@ impl Namespace {
 
     /// kubectl in the namespace, as the administrator.
     pub fn command(&self) -> Command {
-        let mut command = kubectl();
+        let mut command = kubectl_as(&self.kubeconfig);
         command.args(["--namespace", &self.name]);
         command
     }
@@ -227,6 +244,6 @@ impl Namespace {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
-        let _ = kubectl().args(["delete", "namespace", &self.name, "--wait=false"]).output();
+        let _ = kubectl_as(&self.kubeconfig).args(["delete", "namespace", &self.name, "--wait=false"]).output();
     }
 }

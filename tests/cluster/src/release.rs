@@ -16,10 +16,14 @@ const IMAGE: &str = "bulla.test/bulla";
 
 /// Runs helm. It keeps nothing in the user's folders.
 pub fn helm(arguments: &[&str]) -> Outcome {
+    helm_as(&kubeconfig(), arguments)
+}
+
+fn helm_as(kubeconfig: &Path, arguments: &[&str]) -> Outcome {
     let home = tempfile::tempdir().unwrap();
     let output = Command::new(bulla_test_support::program("bin/helm"))
         .args(arguments)
-        .env("KUBECONFIG", kubeconfig())
+        .env("KUBECONFIG", kubeconfig)
         .env("HELM_CACHE_HOME", home.path())
         .env("HELM_CONFIG_HOME", home.path())
         .env("HELM_DATA_HOME", home.path())
@@ -33,11 +37,14 @@ pub fn helm(arguments: &[&str]) -> Outcome {
 ///
 /// It is the program alone, with this machine's C library; the image that is shipped runs in `cargo xtask image --run`.
 pub fn bulla_image() -> [String; 2] {
-    static LOADED: OnceLock<()> = OnceLock::new();
-    LOADED.get_or_init(|| {
-        let image = format!("{IMAGE}:dev");
-        xtask(["load", "--name", &own_name(), "--image", &image, bulla().to_str().unwrap()]).ok();
-    });
+    static LOADED: OnceLock<[String; 2]> = OnceLock::new();
+    LOADED.get_or_init(|| bulla_image_for(&own_name())).clone()
+}
+
+/// The same for another cluster of our own than the tests'.
+pub fn bulla_image_for(cluster: &str) -> [String; 2] {
+    let image = format!("{IMAGE}:dev");
+    xtask(["load", "--name", cluster, "--image", &image, bulla().to_str().unwrap()]).ok();
     [format!("image.repository={IMAGE}"), "image.tag=dev".to_owned()]
 }
 
@@ -75,12 +82,15 @@ impl<'a> Release<'a> {
         // The definitions may be another test's.
         arguments.extend(["--take-ownership", "--reset-values"]);
         arguments.extend(settings.iter().flat_map(|setting| ["--set", setting]));
-        helm(&arguments)
+        helm_as(&self.namespace.kubeconfig, &arguments)
     }
 
     /// Uninstalls it and waits until its objects are gone.
     pub fn uninstall(&self) -> Outcome {
-        helm(&["uninstall", self.name, "--namespace", &self.namespace.name, "--wait", "--timeout", "60s"])
+        helm_as(
+            &self.namespace.kubeconfig,
+            &["uninstall", self.name, "--namespace", &self.namespace.name, "--wait", "--timeout", "60s"],
+        )
     }
 
     /// The user that the operator is to the API server.
@@ -99,6 +109,7 @@ impl<'a> Release<'a> {
 impl Drop for Release<'_> {
     fn drop(&mut self) {
         // What it has outside of its namespace does not go with that.
-        let _ = helm(&["uninstall", self.name, "--namespace", &self.namespace.name, "--ignore-not-found"]);
+        let uninstall = ["uninstall", self.name, "--namespace", &self.namespace.name, "--ignore-not-found"];
+        let _ = helm_as(&self.namespace.kubeconfig, &uninstall);
     }
 }

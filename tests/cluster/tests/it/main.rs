@@ -10,6 +10,7 @@ mod install;
 mod lacks;
 mod lifecycle;
 mod network;
+mod node;
 mod operator;
 mod pods;
 mod sealing;

@@ -151,16 +151,16 @@ struct VolumeArgs {
 #[command(next_help_heading = "Provider sealed")]
 struct SealedArgs {
     /// The sealing operator's address for node services; without it there is no provider `sealed`
-    #[arg(long, value_name = "https://HOST:PORT")]
-    sealing_operator: Option<String>,
+    #[arg(long = "sealing-operator", value_name = "https://HOST:PORT")]
+    operator: Option<String>,
 
     /// The sealing operator's namespace, where it names its certificates (default: this pod's)
-    #[arg(long, value_name = "NAMESPACE")]
-    sealing_namespace: Option<String>,
+    #[arg(long = "sealing-namespace", value_name = "NAMESPACE")]
+    namespace: Option<String>,
 
     /// The file with this service's token for the sealing operator
-    #[arg(long, value_name = "FILE", default_value = "/var/run/secrets/bulla.dev/node/token")]
-    sealing_token: PathBuf,
+    #[arg(long = "sealing-token", value_name = "FILE", default_value = "/var/run/secrets/bulla.dev/node/token")]
+    token: PathBuf,
 }
 
 /// Flags of the peer that mean nothing here.
@@ -251,11 +251,11 @@ async fn serve_until_stopped(app: &App, args: &NodeArgs, mounter: Mounter) -> Re
     let longest = args.volumes.max_call_recv_msg_size as usize;
     let limits = args.volumes.limits();
     let mut providers = Registry::new(args.volumes.folders(), mounter.clone(), longest, limits);
-    if let Some(address) = &args.sealed.sealing_operator {
+    if let Some(address) = &args.sealed.operator {
         let (tell, trusted) = watch::channel::<Trusted>([].into());
-        let token = args.sealed.sealing_token.clone();
+        let token = args.sealed.token.clone();
         let authority = Authority::new(address, token, trusted).map_err(|error| failed(&error))?;
-        let namespace = args.sealed.sealing_namespace.clone().or_else(|| app.env.text("POD_NAMESPACE"));
+        let namespace = args.sealed.namespace.clone().or_else(|| app.env.text("POD_NAMESPACE"));
         let namespace = namespace.filter(|namespace| !namespace.is_empty()).ok_or_else(|| {
             Failure::generic("the sealing operator's namespace is not known")
                 .with_hint("give it with --sealing-namespace")

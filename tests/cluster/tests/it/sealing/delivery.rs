@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write;
 
 use bulla_cluster_tests::{BUSYBOX, Namespace};
 use bulla_core::SecretString;
@@ -48,7 +49,7 @@ impl Node<'_> {
         there: Option<&str>,
     ) -> Result<Object, OpenError> {
         let file = self.folder.path().join("token");
-        fs::write(&file, node).unwrap();
+        fs::File::create(&file).and_then(|mut file| file.write_all(node.as_bytes())).unwrap();
         let (_tell, trusted) = watch::channel(trusted);
         let authority = Authority::new(&self.address, file, trusted).unwrap();
         let wanted = [Wanted { name: name.to_owned(), version: there.map(str::to_owned) }];

@@ -152,6 +152,14 @@ struct Known {
     failed: Option<Timestamp>,
 }
 
+impl Known {
+    /// Whether it failed a moment ago. Tries come further and further apart, up to five minutes.
+    fn is_paused(&self, now: Timestamp) -> bool {
+        let pause = SignedDuration::from_secs(5 << self.failures.min(6)).min(SignedDuration::from_mins(5));
+        self.failed.is_some_and(|failed| now.duration_since(failed) < pause)
+    }
+}
+
 impl Publisher {
     /// A publisher.
     pub fn new(
@@ -229,10 +237,14 @@ impl Publisher {
         // Mounted and never filled: a service that died in between, or a provider of old that failed.
         let mounted = root.zip(old.filter(|old| !old.class.is_empty()));
         let class = self.class(request).await;
-        if let (Some((_, old)), Ok(class)) = (&mounted, &class)
-            && !self.is_due(old, class, known, now)
-        {
-            return Ok(());
+        if let Some((_, old)) = &mounted {
+            let is_due = match &class {
+                Ok(class) => self.is_due(old, class, known, now),
+                Err(_) => !known.is_paused(now),
+            };
+            if !is_due {
+                return Ok(());
+            }
         }
         let Some((root, old)) = mounted else {
             let done = match &class {
@@ -272,10 +284,8 @@ impl Publisher {
 
     /// Whether contents are to be fetched anew.
     fn is_due(&self, old: &Record, class: &Class, known: &Known, now: Timestamp) -> bool {
-        if let Some(failed) = known.failed {
-            // Further and further apart, up to five minutes.
-            let pause = SignedDuration::from_secs(5 << known.failures.min(6)).min(SignedDuration::from_mins(5));
-            return now.duration_since(failed) >= pause;
+        if known.failed.is_some() {
+            return !known.is_paused(now);
         }
         if old.class != class.version() {
             return true;

@@ -358,6 +358,19 @@ async fn what_is_mounted_stays_when_the_far_side_fails() {
 }
 
 #[tokio::test]
+async fn what_is_mounted_stays_when_its_class_is_gone() {
+    let world = World::new(Some(Duration::ZERO));
+    world.publish("p").await.unwrap();
+    world.classes.0.lock().unwrap().clear();
+    for _ in 0..3 {
+        world.publish("p").await.unwrap();
+    }
+    assert_eq!(world.file("p", "password").as_deref(), Some("one"));
+    let said = world.said();
+    assert!(said.len() == 2 && said[1].contains("SecretProviderClass app does not exist"), "{said:?}");
+}
+
+#[tokio::test]
 async fn a_provider_that_moved_or_was_started_again_is_found() {
     let world = World::new(Some(Duration::ZERO));
     world.publish("p").await.unwrap();

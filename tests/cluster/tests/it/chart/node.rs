@@ -28,8 +28,31 @@ fn each_door_is_there_by_itself() {
     for object in sealing(&[]) {
         assert_ne!(object["metadata"]["labels"]["app.kubernetes.io/component"], "node", "{object}");
     }
+    // And what is between them: where nodes ask the operator, and whom they believe.
     let both = Release::render(&[NODE, SEALING].concat());
-    assert_eq!(both.len(), node(&[]).len() + sealing(&["crds.install=false"]).len());
+    assert_eq!(both.len(), node(&[]).len() + sealing(&["crds.install=false"]).len() + 3);
+}
+
+#[test]
+fn with_both_doors_the_operator_opens_for_nodes_and_neither_may_do_more() {
+    let both = Release::render(&[NODE, SEALING].concat());
+    let operator = &find(&both, "Deployment", "operator")["spec"]["template"]["spec"]["containers"][0];
+    assert!(operator["args"].to_string().contains("--node-service-accounts=n/r-bulla-node"), "{operator}");
+    assert!(operator["ports"].to_string().contains("8443"), "{operator}");
+    assert_eq!(find(&both, "Service", "sealing-nodes")["spec"]["ports"][0]["port"], 8443);
+    let arguments = container(&both)["args"].to_string();
+    assert!(arguments.contains("--sealing-operator=https://r-bulla-sealing-nodes.n.svc:8443"), "{arguments}");
+    // Each token is good for one thing.
+    let volumes = find(&both, "DaemonSet", "node")["spec"]["template"]["spec"]["volumes"].to_string();
+    assert!(volumes.contains("bulla.dev/node"), "{volumes}");
+    let tokens = &find(&both, "CSIDriver", "secrets-store.csi.k8s.io")["spec"]["tokenRequests"];
+    assert_eq!(*tokens, json!([{"audience": "bulla.dev/pod"}]));
+    let rule = |verbs: Value| json!({"apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["bulla-sealing-authority"], "verbs": verbs});
+    assert_eq!(find(&both, "Role", "node")["rules"], json!([rule(json!(["get", "list", "watch"]))]));
+    let rules = &find(&both, "Role", "sealing-keys")["rules"];
+    assert!(rules.as_array().unwrap().contains(&rule(json!(["get", "patch"]))), "{rules}");
+    let secrets = |objects: &[Value]| secret_access(objects).len();
+    assert_eq!(secrets(&both), secrets(&sealing(&[])));
 }
 
 #[test]

@@ -13,8 +13,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("bulla-format", &["bulla-core", "bulla-document", "bulla-hybrid"]),
     ("bulla-template", &["bulla-core"]),
     ("bulla-kube", &[]),
-    ("bulla-operator", &["bulla-core", "bulla-format", "bulla-hybrid", "bulla-kms", "bulla-kube", "bulla-template"]),
-    ("bulla-node", &["bulla-core", "bulla-kube"]),
+    ("bulla-store", &["bulla-core", "bulla-kms"]),
+    (
+        "bulla-operator",
+        &["bulla-core", "bulla-format", "bulla-hybrid", "bulla-kms", "bulla-kube", "bulla-store", "bulla-template"],
+    ),
+    ("bulla-node", &["bulla-core", "bulla-kube", "bulla-store"]),
     (
         "bulla",
         &[
@@ -25,6 +29,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "bulla-kube",
             "bulla-node",
             "bulla-operator",
+            "bulla-store",
             "bulla-template",
         ],
     ),

@@ -3,9 +3,9 @@
 //! An object with `bulla.dev/deliver: volume` is for pods of its own namespace whose service account `bulla.dev/service-accounts` names. The
 //! node service asks for it when it mounts ([`bulla_store::sealed`] has the protocol); here it is decided:
 //!
-//! 1. The node service's token: it is one, for [`NODE_AUDIENCE`](bulla_store::sealed::protocol::NODE_AUDIENCE), of a service account that is a node service's,
+//! 1. The node service's token: it is one, for [`NODE_AUDIENCE`], of a service account that is a node service's,
 //!    bound to a pod; the API server says on which node that is.
-//! 2. The pod's token: it is one, for [`POD_AUDIENCE`](bulla_store::sealed::protocol::POD_AUDIENCE), bound to a pod that is still there, on the same node. A node
+//! 2. The pod's token: it is one, for [`POD_AUDIENCE`], bound to a pod that is still there, on the same node. A node
 //!    cannot get a token of a pod that it does not run.
 //! 3. The object: in the pod's namespace, for volumes, for this service account. Both annotations are in the associated data of hybrid
 //!    values, so that who may edit the object cannot widen it; RSA values are held to their scope alone.

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use bulla_kube::client::describe;
 use k8s_openapi::api::authentication::v1::UserInfo;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
@@ -145,8 +145,12 @@ impl Access {
 }
 
 fn token(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(HEADER).or_else(|| headers.get("authorization"))?.to_str().ok()?;
-    let (scheme, token) = value.trim().split_once(' ')?;
+    bearer(headers.get(HEADER).or_else(|| headers.get("authorization"))?)
+}
+
+/// The token of `Bearer TOKEN`.
+pub(super) fn bearer(value: &HeaderValue) -> Option<&str> {
+    let (scheme, token) = value.to_str().ok()?.trim().split_once(' ')?;
     (scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty()).then_some(token.trim())
 }
 

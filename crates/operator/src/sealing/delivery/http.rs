@@ -7,13 +7,14 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use bulla_store::sealed::protocol::{self, Answer, Base64, Code, LONGEST_REQUEST, MOST_OBJECTS, PATH, Refused, Wanted};
 use bytes::Bytes;
 use zeroize::Zeroizing;
 
+use super::super::access::bearer;
 use super::super::http::is_name;
 use super::{Delivery, Opened, Pod, refused};
 
@@ -31,7 +32,10 @@ impl Delivery {
     async fn answer(&self, request: Request) -> Result<Response, Refused> {
         let (head, body) = request.into_parts();
         // Whoever is no node is sent away before anything of theirs is read.
-        let token = bearer(&head.headers)
+        let token = head
+            .headers
+            .get(header::AUTHORIZATION)
+            .and_then(bearer)
             .ok_or_else(|| refused(Code::Unauthenticated, "this needs the node service's token".to_owned()))?;
         let node = self.node(token).await?;
         let malformed = |what: String| refused(Code::Invalid, format!("the request is malformed: {what}"));
@@ -111,9 +115,4 @@ fn write(opened: &[Opened]) -> Response {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     }
     ([(header::CONTENT_TYPE, "application/json")], Body::from(Bytes::from_owner(text))).into_response()
-}
-
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.trim().split_once(' ')?;
-    (scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty()).then(|| token.trim())
 }

@@ -24,6 +24,8 @@ use state::Name;
 
 #[cfg(feature = "sealing")]
 pub use images::load as load_image;
+#[cfg(feature = "sealing")]
+pub use node::hierarchies;
 pub use state::Cluster;
 pub use up::wait_for;
 

@@ -1,8 +1,9 @@
 //! Memory that holds secrets: locked where the system allows, left out of core dumps, wiped before it is given back.
 //!
-//! The only module of the tree with `unsafe` in it. Three things live here: [`Region`], the pages behind
+//! The only module of the tree with `unsafe` in it. Four things live here: [`Region`], the pages behind
 //! [`SecretBytes`](crate::SecretBytes); [`WipingAllocator`], which a program installs so that what libraries copy to
-//! the heap is wiped too; and [`harden_process`], which is called once at the start of `main`.
+//! the heap is wiped too; [`give_back`], for a service that is done with a lot of work; and [`harden_process`], which is
+//! called once at the start of `main`.
 #![allow(
     unsafe_code,
     reason = "mmap, mlock, madvise and the allocator have no safe form; every block says why it is sound"
@@ -254,6 +255,25 @@ unsafe fn wipe(block: *mut u8, len: usize) {
         ptr::write_bytes(block, 0, len);
         std::arch::asm!("/* {0} */", in(reg) block, options(nostack, preserves_flags));
     }
+}
+
+/// Gives memory that was freed back to the system, and says whether there was any.
+///
+/// glibc keeps what lies below a block that is still in use. A service that read ten thousand objects and remembers a line of
+/// each would keep the memory of all of them for ever. Takes a millisecond for some tens of megabytes; other threads that
+/// allocate wait for it.
+pub fn give_back() -> bool {
+    #[cfg(target_env = "gnu")]
+    {
+        unsafe extern "C" {
+            // malloc_trim(3)
+            fn malloc_trim(pad: usize) -> std::ffi::c_int;
+        }
+        // SAFETY: it may be called at any time from any thread, and touches no block that is in use.
+        unsafe { malloc_trim(0) == 1 }
+    }
+    #[cfg(not(target_env = "gnu"))]
+    false
 }
 
 /// Makes the process unreadable for its peers: no core dump, no `ptrace` or `/proc/PID/mem` by the same user.

@@ -35,7 +35,14 @@ pub struct Driver<C: Controller> {
     /// Lists that are not complete for the first time: of objects, and of Secrets.
     incomplete: AtomicUsize,
     incomplete_secrets: watch::Sender<usize>,
+    /// Objects that were read or worked on since memory was given back.
+    since_rest: AtomicUsize,
 }
+
+/// After how many objects it is worth giving memory back.
+const WORTH_A_REST: usize = 200;
+/// How often it is looked whether there is nothing to do.
+const REST: Duration = Duration::from_secs(5);
 
 /// How a controller is run.
 #[derive(Clone, Debug)]
@@ -87,6 +94,7 @@ impl<C: Controller> Driver<C> {
             options,
             incomplete: AtomicUsize::new(scopes),
             incomplete_secrets: watch::Sender::new(of_secrets),
+            since_rest: AtomicUsize::new(0),
         }
     }
 
@@ -105,6 +113,7 @@ impl<C: Controller> Driver<C> {
             }
         }
         let sharing = tokio::spawn(self.clone().follow_members());
+        let resting = tokio::spawn(self.clone().rest());
         let workers: Vec<_> =
             (0..self.options.workers.max(1)).map(|_| tokio::spawn(self.clone().work(stop.clone()))).collect();
         tokio::select! {
@@ -120,6 +129,20 @@ impl<C: Controller> Driver<C> {
             let _ = worker.await;
         }
         sharing.abort();
+        resting.abort();
+    }
+
+    /// Gives back, when there is nothing to do, the memory that a lot of work has needed.
+    async fn rest(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(REST).await;
+            let depth = self.queue.depth();
+            let is_idle = depth.running == 0 && depth.ready.iter().all(|ready| *ready == 0);
+            if is_idle && self.since_rest.load(Ordering::Relaxed) >= WORTH_A_REST {
+                self.since_rest.store(0, Ordering::Relaxed);
+                let _ = tokio::task::spawn_blocking(bulla_core::memory::give_back).await;
+            }
+        }
     }
 
     /// Waits until it can be judged what is due: Secrets are known, and so is our share. Then no object need be kept to be judged
@@ -137,6 +160,7 @@ impl<C: Controller> Driver<C> {
             Seen::Begin => round = self.store().begin(),
             Seen::Object(object) => {
                 let key = self.store().see(&self.controller, object, round);
+                self.since_rest.fetch_add(1, Ordering::Relaxed);
                 self.look_at(&key);
             }
             Seen::Unreadable(metadata, reason) => {
@@ -267,6 +291,7 @@ impl<C: Controller> Driver<C> {
 
     async fn work_on(&self, taken: Taken) {
         let Taken { key, lane, failures } = taken;
+        self.since_rest.fetch_add(1, Ordering::Relaxed);
         if !self.shards.borrow().own(&key) || !self.store().knows(&key) {
             self.queue.done(&key, None);
             return;

@@ -103,14 +103,14 @@ impl Bench {
         let ours = Contender::ours(&self.bulla, root, &runtime);
         let mut work =
             Work { ring, spread: Spread::All, objects: amount.objects, namespaces: amount.namespaces, values: 5 };
-        let floor = private_operations(ring.newest().private())?;
         let mut missed = 0;
         if amount.objects > 0 {
             // The peer's requests are limited, whatever its keys have to do: it runs once.
             let their_run = theirs.sync(&work)?;
             for spread in [Spread::Newest, Spread::All] {
                 work.spread = spread;
-                missed += report(&work, &their_run, &ours.sync(&work)?, floor);
+                let floor = private_operations(ring.newest().private())?;
+                missed += report(&work, &their_run, &ours.sync(&work)?, floor)?;
             }
         }
         if amount.memory_objects > 0 {
@@ -124,7 +124,7 @@ impl Bench {
 }
 
 /// The lines about one installation, both times it was started.
-fn report(work: &Work<'_>, theirs: &Run, ours: &Run, floor: f64) -> usize {
+fn report(work: &Work<'_>, theirs: &Run, ours: &Run, floor: f64) -> Result<usize> {
     let objects = work.objects;
     let work =
         format!("{objects} SealedSecrets of 5 values in {} namespaces, {}", work.namespaces, work.spread.words());
@@ -132,14 +132,25 @@ fn report(work: &Work<'_>, theirs: &Run, ours: &Run, floor: f64) -> usize {
     let mut missed =
         print(&first, "s until all are synced", (theirs.first.seconds, ours.first.seconds), Some(1.0 / 20.0));
     print(&first, "CPU s, controller", (theirs.first.cpu, ours.first.cpu), None);
-    #[allow(clippy::cast_precision_loss, reason = "thousands of values")]
-    let limit = objects as f64 * 5.0 / floor;
-    let cores = thread::available_parallelism().map_or(1, usize::from);
     #[allow(clippy::cast_precision_loss, reason = "a handful of cores")]
-    let cpu_limit = limit * cores as f64;
-    // The elapsed time has the API server's and etcd's work on the same cores in it; the processor time has not.
-    missed += against("s", &first, limit, ours.first.seconds);
-    missed += against("CPU s, controller", &first, cpu_limit, ours.first.cpu);
+    let cores = thread::available_parallelism().map_or(1, usize::from) as f64;
+    // A value does not say which of the keys opens it, so those that are sealed to all take more than one try.
+    let operations =
+        ours.first.operations.context("the controller does not say how many private operations it made")?;
+    let alone = operations / floor;
+    let words = format!("{operations:.0} RSA operations on all cores");
+    // API server, etcd and kubelet run on the same cores, and take what the objects cost them.
+    let beside = alone + ours.first.others / cores;
+    against("s", &first, &words, alone, ours.first.seconds, None);
+    missed += against(
+        "s",
+        &first,
+        &format!("{words}, and the API server's, etcd's and kubelet's work"),
+        beside,
+        ours.first.seconds,
+        Some(1.3),
+    );
+    missed += against("CPU s, controller", &first, &words, alone * cores, ours.first.cpu, Some(1.3));
     let restart = format!("{work}: restart");
     missed += print(
         &restart,
@@ -148,17 +159,21 @@ fn report(work: &Work<'_>, theirs: &Run, ours: &Run, floor: f64) -> usize {
         Some(1.0 / 20.0),
     );
     print(&restart, "CPU s, controller", (theirs.restart.cpu, ours.restart.cpu), None);
-    missed
+    Ok(missed)
 }
 
-/// A line that holds our figure against what the private-key operations alone take.
-fn against(figure: &str, work: &str, limit: f64, ours: f64) -> usize {
+/// A line that holds our figure against what cannot be done without. Counts a missed target.
+fn against(figure: &str, work: &str, what: &str, limit: f64, ours: f64, most: Option<f64>) -> usize {
     let ratio = ours / limit;
-    let verdict = if ratio <= 1.3 { "met" } else { "MISSED" };
-    println!(
-        "| {work} | {figure}; the RSA operations alone: {limit:.2} | | {ours:.2} | {ratio:.2}× | ≤ 1.3× | {verdict} |"
-    );
-    usize::from(ratio > 1.3)
+    let missed = most.is_some_and(|most| ratio > most);
+    let target = most.map_or_else(String::new, |most| format!("≤ {most}×"));
+    let verdict = match most {
+        None => "",
+        Some(_) if missed => "MISSED",
+        Some(_) => "met",
+    };
+    println!("| {work} | {figure}; {what}: {limit:.2} | | {ours:.2} | {ratio:.2}× | {target} | {verdict} |");
+    usize::from(missed)
 }
 
 /// Prints a line and counts a missed target.

@@ -12,7 +12,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("bulla-kms", &["bulla-core", "bulla-hybrid"]),
     ("bulla-format", &["bulla-core", "bulla-document", "bulla-hybrid"]),
     ("bulla-template", &["bulla-core"]),
-    ("bulla-kube", &[]),
+    ("bulla-kube", &["bulla-core"]),
     ("bulla-store", &["bulla-core", "bulla-kms"]),
     (
         "bulla-operator",

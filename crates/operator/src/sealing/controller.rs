@@ -396,6 +396,7 @@ impl Controller for SealedSecrets {
         }
         let (contents, opening, version) = self.open(sealed).await?;
         self.metrics.opened.inc_by(opening.keys.len() as u64);
+        self.metrics.operations.inc_by(opening.operations);
         for (key, values) in count(&opening) {
             self.ring.used(&key, values);
         }

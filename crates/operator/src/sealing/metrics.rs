@@ -30,6 +30,8 @@ pub struct Metrics {
     pub unseal_requests: Counter,
     /// Values that were opened.
     pub opened: Counter,
+    /// Private operations that it took to open them: with the right key at hand, one each.
+    pub operations: Counter,
     errors: Family<Error, Counter>,
     requests: Family<Asked, Counter>,
     seconds: Family<Path, Histogram, fn() -> Histogram>,
@@ -93,6 +95,7 @@ impl Metrics {
         let metrics = Self {
             unseal_requests: Counter::default(),
             opened: Counter::default(),
+            operations: Counter::default(),
             errors: Family::default(),
             requests: Family::default(),
             seconds,
@@ -116,6 +119,11 @@ impl Metrics {
         named.register("http_request_duration_seconds", "How long they took", metrics.seconds.clone());
         let ours = registry.sub_registry_with_prefix("bulla_sealing");
         ours.register("values_opened", "Values that were opened", metrics.opened.clone());
+        ours.register(
+            "private_operations",
+            "Private key operations that opening them took",
+            metrics.operations.clone(),
+        );
         registry.register_collector(Box::new(Conditions(metrics.objects.clone())));
         metrics
     }

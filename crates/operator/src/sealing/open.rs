@@ -99,6 +99,8 @@ pub struct Opening {
     pub keys: BTreeMap<String, Fingerprint>,
     /// What is wrong, a sentence for each item.
     pub problems: Vec<String>,
+    /// How many private operations it took to open those that opened.
+    pub operations: u64,
 }
 
 /// What else is taken than `encryptedData`.
@@ -168,6 +170,7 @@ pub fn open_items(
         match opened {
             Ok(opened) => {
                 last = Some(opened.key);
+                opening.operations += opened.tries as u64;
                 opening.keys.insert(item.clone(), opened.key);
                 each(item, opened.plaintext);
             }
@@ -246,6 +249,7 @@ fn open_whole(sealed: &SealedSecret, keys: &Keys, opening: &mut Opening) -> Resu
     let secret: Secret = serde_json::from_slice(opened.plaintext.expose())
         .map_err(|_| "spec.data opens, but what is in it is not a Secret as JSON".to_owned())?;
     opening.keys.insert(WHOLE.to_owned(), opened.key);
+    opening.operations += opened.tries as u64;
     let mut data: BTreeMap<String, SecretBytes> =
         secret.data.unwrap_or_default().into_iter().map(|(key, value)| (key, SecretBytes::from(value.0))).collect();
     let texts = secret.string_data.unwrap_or_default().into_iter();

@@ -7,11 +7,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::cluster;
+
 /// A process of this machine.
 pub struct Account {
     folder: PathBuf,
+    /// How the control groups of the cluster's nodes begin.
+    nodes: String,
     /// When it was first seen.
     pub since: Instant,
+    /// What all processes of the cluster had used then, in seconds.
+    pub cluster_before: f64,
 }
 
 impl Account {
@@ -20,7 +26,10 @@ impl Account {
         let start = Instant::now();
         while start.elapsed() < Duration::from_mins(2) {
             if let Some(folder) = find(name, program)? {
-                return Ok(Self { folder, since: Instant::now() });
+                let nodes = format!("bulla-{name}-");
+                let mut account = Self { folder, nodes, since: Instant::now(), cluster_before: 0.0 };
+                account.cluster_before = account.cluster_cpu()?;
+                return Ok(account);
             }
             thread::sleep(Duration::from_millis(10));
         }
@@ -37,6 +46,27 @@ impl Account {
         Ok((ticks(14)? + ticks(15)?) / 100.0)
     }
 
+    /// What all processes of the cluster have used so far, this one among them, in seconds.
+    pub fn cluster_cpu(&self) -> Result<f64> {
+        for hierarchy in cluster::hierarchies() {
+            let mut seconds = None;
+            for entry in fs::read_dir(hierarchy)? {
+                let entry = entry?;
+                // Each node has a control group of its own, which those of its pods are below.
+                if entry.file_name().to_string_lossy().starts_with(&self.nodes)
+                    && let Some(used) = group_cpu(&entry.path())?
+                {
+                    *seconds.get_or_insert(0.0) += used;
+                }
+            }
+            // Two hierarchies may count the same.
+            if let Some(seconds) = seconds {
+                return Ok(seconds);
+            }
+        }
+        bail!("the kernel keeps no account of a control group's processor time")
+    }
+
     /// Memory in use, in MB (10^6 bytes).
     pub fn resident(&self) -> Result<f64> {
         let status = fs::read_to_string(self.folder.join("status")).context("the controller has ended")?;
@@ -44,6 +74,16 @@ impl Account {
         let kilobytes: f64 = line.trim().trim_end_matches(" kB").parse().context("status")?;
         Ok(kilobytes * 1024.0 / 1e6)
     }
+}
+
+/// The processor time of a control group, in seconds, where its hierarchy counts it: version 1, else 2.
+fn group_cpu(group: &Path) -> Result<Option<f64>> {
+    if let Ok(text) = fs::read_to_string(group.join("cpuacct.usage")) {
+        return Ok(Some(Duration::from_nanos(text.trim().parse()?).as_secs_f64()));
+    }
+    let Ok(text) = fs::read_to_string(group.join("cpu.stat")) else { return Ok(None) };
+    let microseconds = text.lines().find_map(|line| line.strip_prefix("usage_usec "));
+    microseconds.map(|text| Ok(Duration::from_micros(text.trim().parse()?).as_secs_f64())).transpose()
 }
 
 /// Waits until no process of the cluster `name` has `program` as its first argument.

@@ -1,10 +1,14 @@
 //! Benchmarks: the real peer and bulla on the same work in the same run, and the ratio of the two.
 
+#[cfg(feature = "bench-cluster")]
+mod api;
 mod files;
 mod inputs;
 mod limit;
 pub mod measure;
-#[cfg(feature = "sealing")]
+#[cfg(feature = "bench-cluster")]
+mod node;
+#[cfg(feature = "bench-cluster")]
 mod seal;
 
 use std::path::Path;
@@ -28,15 +32,28 @@ pub enum Which {
         bulla: Option<std::path::PathBuf>,
     },
     /// Sealing, against kubeseal and the sealed-secrets controller (an hour: the peer makes 5 requests a second)
-    #[cfg(feature = "sealing")]
+    #[cfg(feature = "bench-cluster")]
     Seal {
         #[command(flatten)]
         amount: seal::Amount,
     },
     /// Sealing, against kubeseal and the sealed-secrets controller (an hour: the peer makes 5 requests a second)
-    #[cfg(not(feature = "sealing"))]
+    #[cfg(not(feature = "bench-cluster"))]
     #[command(disable_help_flag = true)]
     Seal {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// The node service, against the Secrets Store CSI driver (half an hour)
+    #[cfg(feature = "bench-cluster")]
+    Node {
+        #[command(flatten)]
+        amount: node::Amount,
+    },
+    /// The node service, against the Secrets Store CSI driver (half an hour)
+    #[cfg(not(feature = "bench-cluster"))]
+    #[command(disable_help_flag = true)]
+    Node {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
@@ -58,14 +75,23 @@ pub enum Which {
 pub fn run(root: &Path, which: &Which) -> Result<()> {
     match which {
         Which::Files { sops, only, bulla } => files::run(root, sops, only.as_deref(), bulla.as_deref()),
-        #[cfg(feature = "sealing")]
+        #[cfg(feature = "bench-cluster")]
         Which::Seal { amount } => seal::run(root, amount),
-        // Built anew with what it needs: the feature's other side.
-        #[cfg(not(feature = "sealing"))]
-        Which::Seal { arguments } => crate::process::cargo(root)
-            .args(["run", "--quiet", "--locked", "--package", "xtask", "--features", "sealing", "--", "bench", "seal"])
-            .args(arguments)
-            .replace(),
+        #[cfg(feature = "bench-cluster")]
+        Which::Node { amount } => node::run(root, amount),
+        #[cfg(not(feature = "bench-cluster"))]
+        Which::Seal { arguments } => with_more(root, "seal", arguments),
+        #[cfg(not(feature = "bench-cluster"))]
+        Which::Node { arguments } => with_more(root, "node", arguments),
         Which::Measure { times, stdin, command } => measure::child(*times, stdin.as_deref(), command),
     }
+}
+
+/// Builds this program anew with what the benchmark needs, and becomes it.
+#[cfg(not(feature = "bench-cluster"))]
+fn with_more(root: &Path, which: &str, arguments: &[String]) -> Result<()> {
+    crate::process::cargo(root)
+        .args(["run", "--quiet", "--locked", "--package", "xtask", "--features", "bench-cluster", "--", "bench", which])
+        .args(arguments)
+        .replace()
 }

@@ -22,9 +22,9 @@ use clap::Subcommand;
 
 use state::Name;
 
-#[cfg(feature = "sealing")]
+#[cfg(feature = "bench-cluster")]
 pub use images::load as load_image;
-#[cfg(feature = "sealing")]
+#[cfg(feature = "bench-cluster")]
 pub use node::hierarchies;
 pub use state::Cluster;
 pub use up::wait_for;

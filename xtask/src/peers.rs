@@ -8,6 +8,8 @@
 
 use std::fs;
 use std::path::Path;
+#[cfg(feature = "bench-cluster")]
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
@@ -130,18 +132,38 @@ fn go(bin: &Path) -> Result<()> {
 
 /// Programs of our own around a peer's library, built each time: what has not changed costs Go nothing.
 fn oracles(root: &Path, bin: &Path) -> Result<()> {
-    for name in ORACLES {
-        Process::new("go")
-            .folder(&root.join("tests/interop").join(name))
-            .env("CGO_ENABLED", "0")
-            .env("GOFLAGS", "-trimpath")
-            .args(["build", "-o"])
-            .args([&bin.join(name)])
-            .args(["."])
-            .run()
-            .context("Go 1.26 or newer is needed to build this peer")?;
-    }
-    Ok(())
+    ORACLES.iter().try_for_each(|name| go_build(root, name, ".", &bin.join(name)))
+}
+
+/// Builds one of [`ORACLES`] and gives its path.
+#[cfg(feature = "bench-cluster")]
+pub fn oracle(root: &Path, peers: &Path, name: &str) -> Result<PathBuf> {
+    let program = peers.join("bin").join(name);
+    go_build(root, name, ".", &program)?;
+    Ok(program)
+}
+
+/// Builds the tool that the module `tests/interop/NAME` has, for benchmarks alone, and gives its path. `go install` asks for the list of
+/// a module's versions, which not every proxy has.
+#[cfg(feature = "bench-cluster")]
+pub fn tool(root: &Path, peers: &Path, name: &str, program: &str) -> Result<PathBuf> {
+    let module = fs::read_to_string(root.join("tests/interop").join(name).join("go.mod"))?;
+    let package = module.lines().find_map(|line| line.strip_prefix("tool ")).context("a tool in go.mod")?;
+    let program = peers.join("bin").join(program);
+    go_build(root, name, package.trim(), &program)?;
+    Ok(program)
+}
+
+fn go_build(root: &Path, name: &str, package: &str, program: &Path) -> Result<()> {
+    Process::new("go")
+        .folder(&root.join("tests/interop").join(name))
+        .env("CGO_ENABLED", "0")
+        .env("GOFLAGS", "-trimpath")
+        .args(["build", "-o"])
+        .args([program])
+        .args([package])
+        .run()
+        .context("Go 1.26 or newer is needed to build this peer")
 }
 
 /// Links to the modules' folders in Go's cache.

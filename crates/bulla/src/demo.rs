@@ -5,6 +5,7 @@
 //! network. Everything happens in a temporary folder.
 
 mod application;
+pub(crate) mod cluster;
 mod look;
 mod narrator;
 mod report;
@@ -61,8 +62,28 @@ pub(crate) fn run(folder: Folder, talk: Talk) -> Result<Code, Failure> {
         Folder::Kept => Some(stage.keep()),
         Folder::Removed => None,
     };
-    report::print(talk, &runs, kept.as_deref())?;
+    report::print(talk, &runs, &notes(&runs, kept.as_deref()), kept.as_deref())?;
     Ok(if runs.iter().all(Run::is_as_expected) { Code::Success } else { Code::Generic })
+}
+
+/// What is to be said of the outcome.
+fn notes(runs: &[Run], kept: Option<&Path>) -> String {
+    let mut notes = String::new();
+    if runs.iter().flat_map(|run| &run.looks).any(|look| look.looked.contains("closed")) {
+        notes.push_str("\nThe closed process is bulla: other programs of the same user cannot look into it.\n");
+    }
+    notes.push_str(
+        "\nexec-env puts secrets into the program's environment: that is what it is for, and the same user can read it there. \
+         A program that\nreads a file is better started with exec-file.\n",
+    );
+    match kept {
+        Some(path) => {
+            let path = path.display();
+            notes.push_str(&format!("\nLook around: {path}  (SOPS_AGE_KEY_FILE={path}/keys.txt)\n"));
+        }
+        None => notes.push_str("\nThe folder was removed; --keep leaves it to look around in.\n"),
+    }
+    notes
 }
 
 /// The look at the plain application is the control; the others prove.

@@ -73,3 +73,14 @@ pub fn child(times: u32, stdin: Option<&Path>, command: &[String]) -> Result<()>
     println!("{}", serde_json::json!({ "cpu": cpu / f64::from(times), "wall": wall, "memory": memory }));
     Ok(())
 }
+
+/// User and system time of a running process so far, in seconds. `folder` is its folder below `/proc`.
+#[cfg(feature = "bench-cluster")]
+pub fn processor_time(folder: &Path) -> Result<f64> {
+    let stat = std::fs::read_to_string(folder.join("stat")).context("the process has ended")?;
+    // proc_pid_stat(5): fields 14 and 15, counted after the name in parentheses, which is the second.
+    let fields: Vec<&str> = stat.rsplit_once(')').context("stat")?.1.split_whitespace().collect();
+    let ticks = |field: usize| fields.get(field - 3).and_then(|text| text.parse::<f64>().ok()).context("stat");
+    // USER_HZ is 100 on every architecture that Linux keeps up.
+    Ok((ticks(14)? + ticks(15)?) / 100.0)
+}

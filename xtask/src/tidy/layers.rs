@@ -35,7 +35,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("bulla-test-support", &[]),
     ("bulla-cluster-tests", &["bulla-test-support"]),
-    ("xtask", &["bulla-format", "bulla-kube"]),
+    ("xtask", &["bulla-format", "bulla-kube", "bulla-node"]),
 ];
 
 pub fn check(metadata: &Value) -> Vec<Finding> {

@@ -19,6 +19,16 @@ pub(crate) struct ApiArgs {
 }
 
 impl ApiArgs {
+    /// The file that was named.
+    pub(crate) fn kubeconfig(&self) -> Option<std::path::PathBuf> {
+        self.kubeconfig.clone()
+    }
+
+    /// The context that was named.
+    pub(crate) fn context(&self) -> Option<String> {
+        self.context.clone()
+    }
+
     /// The client's configuration.
     ///
     /// # Errors

@@ -29,6 +29,18 @@ pub(super) enum Place {
     Environment,
     /// `/proc/PID/cmdline` of the program and of bulla.
     CommandLine,
+    /// Any object of a cluster, as its API gives it to an administrator.
+    Api,
+    /// etcd's files.
+    Etcd,
+    /// Any file of a node that changed, but those of the pod.
+    NodeFiles,
+    /// The memory of any process of a node, but those of the pod.
+    OtherMemory,
+    /// The files of the one pod's volumes, which are memory.
+    PodFiles,
+    /// The memory of the one pod's processes.
+    PodMemory,
 }
 
 impl Place {
@@ -39,6 +51,12 @@ impl Place {
             Self::Disk => "disk",
             Self::Environment => "/proc/PID/environ",
             Self::CommandLine => "command lines",
+            Self::Api => "API, every object",
+            Self::Etcd => "etcd's files",
+            Self::NodeFiles => "the node's files",
+            Self::OtherMemory => "others' memory",
+            Self::PodFiles => "the pod's volume",
+            Self::PodMemory => "the pod's memory",
         }
     }
 
@@ -49,6 +67,12 @@ impl Place {
             Self::Disk => "disk",
             Self::Environment => "environ",
             Self::CommandLine => "argv",
+            Self::Api => "api",
+            Self::Etcd => "etcd",
+            Self::NodeFiles => "node-files",
+            Self::OtherMemory => "other-memory",
+            Self::PodFiles => "pod-volume",
+            Self::PodMemory => "pod-memory",
         }
     }
 }
@@ -61,7 +85,7 @@ pub(super) struct Secret {
 }
 
 impl Secret {
-    /// A secret of the example, by the name of its variable.
+    /// A secret, by a name that may be shown.
     pub(super) fn new(name: &'static str, value: &str) -> Self {
         let mut forms = vec![value.as_bytes().to_vec()];
         // In base64 it looks different for each of three places it can begin at in a longer text; the characters at the seams
@@ -73,6 +97,7 @@ impl Secret {
             let end = encoded.len() - usize::from(!(offset + value.len()).is_multiple_of(3));
             forms.push(encoded.as_bytes()[start..end].to_vec());
         }
+        forms.push(value.bytes().map(|byte| format!("{byte:02x}")).collect::<String>().into_bytes());
         Self { name, value: value.to_owned(), forms }
     }
 
@@ -82,7 +107,7 @@ impl Secret {
     }
 
     fn is_in(&self, bytes: &[u8]) -> bool {
-        self.forms.iter().any(|form| contains(bytes, form))
+        self.forms.iter().any(|form| memchr::memmem::find(bytes, form).is_some())
     }
 }
 
@@ -199,7 +224,8 @@ fn into_proc(place: Place, file: &str, processes: &[u32], secrets: &[Secret]) ->
     Look { place, looked, found }
 }
 
-fn note(found: &mut BTreeSet<String>, secrets: &[Secret], bytes: &[u8], place: impl Fn() -> String) {
+/// Notes which secrets are in `bytes`, which is what `place` says.
+pub(super) fn note(found: &mut BTreeSet<String>, secrets: &[Secret], bytes: &[u8], place: impl Fn() -> String) {
     for secret in secrets.iter().filter(|secret| secret.is_in(bytes)) {
         found.insert(format!("{} in {}", secret.name, place()));
     }
@@ -209,18 +235,6 @@ fn temporary_folders() -> BTreeSet<PathBuf> {
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let fixed = ["/dev/shm", "/var/tmp"].map(PathBuf::from);
     [std::env::temp_dir()].into_iter().chain(runtime).chain(fixed).collect()
-}
-
-fn contains(bytes: &[u8], part: &[u8]) -> bool {
-    let Some((first, rest)) = part.split_first() else { return false };
-    let mut bytes = bytes;
-    while let Some(at) = bytes.iter().position(|byte| byte == first) {
-        bytes = &bytes[at + 1..];
-        if bytes.starts_with(rest) {
-            return true;
-        }
-    }
-    false
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Runs the steps of the journey, and prints for each the command that a user would type.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -90,6 +91,40 @@ impl Narrator {
             self.tell(&format!("    {cut}{}\n", if cut.len() < line.len() { "…" } else { "" }))?;
         }
         Ok(())
+    }
+
+    /// Shows the first lines of an object as one would write it in a file.
+    pub(super) fn excerpt_of(&self, name: &str, object: &serde_json::Value, lines: usize) -> Result<(), Failure> {
+        let text = serde_saphyr::to_string(object).map_err(|error| Failure::generic(format!("{name}: {error}")))?;
+        self.tell(&format!("$ head -{lines} {name}\n"))?;
+        for line in text.lines().take(lines) {
+            self.tell(&format!("    {line}\n"))?;
+        }
+        Ok(())
+    }
+
+    /// Runs a step that reads `input`, of which nothing is shown. Answers its stdout.
+    ///
+    /// # Errors
+    /// If it fails.
+    pub(super) fn run_with_input(&self, folder: &Path, step: &Step, input: &[u8]) -> Result<String, Failure> {
+        let failed = |error: std::io::Error| Failure::generic(format!("cannot run {}: {error}", step.program));
+        let mut child = self
+            .command(folder, step)?
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(failed)?;
+        if let Some(mut stdin) = child.stdin.take() {
+            stdin.write_all(input).map_err(failed)?;
+        }
+        let output = child.wait_with_output().map_err(failed)?;
+        if !output.status.success() {
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            return Err(Failure::generic(format!("`{}` failed: {stderr}", step.typed())));
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     /// Runs a step and shows what it prints. Answers its stdout.

@@ -43,26 +43,26 @@ impl Run {
     }
 }
 
-/// Prints the table, or all of it as JSON.
+/// Prints the table with `notes` below it, or all of it as JSON, which says which folder was `kept`.
 ///
 /// # Errors
 /// If stdout cannot be written.
-pub(super) fn print(talk: Talk, runs: &[Run], kept: Option<&Path>) -> Result<(), Failure> {
+pub(super) fn print(talk: Talk, runs: &[Run], notes: &str, kept: Option<&Path>) -> Result<(), Failure> {
     let text = match talk {
-        Talk::Steps => table(runs, kept),
+        Talk::Steps => table(runs, notes),
         Talk::Json => format!("{:#}\n", json(runs, kept)),
     };
     output::print(text.as_bytes())
 }
 
-fn table(runs: &[Run], kept: Option<&Path>) -> String {
+fn table(runs: &[Run], notes: &str) -> String {
     let mut out = String::from("\n3. What was found where\n\n");
     let mut header = format!("{:<20}", "");
     for run in runs {
-        let _ = write!(header, " | {:<22}", run.name);
+        let _ = write!(header, " | {:<30}", run.name);
     }
     let _ = writeln!(out, "{header}\n{}", "-".repeat(header.len()));
-    for place in [Place::Git, Place::Disk, Place::Environment, Place::CommandLine] {
+    for place in runs.iter().take(1).flat_map(|run| &run.looks).map(|look| look.place) {
         let _ = write!(out, "{:<20}", place.name());
         for run in runs {
             let look = run.looks.iter().find(|look| look.place == place);
@@ -70,7 +70,7 @@ fn table(runs: &[Run], kept: Option<&Path>) -> String {
                 0 => format!("nothing ({})", look.looked),
                 count => format!("FOUND {count} times"),
             });
-            let _ = write!(out, " | {cell:<22}");
+            let _ = write!(out, " | {cell:<30}");
         }
         out.push('\n');
     }
@@ -92,19 +92,7 @@ fn table(runs: &[Run], kept: Option<&Path>) -> String {
             );
         }
     }
-    if runs.iter().flat_map(|run| &run.looks).any(|look| look.looked.contains("closed")) {
-        out.push_str("\nThe closed process is bulla: other programs of the same user cannot look into it.\n");
-    }
-    out.push_str(
-        "\nexec-env puts secrets into the program's environment: that is what it is for, and the same user can read it there. \
-         A program that\nreads a file is better started with exec-file.\n",
-    );
-    match kept {
-        Some(path) => {
-            let _ = writeln!(out, "\nLook around: {}  (SOPS_AGE_KEY_FILE={0}/keys.txt)", path.display());
-        }
-        None => out.push_str("\nThe folder was removed; --keep leaves it to look around in.\n"),
-    }
+    out.push_str(notes);
     out
 }
 

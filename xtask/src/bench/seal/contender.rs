@@ -6,17 +6,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
-use kube::api::{Api, DynamicObject, PostParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use kube::Client;
+use kube::api::{Api, DynamicObject};
+use serde_json::json;
 use tokio::runtime::Runtime;
 
 use super::objects::{Ring, Spread, foreign};
 use super::process::{Account, wait_for_end};
 use super::watch;
+use crate::bench::api::{AT_ONCE, client, create, define};
 use crate::cluster::{self, Cluster};
 
 /// The image of the controller that runs.
@@ -29,9 +27,6 @@ const PROGRAM: &str = "/bin/main";
 
 /// The namespace of the controller and its keys.
 const OWN: &str = "sealing";
-
-/// How many objects are created at the same time.
-const AT_ONCE: usize = 16;
 
 /// How long the peer at its defaults may take: it makes 5 requests a second.
 const PATIENCE: Duration = Duration::from_hours(1);
@@ -169,16 +164,9 @@ fn stop(cluster: &Cluster) -> Result<()> {
     wait_for_end(CLUSTER, PROGRAM)
 }
 
-async fn client(cluster: &Cluster) -> Result<Client> {
-    let file = Kubeconfig::read_from(cluster.kubeconfig())?;
-    Ok(Client::try_from(Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?)?)
-}
-
 /// The definitions, the controller's namespace with its rights and keys, the teams' namespaces.
 async fn prepare(cluster: &Cluster, client: &Client, work: &Work<'_>) -> Result<()> {
-    for definition in bulla_kube::api::custom_resources() {
-        cluster.apply(&serde_json::to_value(definition)?)?;
-    }
+    define(cluster)?;
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let names = std::iter::once(OWN.to_owned()).chain((0..work.namespaces).map(team));
     create(&namespaces, names.map(|name| Ok(json!({"metadata": {"name": name}})))).await?;
@@ -192,7 +180,7 @@ async fn prepare(cluster: &Cluster, client: &Client, work: &Work<'_>) -> Result<
     let account = ["get", "serviceaccount", "default", "--namespace", OWN];
     cluster::wait_for("the service account", || cluster.kubectl(account).quiet())?;
     let secrets: Api<Secret> = Api::namespaced(client.clone(), OWN);
-    create(&secrets, work.ring.secrets()?.into_iter().map(Ok)).await
+    create(&secrets, work.ring.secrets()?.into_iter().map(Ok)).await.map(drop)
 }
 
 async fn create_sealed(client: &Client, work: &Work<'_>, objects: impl IntoIterator<Item = usize>) -> Result<()> {
@@ -202,22 +190,7 @@ async fn create_sealed(client: &Client, work: &Work<'_>, objects: impl IntoItera
         let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &resource);
         async move {
             let object = work.ring.sealed(&namespace, index, work.values, work.spread)?;
-            create(&api, [Ok(object)]).await
-        }
-    });
-    created.buffer_unordered(AT_ONCE).try_collect().await
-}
-
-async fn create<K>(api: &Api<K>, objects: impl IntoIterator<Item = Result<Value>>) -> Result<()>
-where
-    K: Clone + std::fmt::Debug + Serialize + DeserializeOwned,
-{
-    let parameters = PostParams::default();
-    let created = stream::iter(objects).map(|object| {
-        let parameters = &parameters;
-        async move {
-            let object: K = serde_json::from_value(object?).context("an object")?;
-            api.create(parameters, &object).await.map(drop).context("create")
+            create(&api, [Ok(object)]).await.map(drop)
         }
     });
     created.buffer_unordered(AT_ONCE).try_collect().await

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::bench::measure::processor_time;
 use crate::cluster;
 
 /// A process of this machine.
@@ -38,12 +39,7 @@ impl Account {
 
     /// User and system time so far, in seconds.
     pub fn cpu(&self) -> Result<f64> {
-        let stat = fs::read_to_string(self.folder.join("stat")).context("the controller has ended")?;
-        // proc_pid_stat(5): fields 14 and 15, counted after the name in parentheses, which is the second.
-        let fields: Vec<&str> = stat.rsplit_once(')').context("stat")?.1.split_whitespace().collect();
-        let ticks = |field: usize| fields.get(field - 3).and_then(|text| text.parse::<f64>().ok()).context("stat");
-        // USER_HZ is 100 on every architecture that Linux keeps up.
-        Ok((ticks(14)? + ticks(15)?) / 100.0)
+        processor_time(&self.folder)
     }
 
     /// What all processes of the cluster have used so far, this one among them, in seconds.

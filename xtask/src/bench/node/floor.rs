@@ -1,0 +1,56 @@
+//! What nobody gets under: a tmpfs mounted, ten files written.
+
+use std::fs::File;
+use std::io::Write;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use nix::mount::{MsFlags, mount, umount};
+use nix::sched::{CloneFlags, unshare};
+
+use super::load::Latency;
+use super::world::{LENGTH, OBJECTS, Volume, World};
+
+/// Mounts and writes the first `count` volumes, so many at once.
+pub fn measure(world: &World, count: usize, at_once: usize) -> Result<Latency> {
+    thread::scope(|scope| {
+        // A thread with a mount namespace of its own, which those that it starts have with it.
+        let all = scope.spawn(|| -> Result<Vec<f64>> {
+            unshare(CloneFlags::CLONE_NEWNS)?;
+            mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
+            let (volumes, next) = (&world.volumes[..count], AtomicUsize::new(0));
+            let seconds = Mutex::new(Vec::with_capacity(count));
+            thread::scope(|scope| {
+                let work = || -> Result<()> {
+                    while let Some(volume) = volumes.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        let took = one(volume)?;
+                        seconds.lock().ok().context("a thread")?.push(took);
+                    }
+                    Ok(())
+                };
+                let threads: Vec<_> = (0..at_once).map(|_| scope.spawn(work)).collect();
+                threads.into_iter().try_for_each(|thread| thread.join().ok().context("a thread")?)
+            })?;
+            for volume in volumes {
+                umount(&volume.target)?;
+                std::fs::remove_dir(&volume.target)?;
+            }
+            seconds.into_inner().ok().context("a thread")
+        });
+        Ok(Latency::of(all.join().ok().context("a thread")??))
+    })
+}
+
+fn one(volume: &Volume) -> Result<f64> {
+    let begun = Instant::now();
+    std::fs::create_dir(&volume.target)?;
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    mount(Some("tmpfs"), &volume.target, Some("tmpfs"), flags, None::<&str>)?;
+    for index in 0..OBJECTS {
+        File::create(volume.target.join(format!("key-{index}")))?.write_all(&[b'x'; LENGTH])?;
+    }
+    Ok(begun.elapsed().as_secs_f64())
+}

@@ -10,6 +10,7 @@ mod kubelet;
 mod lives;
 mod many;
 mod rotation;
+mod sealed;
 
 use std::fs;
 use std::sync::OnceLock;

@@ -10,6 +10,7 @@ mod kubelet;
 mod lives;
 mod many;
 mod rotation;
+mod sanity;
 mod sealed;
 
 use std::fs;

@@ -1,9 +1,9 @@
 //! The real programs that tests and benchmarks run against, in `target/peers`.
 //!
 //! `bin/` has `sops-3.11.0`, `sops-3.13.3`, `age`, `age-inspect`, `age-keygen`, `age-plugin-batchpass`, `helm`, `kubeseal`,
-//! `sealed-secrets-controller`, `template-oracle`, `csi-provider`; `venv/` has `moto_server` and `bao`; `sealed-secrets/` is its source,
-//! for its CRD and examples. Debian's `age`, `gpg` and the others of [`DEBIAN`] are installed by `apt-get` where they are missing. Each
-//! step is skipped once its result is there, so a second call costs nothing. Kubernetes, which is too large to be built anew for each
+//! `sealed-secrets-controller`, `csi-sanity`, `template-oracle`, `csi-provider`, `csi-controller`; `venv/` has `moto_server` and `bao`;
+//! `sealed-secrets/` is its source, for its CRD and examples. Debian's `age`, `gpg` and the others of [`DEBIAN`] are installed by `apt-get` where
+//! they are missing. Each step is skipped once its result is there, so a second call costs nothing. Kubernetes, which is too large to be built anew for each
 //! clean checkout, is kept in the user's cache (see `cluster::kube`).
 
 use std::fs;
@@ -34,13 +34,14 @@ const GO: &[(&str, &str, &str, &str)] = &[
     ("age-keygen", "filippo.io/age/cmd/age-keygen", "v1.3.2", "age-keygen"),
     ("age-plugin-batchpass", "filippo.io/age/cmd/age-plugin-batchpass", "v1.3.2", "age-plugin-batchpass"),
     ("helm", "helm.sh/helm/v4/cmd/helm", "v4.3.1", "helm"),
+    ("csi-sanity", "github.com/kubernetes-csi/csi-test/v5/cmd/csi-sanity", "v5.6.0", "csi-sanity"),
     // Later versions declare another module path.
     ("kubeseal", "github.com/bitnami-labs/sealed-secrets/cmd/kubeseal", "v0.36.6", "kubeseal"),
     ("sealed-secrets-controller", "github.com/bitnami-labs/sealed-secrets/cmd/controller", "v0.36.6", "controller"),
 ];
 
 /// Go programs in `tests/interop` around a peer's library; `bin/` has them under the same names.
-const ORACLES: &[&str] = &["template-oracle", "csi-provider"];
+const ORACLES: &[&str] = &["template-oracle", "csi-provider", "csi-controller"];
 
 /// Go modules whose files tests read: the name of the link, the module and its version.
 const SOURCES: &[(&str, &str)] = &[("sealed-secrets", "github.com/bitnami-labs/sealed-secrets@v0.36.6")];

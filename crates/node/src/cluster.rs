@@ -9,5 +9,5 @@ mod statuses;
 pub mod trust;
 
 pub use classes::WatchedClasses;
-pub use pods::NodePods;
+pub use pods::{NodePods, follow as follow_pods};
 pub use statuses::Statuses;

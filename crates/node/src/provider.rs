@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::pod::Volume;
+use crate::publish::Publisher;
 use crate::volume::{Content, ObjectVersion};
 
 pub use registry::Registry;
@@ -78,5 +79,10 @@ pub trait Provider: Send + Sync {
     /// Whether it writes to the target itself, so that this has to be mounted before it is asked.
     fn needs_target(&self) -> bool {
         false
+    }
+
+    /// Hears of changes, where it can, and has renewed what is mounted of it; for ever. By default there is nothing to hear.
+    async fn follow(&self, publisher: &Publisher) {
+        let _ = publisher;
     }
 }

@@ -9,13 +9,15 @@
 //!
 //! One volume is worked on by one call at a time; different ones do not wait for each other.
 
+mod sources;
+
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::{Mutex as AsyncMutex, watch};
 
 use crate::class::{Class, ClassError, Classes};
 use crate::mounter::protocol::{FailureKind, Owner, Shape};
@@ -23,6 +25,9 @@ use crate::mounter::{MountError, Mounter};
 use crate::pod::{Pod, Volume};
 use crate::provider::{Ask, Provider, ProviderError};
 use crate::volume::{Content, Limits, ObjectVersion, Record, VolumeError, is_current, prepare, record, remember};
+
+pub use sources::Mounted;
+use sources::Source;
 
 /// How volumes are made.
 #[derive(Clone, Debug)]
@@ -130,6 +135,16 @@ pub struct Publisher {
     reports: Arc<dyn Reports>,
     settings: Settings,
     volumes: Mutex<HashMap<String, Place>>,
+    sources: watch::Sender<()>,
+}
+
+/// When a volume that is mounted is fetched anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum When {
+    /// If it is due.
+    Due,
+    /// Now.
+    Now,
 }
 
 type Slot = Arc<AsyncMutex<Known>>;
@@ -140,6 +155,8 @@ struct Place {
     slot: Slot,
     /// Namespace and name of the class by which it was last asked for.
     class: Option<(String, String)>,
+    /// Where its contents came from.
+    source: Option<Source>,
 }
 
 /// What is known of a volume beside its record.
@@ -169,7 +186,8 @@ impl Publisher {
         reports: Arc<dyn Reports>,
         settings: Settings,
     ) -> Self {
-        Self { mounter, classes, providers, reports, settings, volumes: Mutex::default() }
+        let (volumes, sources) = (Mutex::default(), watch::Sender::default());
+        Self { mounter, classes, providers, reports, settings, volumes, sources }
     }
 
     /// Mounts a volume, or looks whether what is mounted is due.
@@ -179,18 +197,23 @@ impl Publisher {
     pub async fn publish(&self, request: Request) -> Result<(), PublishError> {
         let slot = self.slot(&request.target, Some(&request.volume));
         let mut known = slot.lock().await;
-        let result = self.work(&request, &mut known).await;
+        let result = self.work(&request, &mut known, When::Due).await;
         known.request = Some(request);
         result
     }
 
     /// Looks whether a volume that is mounted is due; with the tokens that the kubelet gave last.
     pub async fn refresh(&self, target: &str) {
-        let slot = self.slot(target, None);
+        self.look(target, When::Due).await;
+    }
+
+    async fn look(&self, target: &str, when: When) {
+        // None is made for a volume that went meanwhile.
+        let Some(slot) = self.lock().get(target).map(|place| Arc::clone(&place.slot)) else { return };
         let mut known = slot.lock().await;
         if let Some(request) = known.request.clone() {
             // It was reported.
-            let _ = self.work(&request, &mut known).await;
+            let _ = self.work(&request, &mut known, when).await;
         }
     }
 
@@ -230,7 +253,11 @@ impl Publisher {
         Arc::clone(&place.slot)
     }
 
-    async fn work(&self, request: &Request, known: &mut Known) -> Result<(), PublishError> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Place>> {
+        self.volumes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn work(&self, request: &Request, known: &mut Known, when: When) -> Result<(), PublishError> {
         let now = Timestamp::now();
         let root = self.mounter.open(&request.target).await?;
         let old = root.as_ref().map(record).transpose()?.flatten();
@@ -242,7 +269,10 @@ impl Publisher {
                 Ok(class) => self.is_due(old, class, known, now),
                 Err(_) => !known.is_paused(now),
             };
-            if !is_due {
+            if let Ok(class) = &class {
+                self.note(&request.target, &class.provider, &old.versions);
+            }
+            if !is_due && when == When::Due {
                 return Ok(());
             }
         }
@@ -256,6 +286,9 @@ impl Publisher {
                 Err(error) => (None, None, Outcome::Failed(error)),
             };
             let versions = record.map(|record| record.versions.as_slice()).unwrap_or_default();
+            if let (Ok(class), Ok(_)) = (&class, &done) {
+                self.note(&request.target, &class.provider, versions);
+            }
             self.reports.tell(Report { request, class: class.as_ref().ok(), versions, content, outcome }).await;
             return done.map(drop);
         };
@@ -274,6 +307,9 @@ impl Publisher {
                 (old.versions.as_slice(), None, Outcome::Stale(error))
             }
         };
+        if let Ok(class) = &class {
+            self.note(&request.target, &class.provider, versions);
+        }
         self.reports.tell(Report { request, class: class.as_ref().ok(), versions, content, outcome }).await;
         Ok(())
     }

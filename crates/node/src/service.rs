@@ -87,8 +87,10 @@ pub async fn serve(
     let events = operator.events("bulla-node");
     let (classes, changed) = WatchedClasses::new(client.clone(), Arc::clone(&gate));
     let classes = Arc::new(classes);
-    let pods = Arc::new(NodePods::new(client.clone(), &options.node, gate));
+    let (pods, asked) = NodePods::new(client.clone(), &options.node, gate);
+    let pods = Arc::new(pods);
     let statuses = Arc::new(Statuses::new(client, &options.node, events, metrics.clone()));
+    let built_in = providers.built_in();
     let publisher = Arc::new(Publisher::new(
         mounter.clone(),
         classes.clone(),
@@ -101,6 +103,12 @@ pub async fn serve(
 
     let follower = publisher.clone();
     operator.add_task(async move { classes.follow(changed, &follower).await });
+    for provider in built_in {
+        let publisher = publisher.clone();
+        operator.add_task(async move { provider.follow(&publisher).await });
+    }
+    let asking = publisher.clone();
+    operator.add_task(async move { crate::cluster::follow_pods(asked, &asking).await });
     let watcher = pods.clone();
     operator.add_task(async move { watcher.run().await });
     operator.add_task(async move { statuses.run().await });

@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status};
 
 use super::{below, status};
 use crate::metrics::Metrics;
-use crate::mounter::protocol::Owner;
+use crate::mounter::protocol::{FailureKind, Owner};
 use crate::mounter::{MountError, Mounter};
 use crate::pod::{Pod, Volume};
 use crate::proto::csi::node_server::Node;
@@ -111,10 +111,14 @@ impl Node for NodeService {
     ) -> Result<Response<NodeGetVolumeStatsResponse>, Status> {
         let request = request.into_inner();
         given(&request.volume_id, "volume_id")?;
-        let target = below(&self.pods, given(&request.volume_path, "volume_path")?)?;
-        match usage(&self.mounter, target).await {
+        let path = given(&request.volume_path, "volume_path")?;
+        // Where no volume can be there is none.
+        let not_mounted = |_| Status::not_found("no volume is mounted there");
+        match usage(&self.mounter, below(&self.pods, path).map_err(not_mounted)?).await {
             Ok(usage) => Ok(Response::new(NodeGetVolumeStatsResponse { usage: usage.into() })),
-            Err(StatsError::NotMounted) => Err(Status::not_found("no volume is mounted there")),
+            Err(StatsError::NotMounted | StatsError::Mount(MountError::Failed { kind: FailureKind::Refused, .. })) => {
+                Err(Status::not_found("no volume is mounted there"))
+            }
             Err(StatsError::Mount(error)) => Err(status(&error.into())),
         }
     }

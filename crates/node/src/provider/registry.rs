@@ -38,6 +38,11 @@ impl Registry {
         self
     }
 
+    /// Those that are built in.
+    pub fn built_in(&self) -> Vec<Arc<dyn Provider>> {
+        self.built_in.values().cloned().collect()
+    }
+
     /// The names of those that have a socket now.
     fn sockets(&self) -> BTreeSet<String> {
         let entries = self.folders.iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten();

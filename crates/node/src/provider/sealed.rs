@@ -10,7 +10,9 @@
 //!       filePermission: "0400"
 //! ```
 //!
-//! No value is fetched whose object has not changed: the operator is told the version that is mounted.
+//! No value is fetched whose object has not changed: the operator is told the version that is mounted. It tells when [another](changes) is there.
+
+mod changes;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,6 +23,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::{Answer, Ask, ErrorKind, Provider, ProviderError};
+use crate::publish::Publisher;
 use crate::volume::{Content, File, Limits, ObjectVersion};
 
 /// Its name.
@@ -91,6 +94,10 @@ impl Provider for Sealed {
             return Ok(Answer { content: None, versions });
         }
         Ok(Answer { content: Some(self.content(&items, objects, ask)?), versions })
+    }
+
+    async fn follow(&self, publisher: &Publisher) {
+        changes::follow(&self.authority, publisher).await;
     }
 }
 
@@ -169,6 +176,11 @@ fn layout(ask: &Ask<'_>) -> String {
     hash.update(ask.mode.to_le_bytes());
     hash.update(ask.parameters.get(OBJECTS).map(String::as_str).unwrap_or_default());
     hash.finalize()[..4].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The version of an object, without the layout that its files have.
+fn version_of(version: &ObjectVersion) -> &str {
+    version.version.rsplit_once('.').map_or("", |(version, _)| version)
 }
 
 fn explain(refused: &OpenError) -> ProviderError {

@@ -35,6 +35,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use super::delivery::changes::Changes;
 use super::delivery::{DELIVER, VOLUME};
 use super::metrics::Metrics;
 use super::open::{Contents, OldData, Opening, Patience, contents};
@@ -102,6 +103,7 @@ pub struct SealedSecrets {
     metrics: Arc<Metrics>,
     events: Events,
     cores: Arc<Semaphore>,
+    changes: Arc<Changes>,
     /// Only of Secrets that were changed by somebody else.
     fights: Mutex<HashMap<ObjectKey, Fight>>,
 }
@@ -167,7 +169,13 @@ impl SealedSecrets {
         events: Events,
     ) -> Self {
         let cores = Arc::new(Semaphore::new(settings.cores.max(1)));
-        Self { client, ring, settings, metrics, events, cores, fights: Mutex::default() }
+        let changes = Arc::default();
+        Self { client, ring, settings, metrics, events, cores, changes, fights: Mutex::default() }
+    }
+
+    /// What it sees of objects for volumes.
+    pub fn changes(&self) -> Arc<Changes> {
+        Arc::clone(&self.changes)
     }
 
     /// Opens a SealedSecret on a core that is free.
@@ -303,6 +311,7 @@ impl Controller for SealedSecrets {
 
     fn note(&self, object: &SealedSecret) -> Note {
         self.metrics.objects().see(&ObjectKey::of(&object.metadata), object);
+        self.changes.see(object);
         let status = object.status.as_ref();
         let conditions = status.map(|status| status.conditions.as_slice()).unwrap_or_default();
         let synced = conditions.iter().find(|condition| condition.type_ == SYNCED);
@@ -473,6 +482,7 @@ impl Controller for SealedSecrets {
     fn gone(&self, key: &ObjectKey) {
         self.fights().remove(key);
         self.metrics.objects().forget(key);
+        self.changes.gone(key);
     }
 }
 

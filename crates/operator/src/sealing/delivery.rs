@@ -12,7 +12,10 @@
 //!
 //! The answer has this object's values and goes over TLS with a [certificate](tls) that the API server vouches for. Every opening and every
 //! refusal is a line of the audit log: who, what, which node, never a value.
+//!
+//! Nodes hear of [changes](changes::Changes) of what they have mounted.
 
+pub mod changes;
 mod http;
 pub mod tls;
 
@@ -21,16 +24,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bulla_kube::api::SealedSecret;
+use bulla_kube::backoff::jittered;
 use bulla_kube::client::{describe, is_unreachable};
 use bulla_store::sealed::protocol::{Code, NODE_AUDIENCE, POD_AUDIENCE, Refused};
 use k8s_openapi::api::authentication::v1::UserInfo;
 use kube::{Api, Client, ResourceExt};
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use super::open::{Contents, OldData, Patience, contents, full_name};
 use super::ring::KeyRing;
 use super::tokens::{ReviewError, Tokens};
+use changes::Changes;
 
 /// On a SealedSecret: what becomes of it, `secret` or `volume`.
 pub const DELIVER: &str = "bulla.dev/deliver";
@@ -41,6 +47,11 @@ pub const VOLUME: &str = "volume";
 
 /// How long the values of one object are opened.
 const WORK_TIME: Duration = Duration::from_secs(20);
+/// How long a pod waits for others that are asked about: after a change all pods come at once.
+const REVIEW_TIME: Duration = Duration::from_secs(15);
+/// How many nodes' questions are kept open at once by a replica. The others are answered at once, and ask again in a while.
+const QUESTIONS: usize = 128;
+
 /// How the API server says where a token's pod runs (Kubernetes 1.30 and later).
 const NODE_NAME: &str = "authentication.kubernetes.io/node-name";
 const POD_NAME: &str = "authentication.kubernetes.io/pod-name";
@@ -54,6 +65,10 @@ pub struct Delivery {
     /// User names of node services.
     node_services: BTreeSet<String>,
     cores: Arc<Semaphore>,
+    changes: Arc<Changes>,
+    /// Whether all objects have been seen.
+    complete: Box<dyn Fn() -> bool + Send + Sync>,
+    questions: Semaphore,
 }
 
 /// A pod that may ask, on the node that asks for it.
@@ -74,11 +89,14 @@ struct Opened {
 }
 
 impl Delivery {
-    /// Opens with these keys for nodes whose service has one of these service accounts, `NAMESPACE/NAME`.
+    /// Opens with these keys for nodes whose service has one of these service accounts, `NAMESPACE/NAME`. `complete` says whether all objects have
+    /// been seen that `changes` tells of.
     pub fn new(
         client: Client,
         ring: Arc<dyn KeyRing>,
         node_services: impl IntoIterator<Item = (String, String)>,
+        changes: Arc<Changes>,
+        complete: impl Fn() -> bool + Send + Sync + 'static,
     ) -> Self {
         let name = |(namespace, name)| format!("system:serviceaccount:{namespace}:{name}");
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -88,6 +106,9 @@ impl Delivery {
             ring,
             node_services: node_services.into_iter().map(name).collect(),
             cores: Arc::new(Semaphore::new(cores)),
+            changes,
+            complete: Box::new(complete),
+            questions: Semaphore::new(QUESTIONS),
         }
     }
 
@@ -115,7 +136,16 @@ impl Delivery {
     /// The pod that a token is of, if it runs on this node.
     async fn pod(&self, token: &str, node: &str) -> Result<Pod, Refused> {
         // Asked each time: the pod may be gone since the last one.
-        let user = self.tokens.ask(token, POD_AUDIENCE).await.map_err(|error| unavailable(&error))?;
+        let until = Instant::now() + REVIEW_TIME;
+        let user = loop {
+            match self.tokens.ask(token, POD_AUDIENCE).await {
+                // It is a node that asks, so it is worth waiting.
+                Err(ReviewError::TooMany) if Instant::now() < until => {
+                    tokio::time::sleep(jittered(Duration::from_millis(500))).await;
+                }
+                answered => break answered.map_err(|error| unavailable(&error))?,
+            }
+        };
         let user = user.ok_or_else(|| {
             let message = format!("the pod's token is not one for the audience {POD_AUDIENCE}, or the pod is gone");
             refused(Code::Unauthenticated, message)

@@ -18,7 +18,10 @@ use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use super::pinned;
-use super::protocol::{Code, PATH, Read, Refused, Request, Wanted, is_good};
+use super::protocol::{
+    CHANGES_PATH, Changes, Code, HELD, LONGEST_QUESTION, PATH, Question, Read, Refused, Request, Wanted, Watched,
+    is_good,
+};
 
 /// How long one request may take.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -105,11 +108,10 @@ impl Authority {
     /// If the address is none.
     pub fn new(address: &str, token: PathBuf, trusted: watch::Receiver<Trusted>) -> Result<Self, OpenError> {
         let setup = || OpenError::Setup(format!("{address:?} is no address of a sealing operator: https://HOST:PORT"));
-        let mut url = Url::parse(address).map_err(|_| setup())?;
+        let url = Url::parse(address).map_err(|_| setup())?;
         if url.scheme() != "https" || url.host().is_none() {
             return Err(setup());
         }
-        url.set_path(PATH);
         Ok(Self { url, token, trusted, resolver: Resolver::default(), client: Mutex::default() })
     }
 
@@ -139,13 +141,45 @@ impl Authority {
         self.ask(body).await
     }
 
+    /// Those of these objects that are another than is said; waits until there is one, for [`HELD`] at most. It is asked once: who waits for
+    /// changes asks again anyway.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub async fn changes(&self, objects: Vec<Watched>) -> Result<Vec<Watched>, OpenError> {
+        let body = serde_json::to_vec(&Question { objects }).map_err(|error| OpenError::Setup(error.to_string()))?;
+        let answer = self.post(CHANGES_PATH, body.into(), HELD + PATIENCE, LONGEST_QUESTION).await;
+        let answer = answer.inspect_err(|error| {
+            if error.code() == Code::Unavailable {
+                self.forget();
+            }
+        })?;
+        let changes: Changes =
+            serde_json::from_slice(answer.expose()).map_err(|_| self.confused("its answer cannot be read"))?;
+        Ok(changes.changed)
+    }
+
     async fn ask(&self, body: Bytes) -> Result<Vec<Object>, OpenError> {
+        let answer = self.post(PATH, body, PATIENCE, LONGEST_ANSWER).await?;
+        self.objects(&answer)
+    }
+
+    /// The answer to a request, which has at most so many bytes and takes at most so long.
+    async fn post(
+        &self,
+        path: &str,
+        body: Bytes,
+        patience: Duration,
+        longest: usize,
+    ) -> Result<SecretBytes, OpenError> {
         let client = self.client()?;
         let unreachable = |error: reqwest::Error| OpenError::Unreachable(self.place(), causes(&error));
-        let request = client.post(self.url.clone()).header(AUTHORIZATION, self.authorization()?).body(body);
-        let mut response = request.send().await.map_err(unreachable)?;
+        let mut url = self.url.clone();
+        url.set_path(path);
+        let request = client.post(url).header(AUTHORIZATION, self.authorization()?).body(body);
+        let mut response = request.timeout(patience).send().await.map_err(unreachable)?;
         let status = response.status();
-        let longest = if status.is_success() { LONGEST_ANSWER } else { LONGEST_REFUSAL };
+        let longest = if status.is_success() { longest } else { LONGEST_REFUSAL };
         let mut answer = SecretBytes::new();
         while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
             if answer.len() + chunk.len() > longest {
@@ -157,6 +191,10 @@ impl Authority {
             let refused = serde_json::from_slice::<Refused>(answer.expose());
             return Err(refused.map_or_else(|_| self.confused("its refusal cannot be read"), OpenError::Refused));
         }
+        Ok(answer)
+    }
+
+    fn objects(&self, answer: &SecretBytes) -> Result<Vec<Object>, OpenError> {
         // The parser's words could quote a value.
         let read: Read<'_> =
             serde_json::from_slice(answer.expose()).map_err(|_| self.confused("its answer cannot be read"))?;
@@ -209,7 +247,6 @@ impl Authority {
             .no_proxy()
             .redirect(redirect::Policy::none())
             .connect_timeout(CONNECT)
-            .timeout(PATIENCE)
             .user_agent(concat!("bulla/", env!("CARGO_PKG_VERSION")))
             .dns_resolver(Arc::new(self.resolver.clone()))
             .build()

@@ -1,4 +1,4 @@
-//! What a node and the authority say to each other: `POST /v1/open` over TLS 1.3, JSON both ways.
+//! What a node and the authority say to each other: `POST /v1/open` and `POST /v1/changes` over TLS 1.3, JSON both ways.
 //!
 //! ```text
 //! Authorization: Bearer TOKEN          the node service's own, for the audience bulla.dev/node
@@ -10,9 +10,21 @@
 //!
 //! `data` is left out of an object whose version is there already. Anything but 200 has `{"code": …, "message": …}`; no message has a value
 //! or a token in it.
+//!
+//! **Changes.** A node has one question open, about all objects that it has mounted: it is answered when one of them is another than the node
+//! says, or after [`HELD`]. No version said: the answer comes at once. Why a question that waits, and neither a watch of each node at the API server
+//! nor a stream: the operator has the one watch of all SealedSecrets anyway, so a node needs no right to read them, and the API server has nothing
+//! more to do for 1000 nodes than for one. What a question says is all there is to know: whichever replica gets it answers the same, nothing is
+//! missed while a node or a replica is away, and there is no state at either end that could be wrong.
+//!
+//! ```text
+//! {"objects": [{"namespace": "shop", "name": "db", "version": "…"}]}      the version that the node was told last
+//! 200 {"changed": [{"namespace": "shop", "name": "db", "version": "…"}]}  empty: it is gone, or not for volumes
+//! ```
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
@@ -29,6 +41,15 @@ pub const NODE_AUDIENCE: &str = "bulla.dev/node";
 pub const MOST_OBJECTS: usize = 64;
 /// The longest request, in bytes: names and a token.
 pub const LONGEST_REQUEST: usize = 64 << 10;
+
+/// Where a node asks what has changed.
+pub const CHANGES_PATH: &str = "/v1/changes";
+/// The most objects of one such question.
+pub const MOST_WATCHED: usize = 4096;
+/// The longest such question, in bytes: names and versions.
+pub const LONGEST_QUESTION: usize = 2 << 20;
+/// How long a question is kept open: less than anybody between the two takes for dead.
+pub const HELD: Duration = Duration::from_secs(50);
 
 /// The ConfigMap in which replicas of the authority name their certificates, in their own namespace.
 pub const CONFIG_MAP: &str = "bulla-sealing-authority";
@@ -107,6 +128,34 @@ pub(super) struct ReadObject<'a> {
     pub(super) version: String,
     #[serde(borrow, default)]
     pub(super) data: Option<BTreeMap<Cow<'a, str>, &'a str>>,
+}
+
+/// What a node wants to hear of.
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Question {
+    /// The objects that it has mounted.
+    pub objects: Vec<Watched>,
+}
+
+/// What it hears.
+#[derive(Deserialize, Serialize)]
+pub struct Changes {
+    /// Those that are another than it said.
+    pub changed: Vec<Watched>,
+}
+
+/// An object that a node has mounted.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Watched {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its version, as the node was told it; in an answer as it is, and empty if there is none for volumes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
 }
 
 /// Why nothing is opened.

@@ -37,7 +37,7 @@
 - --enable-secret-rotation={{ .rotation.enabled }}
 - --rotation-poll-interval={{ .rotation.interval }}
 {{- if include "bulla.node.isSealed" $ }}
-- --sealing-operator=https://{{ include "bulla.node.sealingService" $ }}.{{ $.Release.Namespace }}.svc:8443
+- --sealing-operator={{ .sealingOperator | default (printf "https://%s.%s.svc:8443" (include "bulla.node.sealingService" $) $.Release.Namespace) }}
 - --sealing-namespace={{ $.Release.Namespace }}
 {{- end }}
 {{- end -}}

@@ -10,6 +10,8 @@ mod kubelet;
 mod lives;
 mod many;
 mod rotation;
+mod sanity;
+mod sealed;
 
 use std::fs;
 use std::sync::OnceLock;

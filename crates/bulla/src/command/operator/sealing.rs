@@ -122,6 +122,7 @@ pub(super) fn add(operator: &mut Operator, keys: Keys, args: &SealingArgs, skip_
     };
     let events = operator.events("bulla-sealing");
     let controller = SealedSecrets::new(operator.client(), ring.clone(), settings, metrics.clone(), events);
+    let changes = controller.changes();
 
     // Until keys are there nothing can be judged: objects would be said to be broken that are not.
     let running = ring.clone();
@@ -133,6 +134,13 @@ pub(super) fn add(operator: &mut Operator, keys: Keys, args: &SealingArgs, skip_
         let _ = changed.wait_for(|_| !waiting.snapshot().keys().is_empty()).await;
     });
 
+    if !args.node_service_accounts.is_empty() {
+        let seen = handle.clone();
+        let services = args.node_service_accounts.iter().cloned();
+        let complete = move || seen.has_synced();
+        let delivery = Delivery::new(operator.client(), ring.clone(), services, changes, complete);
+        deliver(operator, delivery, args);
+    }
     let mut changed = ring.changed();
     let again = handle.clone();
     operator.add_task(async move {
@@ -178,16 +186,13 @@ pub(super) fn add(operator: &mut Operator, keys: Keys, args: &SealingArgs, skip_
     let api = Api::new(ring.clone(), move || certificates.certificate(), access, rate, metrics, old_data);
     operator.add_routes(api.routes());
     operator.add_routes(bulla_operator::sealing::keys::http::routes(ring.unsealing().cloned()));
-    if !args.node_service_accounts.is_empty() {
-        deliver(operator, ring, args);
-    }
     Ok(())
 }
 
 /// Adds what node services ask.
-fn deliver(operator: &mut Operator, ring: Arc<dyn KeyRing>, args: &SealingArgs) {
+fn deliver(operator: &mut Operator, delivery: Delivery, args: &SealingArgs) {
     let (client, stop) = (operator.client(), operator.stop());
-    let routes = Arc::new(Delivery::new(client.clone(), ring, args.node_service_accounts.iter().cloned())).routes();
+    let routes = Arc::new(delivery).routes(stop.clone());
     let Options { namespace, replica, .. } = operator.options().clone();
     let (current, certificate) = watch::channel(None);
     operator.add_task(async move { tls::keep(client, &namespace, &replica, current).await });

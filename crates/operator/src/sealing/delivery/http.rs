@@ -1,4 +1,4 @@
-//! `POST /v1/open`: from a request to an answer, and a line in the audit log for each object.
+//! `POST /v1/open`: from a request to an answer, and a line in the audit log for each object. `POST /v1/changes`: questions of nodes that wait for one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +10,11 @@ use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use bulla_store::sealed::protocol::{self, Answer, Base64, Code, LONGEST_REQUEST, MOST_OBJECTS, PATH, Refused, Wanted};
+use bulla_kube::stop::Stop;
+use bulla_store::sealed::protocol::{
+    self, Answer, Base64, CHANGES_PATH, Changes, Code, HELD, LONGEST_QUESTION, LONGEST_REQUEST, MOST_OBJECTS,
+    MOST_WATCHED, PATH, Question, Refused, Wanted,
+};
 use bytes::Bytes;
 use zeroize::Zeroizing;
 
@@ -24,39 +28,52 @@ const BODY_TIME: Duration = Duration::from_secs(10);
 const AUDIT: &str = "bulla::audit";
 
 impl Delivery {
-    /// Its route.
-    pub fn routes(self: Arc<Self>) -> Router {
-        Router::new().route(PATH, post(open)).with_state(self)
+    /// Its routes; questions that wait are answered when the process is to end.
+    pub fn routes(self: Arc<Self>, stop: Stop) -> Router {
+        let changes = Router::new().route(CHANGES_PATH, post(changes)).with_state((Arc::clone(&self), stop));
+        Router::new().route(PATH, post(open)).with_state(self).merge(changes)
     }
 
     async fn answer(&self, request: Request) -> Result<Response, Refused> {
-        let (head, body) = request.into_parts();
-        // Whoever is no node is sent away before anything of theirs is read.
-        let token = head
-            .headers
-            .get(header::AUTHORIZATION)
-            .and_then(bearer)
-            .ok_or_else(|| refused(Code::Unauthenticated, "this needs the node service's token".to_owned()))?;
-        let node = self.node(token).await?;
-        let malformed = |what: String| refused(Code::Invalid, format!("the request is malformed: {what}"));
-        let body = tokio::time::timeout(BODY_TIME, to_bytes(body, LONGEST_REQUEST)).await;
-        let body = body.map_err(|_| malformed("it did not come in time".to_owned()))?;
-        let body = body.map_err(|_| malformed("it is too long, or broke off".to_owned()))?;
-        // The parser's words could quote a token; its place says enough.
-        let asked: protocol::Request<'_> = serde_json::from_slice(&body)
-            .map_err(|error| malformed(format!("line {}, column {}", error.line(), error.column())))?;
-        if asked.objects.is_empty() || asked.objects.len() > MOST_OBJECTS {
-            return Err(malformed(format!("it asks for {} objects of at most {MOST_OBJECTS}", asked.objects.len())));
-        }
-        if let Some(wrong) = asked.objects.iter().find(|wanted| wanted.name.is_empty() || !is_name(&wanted.name)) {
-            return Err(malformed(format!("{:.100?} is no name of an object", wrong.name)));
-        }
+        let (node, body) = self.admit(request, LONGEST_REQUEST).await?;
+        let asked = read(&body)?;
         let pod = self.pod(&asked.pod_token, &node).await?;
         let mut opened = Vec::with_capacity(asked.objects.len());
         for wanted in &asked.objects {
             opened.push(self.open_audited(&pod, wanted).await?);
         }
         Ok(write(&opened))
+    }
+
+    /// Lets a node in, and reads what it sends. Whoever is no node is sent away before anything of theirs is read.
+    async fn admit(&self, request: Request, longest: usize) -> Result<(String, Bytes), Refused> {
+        let (head, body) = request.into_parts();
+        let token = head
+            .headers
+            .get(header::AUTHORIZATION)
+            .and_then(bearer)
+            .ok_or_else(|| refused(Code::Unauthenticated, "this needs the node service's token".to_owned()))?;
+        let node = self.node(token).await?;
+        let body = tokio::time::timeout(BODY_TIME, to_bytes(body, longest)).await;
+        let body = body.map_err(|_| malformed("it did not come in time"))?;
+        Ok((node, body.map_err(|_| malformed("it is too long, or broke off"))?))
+    }
+
+    /// Tells a node what is another than it says.
+    async fn tell_changes(&self, request: Request, stop: &Stop) -> Result<Response, Refused> {
+        let (node, body) = self.admit(request, LONGEST_QUESTION).await?;
+        let asked = read_question(&body)?;
+        if !(self.complete)() {
+            return Err(refused(Code::Unavailable, "not all SealedSecrets have been seen yet".to_owned()));
+        }
+        let place = self.questions.try_acquire();
+        let held = if place.is_ok() { HELD } else { Duration::ZERO };
+        let changed = tokio::select! {
+            changed = self.changes.wait(&asked.objects, held) => changed,
+            () = stop.wait() => Vec::new(),
+        };
+        tracing::debug!(node, objects = asked.objects.len(), changed = changed.len(), "a node heard of changes");
+        Ok(axum::Json(Changes { changed }).into_response())
     }
 
     async fn open_audited(&self, pod: &Pod, wanted: &Wanted) -> Result<Opened, Refused> {
@@ -79,21 +96,55 @@ impl Delivery {
     }
 }
 
+/// A request to open, if it is one.
+pub(super) fn read(body: &[u8]) -> Result<protocol::Request<'_>, Refused> {
+    // The parser's words could quote a token; its place says enough.
+    let asked: protocol::Request<'_> = serde_json::from_slice(body)
+        .map_err(|error| malformed(&format!("line {}, column {}", error.line(), error.column())))?;
+    if asked.objects.is_empty() || asked.objects.len() > MOST_OBJECTS {
+        return Err(malformed(&format!("it asks for {} objects of at most {MOST_OBJECTS}", asked.objects.len())));
+    }
+    if let Some(wrong) = asked.objects.iter().find(|wanted| wanted.name.is_empty() || !is_name(&wanted.name)) {
+        return Err(malformed(&format!("{:.100?} is no name of an object", wrong.name)));
+    }
+    Ok(asked)
+}
+
+/// A question about changes, if it is one.
+pub(super) fn read_question(body: &[u8]) -> Result<Question, Refused> {
+    let asked: Question = serde_json::from_slice(body)
+        .map_err(|error| malformed(&format!("line {}, column {}", error.line(), error.column())))?;
+    if asked.objects.len() > MOST_WATCHED {
+        return Err(malformed(&format!("it asks about {} objects of at most {MOST_WATCHED}", asked.objects.len())));
+    }
+    Ok(asked)
+}
+
+fn malformed(what: &str) -> Refused {
+    refused(Code::Invalid, format!("the request is malformed: {what}"))
+}
+
 async fn open(State(delivery): State<Arc<Delivery>>, request: Request) -> Response {
-    delivery.answer(request).await.unwrap_or_else(|refused| {
-        if matches!(refused.code, Code::Unauthenticated | Code::Denied) {
-            tracing::warn!(target: AUDIT, code = ?refused.code, reason = refused.message, "a request to open was refused");
-        }
-        let status = match refused.code {
-            Code::Invalid => StatusCode::BAD_REQUEST,
-            Code::Unauthenticated => StatusCode::UNAUTHORIZED,
-            Code::Denied => StatusCode::FORBIDDEN,
-            Code::NotFound => StatusCode::NOT_FOUND,
-            Code::DoesNotOpen => StatusCode::CONFLICT,
-            Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-        };
-        (status, axum::Json(refused)).into_response()
-    })
+    delivery.answer(request).await.unwrap_or_else(refuse)
+}
+
+async fn changes(State((delivery, stop)): State<(Arc<Delivery>, Stop)>, request: Request) -> Response {
+    delivery.tell_changes(request, &stop).await.unwrap_or_else(refuse)
+}
+
+fn refuse(refused: Refused) -> Response {
+    if matches!(refused.code, Code::Unauthenticated | Code::Denied) {
+        tracing::warn!(target: AUDIT, code = ?refused.code, reason = refused.message, "a request to open was refused");
+    }
+    let status = match refused.code {
+        Code::Invalid => StatusCode::BAD_REQUEST,
+        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Code::Denied => StatusCode::FORBIDDEN,
+        Code::NotFound => StatusCode::NOT_FOUND,
+        Code::DoesNotOpen => StatusCode::CONFLICT,
+        Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    (status, axum::Json(refused)).into_response()
 }
 
 /// The answer, wiped once it is sent.

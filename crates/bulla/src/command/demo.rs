@@ -40,6 +40,10 @@ pub(crate) struct DemoArgs {
     #[arg(long, requires = "cluster")]
     without_node: bool,
 
+    /// Use this namespace instead of a new one, and what is installed in it
+    #[arg(long, value_name = "NAME", requires = "cluster")]
+    namespace: Option<String>,
+
     #[command(flatten)]
     api: ApiArgs,
 
@@ -77,6 +81,7 @@ fn run_in_cluster(app: &App, args: &DemoArgs) -> Result<Code, Failure> {
         kubeconfig: args.api.kubeconfig(),
         context: args.api.context(),
         node: !args.without_node,
+        namespace: args.namespace.clone(),
         keep: args.keep,
         talk: args.output.talk(),
     };

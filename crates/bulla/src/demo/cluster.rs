@@ -41,7 +41,9 @@ pub(crate) struct Options {
     pub(crate) context: Option<String>,
     /// Whether etcd's files, the node's files and the memory of its processes are looked into.
     pub(crate) node: bool,
-    /// Whether the namespace stays.
+    /// The namespace to use instead of a new one.
+    pub(crate) namespace: Option<String>,
+    /// Whether what was made stays.
     pub(crate) keep: bool,
     /// How it is told.
     pub(crate) talk: Talk,
@@ -64,13 +66,16 @@ pub(crate) async fn run(client: Client, options: Options) -> Result<Code, Failur
     let top = fs::canonicalize(stage.path()).map_err(|error| Failure::generic(error.to_string()))?;
     let began = Moment::of(&top).map_err(|error| Failure::generic(format!("{}: {error}", top.display())))?;
     let cluster = Cluster::new(client);
-    let installation = cluster.installation().await?;
-    let namespace = format!("bulla-demo-{}", &random()?.expose()[..8]);
+    let installation = cluster.installation(options.namespace.as_deref()).await?;
+    let namespace = match &options.namespace {
+        Some(namespace) => namespace.clone(),
+        None => format!("bulla-demo-{}", &random()?.expose()[..8]),
+    };
     let journey =
         Journey { narrator: Narrator::new(options.talk, &top)?, cluster, installation, namespace, top, began, options };
     let runs = journey.both().await;
     if !journey.options.keep {
-        journey.cluster.delete_namespace(&journey.namespace).await?;
+        journey.clean_up().await?;
     }
     let runs = runs?;
     let notes = journey.notes();
@@ -104,7 +109,9 @@ struct Journey {
 impl Journey {
     async fn both(&self) -> Result<Vec<Run>, Failure> {
         let say = &self.narrator;
-        self.cluster.apply(&objects::namespace(&self.namespace)).await?;
+        if self.options.namespace.is_none() {
+            self.cluster.apply(&objects::namespace(&self.namespace)).await?;
+        }
         self.cluster.apply(&objects::account(&self.namespace)).await?;
 
         say.title("1. With a Secret: the control. The look must find the password, or it proves nothing later.")?;
@@ -191,6 +198,18 @@ impl Journey {
         Ok(looks)
     }
 
+    async fn clean_up(&self) -> Result<(), Failure> {
+        if self.options.namespace.is_none() {
+            return self.cluster.delete(&objects::namespace(&self.namespace)).await;
+        }
+        let ways = [Way::Secret, Way::Volume(String::new())];
+        let pods = ways.map(|way| objects::pod(&self.namespace, "", &way));
+        for object in pods.iter().chain(&objects::others(&self.namespace)) {
+            self.cluster.delete(object).await?;
+        }
+        Ok(())
+    }
+
     fn notes(&self) -> String {
         let mut notes = String::new();
         if self.options.node {
@@ -205,7 +224,7 @@ impl Journey {
         if self.options.keep {
             notes.push_str(&format!("\nLook around: kubectl --namespace {} get all\n", self.namespace));
         } else {
-            notes.push_str("\nThe namespace was deleted; --keep leaves it to look around in.\n");
+            notes.push_str("\nWhat was made is deleted; --keep leaves it to look around in.\n");
         }
         notes
     }

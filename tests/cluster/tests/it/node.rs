@@ -3,6 +3,7 @@
 //! One release serves all tests that leave it in peace, under a driver's name of its own; who kills it, or takes it away, has another.
 //! The provider is a program of our own on the Secrets Store CSI driver's published code for providers (`tests/interop/csi-provider`).
 
+mod demo;
 mod failures;
 mod files;
 mod halves;

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use bulla_core::SecretString;
 use k8s_openapi::api::apps::v1::DaemonSet;
-use k8s_openapi::api::core::v1::{Namespace, Pod, Service};
+use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::storage::v1::CSIDriver;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, LogParams, Patch, PatchParams};
-use kube::core::{ApiResource, GroupVersionKind, Request};
+use kube::core::{ApiResource, GroupVersionKind, Request, TypeMeta};
 use kube::discovery::{Discovery, verbs};
 use kube::{Client, ResourceExt};
 use serde::Deserialize;
@@ -24,6 +24,9 @@ use crate::error::Failure;
 const PAGE: u32 = 500;
 /// The labels of what the chart makes, for a door.
 const NODE: &str = "app.kubernetes.io/name=bulla,app.kubernetes.io/component=node";
+
+/// Which release of the chart.
+const RELEASE: &str = "app.kubernetes.io/instance";
 
 /// The cluster.
 pub(super) struct Cluster(Client);
@@ -49,8 +52,8 @@ impl Cluster {
         Self(client)
     }
 
-    /// How bulla is installed.
-    pub(super) async fn installation(&self) -> Result<Installation, Failure> {
+    /// How bulla is installed: in this namespace, or else wherever it is.
+    pub(super) async fn installation(&self, preferred: Option<&str>) -> Result<Installation, Failure> {
         let missing = |what: &str| {
             Failure::generic(format!("{what} is not in this cluster")).with_hint(
                 "install the chart with both doors: helm install bulla deploy/chart --namespace bulla --set sealing.enabled=true \
@@ -59,14 +62,22 @@ impl Cluster {
         };
         let list = ListParams::default().labels(NODE);
         let sets = Api::<DaemonSet>::all(self.0.clone()).list(&list).await.map_err(failed("cannot list DaemonSets"))?;
-        let set = sets.items.into_iter().next().ok_or_else(|| missing("bulla's node service"))?;
+        let mut sets = sets.items;
+        sets.sort_by_key(|set| set.namespace().as_deref() != preferred);
+        let set = sets.into_iter().next().ok_or_else(|| missing("bulla's node service"))?;
+        let release = set.labels().get(RELEASE).cloned();
+        let namespace = set.namespace().unwrap_or_default();
         let image = set.spec.and_then(|spec| spec.template.spec?.containers.into_iter().next()?.image);
         let drivers =
             Api::<CSIDriver>::all(self.0.clone()).list(&list).await.map_err(failed("cannot list CSIDrivers"))?;
-        let driver = drivers.items.into_iter().next().ok_or_else(|| missing("bulla's driver"))?.name_any();
+        let mut drivers = drivers.items.into_iter();
+        let driver = drivers.find(|driver| driver.labels().get(RELEASE) == release.as_ref());
+        let driver = driver.ok_or_else(|| missing("bulla's driver"))?.name_any();
         let services = ListParams::default().labels("app.kubernetes.io/name=bulla");
-        let services =
-            Api::<Service>::all(self.0.clone()).list(&services).await.map_err(failed("cannot list Services"))?;
+        let services = Api::<Service>::namespaced(self.0.clone(), &namespace)
+            .list(&services)
+            .await
+            .map_err(failed("cannot list Services"))?;
         // That which people's kubeseal asks.
         let service = services.items.into_iter().find(|service| {
             let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
@@ -77,25 +88,40 @@ impl Cluster {
         Ok(Installation {
             image: image.ok_or_else(|| missing("bulla's image"))?,
             driver,
-            namespace: service.namespace().unwrap_or_default(),
+            namespace,
             service: service.name_any(),
         })
     }
 
     /// Applies an object.
     pub(super) async fn apply(&self, object: &Value) -> Result<(), Failure> {
-        let object: DynamicObject = serde_json::from_value(object.clone())
-            .map_err(|error| Failure::generic(format!("not an object of Kubernetes: {error}")))?;
-        let (types, name) = (object.types.clone().unwrap_or_default(), object.name_any());
-        let kind = GroupVersionKind::try_from(&types).map_err(|error| Failure::generic(error.to_string()))?;
+        let (api, name) = self.place(object)?;
+        let what = format!("cannot apply {} {name}", object["kind"]);
+        let parameters = PatchParams::apply("bulla-demo");
+        api.patch(&name, &parameters, &Patch::Apply(object)).await.map(drop).map_err(failed(&what))
+    }
+
+    /// Deletes an object, in the background; it may be gone already.
+    pub(super) async fn delete(&self, object: &Value) -> Result<(), Failure> {
+        let (api, name) = self.place(object)?;
+        match api.delete(&name, &DeleteParams::default()).await {
+            Err(kube::Error::Api(error)) if error.code == 404 => Ok(()),
+            deleted => deleted.map(drop).map_err(failed(&format!("cannot delete {} {name}", object["kind"]))),
+        }
+    }
+
+    /// Where an object is, and its name.
+    fn place(&self, object: &Value) -> Result<(Api<DynamicObject>, String), Failure> {
+        let wrong = |error: &dyn std::fmt::Display| Failure::generic(format!("not an object of Kubernetes: {error}"));
+        let types: TypeMeta = serde_json::from_value(object.clone()).map_err(|error| wrong(&error))?;
+        let kind = GroupVersionKind::try_from(&types).map_err(|error| wrong(&error))?;
         let resource = ApiResource::from_gvk(&kind);
-        let api: Api<DynamicObject> = match object.namespace() {
-            Some(namespace) => Api::namespaced_with(self.0.clone(), &namespace, &resource),
+        let name = object["metadata"]["name"].as_str().ok_or_else(|| wrong(&"it has no name"))?.to_owned();
+        let api = match object["metadata"]["namespace"].as_str() {
+            Some(namespace) => Api::namespaced_with(self.0.clone(), namespace, &resource),
             None => Api::all_with(self.0.clone(), &resource),
         };
-        let parameters = PatchParams::apply("bulla-demo");
-        let what = format!("cannot apply {} {name}", types.kind);
-        api.patch(&name, &parameters, &Patch::Apply(&object)).await.map(drop).map_err(failed(&what))
+        Ok((api, name))
     }
 
     /// Applies an object that is written as YAML.
@@ -115,12 +141,6 @@ impl Cluster {
             .create(&kube::api::PostParams::default(), object.to_vec())
             .map_err(|error| Failure::generic(error.to_string()))?;
         self.0.request_text(request).await.map(drop).map_err(failed("cannot create the Secret of the control"))
-    }
-
-    /// Deletes the namespace, in the background.
-    pub(super) async fn delete_namespace(&self, name: &str) -> Result<(), Failure> {
-        let api: Api<Namespace> = Api::all(self.0.clone());
-        api.delete(name, &DeleteParams::default()).await.map(drop).map_err(failed("cannot delete the namespace"))
     }
 
     pub(super) fn pods(&self, namespace: &str) -> Api<Pod> {

@@ -55,6 +55,17 @@ pub(super) fn account(namespace: &str) -> Value {
     })
 }
 
+/// What is left where no namespace can be deleted, by kind and name alone.
+pub(super) fn others(namespace: &str) -> [Value; 4] {
+    let named = |version: &str, kind: &str, name: &str| json!({"apiVersion": version, "kind": kind, "metadata": {"name": name, "namespace": namespace}});
+    [
+        named("v1", "Secret", NAME),
+        named("bitnami.com/v1alpha1", "SealedSecret", NAME),
+        class(namespace),
+        named("v1", "ServiceAccount", ACCOUNT),
+    ]
+}
+
 /// The Secret of the control, as JSON.
 pub(super) fn secret(namespace: &str, password: &SecretString) -> SecretString {
     let head =

@@ -16,7 +16,16 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("bulla-store", &["bulla-core", "bulla-kms"]),
     (
         "bulla-operator",
-        &["bulla-core", "bulla-format", "bulla-hybrid", "bulla-kms", "bulla-kube", "bulla-store", "bulla-template"],
+        &[
+            "bulla-core",
+            "bulla-document",
+            "bulla-format",
+            "bulla-hybrid",
+            "bulla-kms",
+            "bulla-kube",
+            "bulla-store",
+            "bulla-template",
+        ],
     ),
     ("bulla-node", &["bulla-core", "bulla-kube", "bulla-store"]),
     (

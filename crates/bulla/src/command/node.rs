@@ -301,6 +301,7 @@ fn rules(args: &NodeArgs) -> Result<Rules, Failure> {
     let registration = registration_folder.join(format!("{drivername}-reg.sock"));
     let Limits { bytes, files } = args.volumes.limits();
     Ok(Rules {
+        driver: drivername.clone(),
         pods: pods_folder.clone(),
         providers: args.volumes.folders(),
         sockets: BTreeMap::from([

@@ -168,7 +168,8 @@ async fn serve(app: &App, args: &OperatorArgs) -> Result<(), Failure> {
     let config = args.place.api.config().await?;
     let mut operator = Operator::new(config, options(app, args)).map_err(|error| failed(&error))?;
     let keys = sealing::keys(app, &operator, &args.services, &args.keeper, &args.sealing).await?;
-    sealing::add(&mut operator, keys, &args.sealing, args.peer.skip_recreate())?;
+    let sops = sealing::sops(app, &args.services, &args.sealing);
+    sealing::add(&mut operator, keys, sops, &args.sealing, args.peer.skip_recreate())?;
     let stopped = async {
         tokio::select! {
             _ = interrupt.recv() => {}

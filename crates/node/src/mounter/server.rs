@@ -1,6 +1,7 @@
 //! The half that mounts: it has the right to, and nothing else. No credentials, no network, one request at a time.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -24,10 +25,15 @@ const MOST_STACKED: usize = 16;
 const DEEPEST: usize = 16;
 /// `TMPFS_MAGIC` of linux/magic.h.
 const TMPFS: u64 = 0x0102_1994;
+/// The kubelet's note beside each volume of a CSI driver, and how much of it is read.
+const NOTE: &str = "vol_data.json";
+const LONGEST_NOTE: u64 = 16 << 10;
 
 /// What the half that mounts may do.
 #[derive(Clone, Debug)]
 pub struct Rules {
+    /// The driver's name: what another one mounted is not touched.
+    pub driver: String,
     /// The folder in which the kubelet has the pods' own folders.
     pub pods: PathBuf,
     /// Where providers have their sockets; the first that has one is taken.
@@ -172,25 +178,42 @@ impl Mounter {
 
     /// The root of the file system in memory that is mounted at a place.
     ///
-    /// One of another driver, whose volumes this one took over, belongs to root: then it is given to the other half first.
+    /// One that an earlier driver of the same name mounted belongs to root: then it is given to the other half first.
     fn mounted(&self, target: &Target) -> Result<OwnedFd, Failure> {
         let place = target.open(&self.pods)?;
         let not_ours =
             |why: &str| Failure { kind: FailureKind::NotFound, message: format!("{}: {why}", target.path().display()) };
-        if !is_mounted(&place, &target.parent(&self.pods)?)? {
+        let parent = target.parent(&self.pods)?;
+        if !is_mounted(&place, &parent)? {
             return Err(not_ours("nothing is mounted there"));
         }
         if !is_in_memory(&place)? {
             return Err(not_ours("what is mounted there is no file system in memory"));
         }
-        let found = statx(&place, "", AtFlags::EMPTY_PATH, StatxFlags::UID)
-            .map_err(|error| Failure::of(error, "looking at a mounted volume"))?;
-        match found.stx_uid {
+        match owner_of(&place)? {
             user if user == self.rules.user => {}
-            0 => give(&memory::root(&place)?, Some(Uid::from_raw(self.rules.user)), None, true, DEEPEST)?,
+            0 if self.is_of_driver(&parent) => {
+                give(&memory::root(&place)?, Some(Uid::from_raw(self.rules.user)), None, true, DEEPEST)?;
+            }
             _ => return Err(not_ours("it is somebody else's")),
         }
         Ok(place)
+    }
+
+    /// Whether the kubelet noted that the volume is of this driver, in the file that it keeps beside each. Nobody but root writes there.
+    fn is_of_driver(&self, parent: &OwnedFd) -> bool {
+        #[derive(serde::Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Noted {
+            driver_name: String,
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let read = openat(parent, NOTE, flags, Mode::empty()).map_err(std::io::Error::from).and_then(|file| {
+            let mut text = Vec::new();
+            std::fs::File::from(file).take(LONGEST_NOTE).read_to_end(&mut text).map(|_| text)
+        });
+        let noted = read.ok().and_then(|text| serde_json::from_slice::<Noted>(&text).ok());
+        noted.is_some_and(|noted| noted.driver_name == self.rules.driver)
     }
 
     fn detach(&self, target: &Target) -> Result<(), Failure> {
@@ -210,6 +233,10 @@ impl Mounter {
             if !is_in_memory(&place)? {
                 let path = target.path().display();
                 return Err(Failure::refused(format!("{path}: what is mounted there is no file system in memory")));
+            }
+            if owner_of(&place)? != self.rules.user && !self.is_of_driver(&parent) {
+                let path = target.path().display();
+                return Err(Failure::refused(format!("{path}: what is mounted there is another driver's")));
             }
             // By the descriptor: what was looked at is what goes.
             unmount(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&place)), UnmountFlags::DETACH)
@@ -281,6 +308,12 @@ fn is_mounted(place: &OwnedFd, parent: &OwnedFd) -> Result<bool, Failure> {
             .map_err(|error| Failure::of(error, "looking for a mount"))
     };
     Ok(mount(place)? != mount(parent)?)
+}
+
+/// Whose the root of what is mounted is.
+fn owner_of(place: &OwnedFd) -> Result<u32, Failure> {
+    let found = statx(place, "", AtFlags::EMPTY_PATH, StatxFlags::UID);
+    Ok(found.map_err(|error| Failure::of(error, "looking at a mounted volume"))?.stx_uid)
 }
 
 fn is_in_memory(place: &OwnedFd) -> Result<bool, Failure> {

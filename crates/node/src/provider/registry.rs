@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, Once, PoisonError};
 
 use super::{Provider, Remote};
 use crate::mounter::Mounter;
@@ -43,27 +43,48 @@ impl Registry {
         self.built_in.values().cloned().collect()
     }
 
-    /// The names of those that have a socket now.
-    fn sockets(&self) -> BTreeSet<String> {
-        let entries = self.folders.iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten();
-        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-        names.filter_map(|name| name.strip_suffix(SUFFIX).map(str::to_owned)).filter(|name| is_name(name)).collect()
+    /// The names of those that have a socket now; and why a folder cannot be looked through, if that is so.
+    fn sockets(&self) -> (BTreeSet<String>, Option<String>) {
+        let (mut names, mut hidden) = (BTreeSet::new(), None);
+        for folder in &self.folders {
+            match std::fs::read_dir(folder) {
+                Ok(entries) => {
+                    let found = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+                    let found = found.filter_map(|name| name.strip_suffix(SUFFIX).map(str::to_owned));
+                    names.extend(found.filter(|name| is_name(name)));
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    hidden.get_or_insert_with(|| format!("{} cannot be listed: {error}", folder.display()));
+                }
+            }
+        }
+        (names, hidden)
     }
 }
 
 impl Providers for Registry {
     fn provider(&self, name: &str) -> Result<Arc<dyn Provider>, String> {
+        static SAID: Once = Once::new();
         if let Some(built_in) = self.built_in.get(name) {
             return Ok(Arc::clone(built_in));
         }
-        let sockets = self.sockets();
-        if !sockets.contains(name) {
+        let (sockets, hidden) = self.sockets();
+        // Where this half sees no names, the other one can still find the socket, or says that there is none.
+        let may_be_there = sockets.contains(name) || (hidden.is_some() && is_name(name));
+        if !may_be_there {
             let known: Vec<&str> = self.built_in.keys().chain(&sockets).map(String::as_str).collect();
-            return Err(if known.is_empty() { "none".to_owned() } else { known.join(", ") });
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            return Err(hidden.map_or(known.clone(), |hidden| format!("{known}; {hidden}")));
+        }
+        if let Some(hidden) = &hidden {
+            SAID.call_once(|| {
+                tracing::warn!(hidden, "providers are found by name alone: let this user list their folder");
+            });
         }
         let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
         // One connection for each, which is made anew when it breaks.
-        others.retain(|name, _| sockets.contains(name));
+        others.retain(|name, _| sockets.contains(name) || hidden.is_some());
         let other = others
             .entry(name.to_owned())
             .or_insert_with(|| Arc::new(Remote::new(name, self.mounter.clone(), self.longest_answer, self.limits)));
@@ -75,4 +96,32 @@ impl Providers for Registry {
 fn is_name(name: &str) -> bool {
     let is_right = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     (1..=LONGEST).contains(&name.len()) && name.bytes().all(is_right)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_folder_that_cannot_be_listed_hides_no_provider() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let file = folder.path().join("file");
+        std::fs::File::create(&file).unwrap();
+        let socket: std::os::fd::OwnedFd = std::os::unix::net::UnixStream::pair().unwrap().0.into();
+        let registry = |folders: &[&std::path::Path]| {
+            let folders = folders.iter().map(|folder| folder.to_path_buf()).collect();
+            Registry::new(folders, Mounter::new(socket.try_clone().unwrap()), 1024, Limits::default())
+        };
+        let none = folder.path().join("none");
+        let refused = |registry: &Registry, name: &str| registry.provider(name).err().unwrap();
+        assert_eq!(refused(&registry(&[folder.path(), &none]), "vault"), "none");
+        std::fs::File::create(folder.path().join("vault.sock")).unwrap();
+        let known = registry(&[folder.path(), &none]);
+        assert!(known.provider("vault").is_ok());
+        assert_eq!(refused(&known, "aws"), "vault");
+        // No folder at all, which is another thing than none with that name.
+        let hidden = registry(&[folder.path(), &file]);
+        assert!(hidden.provider("aws").is_ok());
+        assert!(refused(&hidden, "no/name").starts_with("vault; "), "{}", refused(&hidden, "no/name"));
+    }
 }

@@ -40,6 +40,7 @@ pub struct Remote {
     name: String,
     client: CsiDriverProviderClient<Channel>,
     limits: Limits,
+    patience: Duration,
 }
 
 impl Remote {
@@ -52,7 +53,13 @@ impl Remote {
         });
         let channel = Endpoint::from_static("http://localhost").connect_with_connector_lazy(connect);
         let client = CsiDriverProviderClient::new(channel).max_decoding_message_size(longest_answer);
-        Self { name: name.to_owned(), client, limits }
+        Self { name: name.to_owned(), client, limits, patience: PATIENCE }
+    }
+
+    /// One whose calls may take so long.
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// Its name and version, as it says them.
@@ -124,9 +131,11 @@ impl Provider for Remote {
         };
         let mut pause = PAUSE;
         for attempt in 1.. {
-            let call = tokio::time::timeout(PATIENCE, self.client.clone().mount(request()?)).await;
+            let call = tokio::time::timeout(self.patience, self.client.clone().mount(request()?)).await;
             let Ok(answered) = call else {
-                return Err(self.error(ErrorKind::Unavailable, format!("did not answer in {} s", PATIENCE.as_secs())));
+                return Err(
+                    self.error(ErrorKind::Unavailable, format!("did not answer in {} s", self.patience.as_secs()))
+                );
             };
             match answered {
                 Ok(answer) => {

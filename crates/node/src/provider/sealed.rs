@@ -1,4 +1,4 @@
-//! Built in: SealedSecrets that are for volumes, opened by the sealing operator for the pod that mounts them.
+//! Built in: SealedSecrets that are for volumes, and sops files in ConfigMaps, opened by the sealing operator for the pod that mounts them.
 //!
 //! ```yaml
 //! parameters:
@@ -8,48 +8,36 @@
 //!       key: token                    # this value alone
 //!       path: api/token               # as this file; without `key` the folder of the files
 //!       filePermission: "0400"
+//!     - configMap: app                # its sops files, each decrypted, or by `key` one of them
 //! ```
 //!
 //! No value is fetched whose object has not changed: the operator is told the version that is mounted. It tells when [another](changes) is there.
 
 mod changes;
+mod objects;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
-use bulla_store::sealed::protocol::{Code, MOST_OBJECTS, POD_AUDIENCE, Wanted};
+use bulla_store::sealed::protocol::{Code, Kind, MOST_OBJECTS, POD_AUDIENCE, Wanted};
 use bulla_store::sealed::{Authority, Object, OpenError};
-use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::{Answer, Ask, ErrorKind, Provider, ProviderError};
 use crate::publish::Publisher;
 use crate::volume::{Content, File, Limits, ObjectVersion};
+use objects::{Item, OBJECTS, Object as Named};
 
 /// Its name.
 pub const NAME: &str = "sealed";
-/// The parameter.
-const OBJECTS: &str = "objects";
-/// The longest text of it, in bytes.
-const LONGEST: usize = 64 << 10;
+
+/// What begins the names of ConfigMaps among the versions of a volume. No name of an object has a slash.
+const MAP: &str = "configmap/";
 
 /// The provider.
 pub struct Sealed {
     authority: Authority,
     limits: Limits,
-}
-
-/// What the class asks for.
-#[derive(Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Item {
-    sealed_secret: String,
-    #[serde(default)]
-    key: Option<String>,
-    #[serde(default)]
-    path: Option<String>,
-    #[serde(default)]
-    file_permission: Option<String>,
 }
 
 impl Sealed {
@@ -62,20 +50,20 @@ impl Sealed {
 #[async_trait]
 impl Provider for Sealed {
     async fn fetch(&self, ask: &Ask<'_>) -> Result<Answer, ProviderError> {
-        let items = items(ask.parameters)?;
+        let items = objects::read(ask.parameters).map_err(|message| error(ErrorKind::Invalid, message))?;
         let layout = layout(ask);
         let token = ask.volume.tokens.get(POD_AUDIENCE).ok_or_else(|| {
             let message = format!("the kubelet gives no token of the pod: the CSIDriver object has to ask for one, tokenRequests: [{{audience: {POD_AUDIENCE}}}]");
             error(ErrorKind::Invalid, message)
         })?;
-        let names: BTreeSet<&str> = items.iter().map(|item| item.sealed_secret.as_str()).collect();
-        let there = |name: &str| {
-            let version = &ask.current.iter().find(|version| version.id == name)?.version;
+        let names: BTreeSet<&Named> = items.iter().map(|item| &item.object).collect();
+        let there = |object: &Named| {
+            let version = &ask.current.iter().find(|version| version.id == object.id())?.version;
             // Files of another layout are not what is wanted now.
             version.strip_suffix(&layout)?.strip_suffix('.').map(str::to_owned)
         };
         let mut wanted: Vec<Wanted> =
-            names.iter().map(|&name| Wanted { name: name.to_owned(), version: there(name) }).collect();
+            names.iter().map(|&object| Wanted { version: there(object), ..object.wanted() }).collect();
         let mut objects = self.authority.open(&token.token, &wanted).await.map_err(|refused| explain(&refused))?;
         let unchanged = objects.iter().filter(|object| object.data.is_none()).count();
         if unchanged > 0 && unchanged < objects.len() {
@@ -85,9 +73,10 @@ impl Provider for Sealed {
             }
             objects = self.authority.open(&token.token, &wanted).await.map_err(|refused| explain(&refused))?;
         }
-        let versions = objects.iter().map(|object| {
+        // The answer is in the order of the names.
+        let versions = objects.iter().zip(&names).map(|(object, named)| {
             let version = format!("{}.{layout}", object.version);
-            ObjectVersion { id: object.name.clone(), version }
+            ObjectVersion { id: named.id(), version }
         });
         let versions = versions.collect();
         if unchanged == objects.len() && unchanged > 0 {
@@ -103,31 +92,26 @@ impl Provider for Sealed {
 
 impl Sealed {
     fn content(&self, items: &[Item], objects: Vec<Object>, ask: &Ask<'_>) -> Result<Content, ProviderError> {
-        let objects: BTreeMap<String, Object> =
-            objects.into_iter().map(|object| (object.name.clone(), object)).collect();
+        let objects: BTreeMap<Named, Object> = objects.into_iter().map(|object| (Named::of(&object), object)).collect();
         let namespace = &ask.volume.pod.namespace;
         let mut content = Content::default();
         for item in items {
-            let name = &item.sealed_secret;
-            let data = objects.get(name).and_then(|object| object.data.as_ref());
+            let shown = item.object.shown(namespace);
+            let data = objects.get(&item.object).and_then(|object| object.data.as_ref());
             let data =
-                data.ok_or_else(|| error(ErrorKind::Failed, format!("the operator did not answer about {name}")))?;
-            let mode = item.file_permission.as_deref().map_or(Ok(ask.mode), mode)?;
+                data.ok_or_else(|| error(ErrorKind::Failed, format!("the operator did not answer about {shown}")))?;
+            let mode = item.file_permission.as_deref().map_or(Ok(ask.mode), objects::mode);
+            let mode = mode.map_err(|message| error(ErrorKind::Invalid, message))?;
             let mut add = |path: &str, value: &bulla_core::SecretBytes| {
                 let file = File { mode, contents: value.clone() };
-                let wrong = |problem: &dyn std::fmt::Display| {
-                    error(ErrorKind::Invalid, format!("SealedSecret {namespace}/{name}: {problem}"))
-                };
+                let wrong = |problem: &dyn std::fmt::Display| error(ErrorKind::Invalid, format!("{shown}: {problem}"));
                 content.add(path, file, &self.limits).map_err(|problem| wrong(&problem))
             };
             match (&item.key, &item.path) {
                 (Some(key), path) => {
                     let value = data.get(key).ok_or_else(|| {
                         let has = data.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-                        error(
-                            ErrorKind::NotFound,
-                            format!("SealedSecret {namespace}/{name} has no value {key:?}; it has {has}"),
-                        )
+                        error(ErrorKind::NotFound, format!("{shown} has no value {key:?}; it has {has}"))
                     })?;
                     add(path.as_deref().unwrap_or(key), value)?;
                 }
@@ -143,31 +127,35 @@ impl Sealed {
     }
 }
 
-/// What the class asks for, read.
-fn items(parameters: &BTreeMap<String, String>) -> Result<Vec<Item>, ProviderError> {
-    let invalid = |message: String| error(ErrorKind::Invalid, message);
-    if let Some(unknown) = parameters.keys().find(|key| *key != OBJECTS) {
-        return Err(invalid(format!("unknown parameter {unknown:.100?}; there is {OBJECTS}")));
+impl Named {
+    fn of(object: &Object) -> Self {
+        match object.kind {
+            Kind::SealedSecret => Self::Sealed(object.name.clone()),
+            Kind::ConfigMap => Self::Map(object.name.clone()),
+        }
     }
-    let text = parameters.get(OBJECTS).map(String::as_str).unwrap_or_default();
-    if text.len() > LONGEST {
-        return Err(invalid(format!("{OBJECTS} has {} bytes of at most {LONGEST}", text.len())));
-    }
-    let items: Vec<Item> = serde_saphyr::from_str(text)
-        .map_err(|problem| invalid(format!("{OBJECTS} is not a list of objects: {:.300}", problem.to_string())))?;
-    let names: BTreeSet<&str> = items.iter().map(|item| item.sealed_secret.as_str()).collect();
-    if names.is_empty() || names.len() > MOST_OBJECTS {
-        return Err(invalid(format!("{OBJECTS} names {} SealedSecrets; it must be 1 to {MOST_OBJECTS}", names.len())));
-    }
-    Ok(items)
-}
 
-/// Permission bits in octal.
-fn mode(text: &str) -> Result<u32, ProviderError> {
-    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
-    mode.ok_or_else(|| {
-        error(ErrorKind::Invalid, "filePermission must be permission bits in octal, like \"0400\"".to_owned())
-    })
+    fn wanted(&self) -> Wanted {
+        let (kind, name) = match self {
+            Self::Sealed(name) => (Kind::SealedSecret, name),
+            Self::Map(name) => (Kind::ConfigMap, name),
+        };
+        Wanted { kind, name: name.clone(), version: None }
+    }
+
+    /// What it is called among the versions of a volume.
+    fn id(&self) -> String {
+        match self {
+            Self::Sealed(name) => name.clone(),
+            Self::Map(name) => format!("{MAP}{name}"),
+        }
+    }
+
+    /// What it is called in messages.
+    fn shown(&self, namespace: &str) -> String {
+        let Wanted { kind, name, .. } = self.wanted();
+        format!("{kind} {namespace}/{name}")
+    }
 }
 
 /// Which files are made of the same values: another one, and what is mounted is of no use.
@@ -195,53 +183,4 @@ fn explain(refused: &OpenError) -> ProviderError {
 
 fn error(kind: ErrorKind, message: String) -> ProviderError {
     ProviderError { provider: NAME.to_owned(), message, kind, retry_after: None }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(text: &str) -> Result<Vec<Item>, String> {
-        items(&BTreeMap::from([(OBJECTS.to_owned(), text.to_owned())])).map_err(|error| error.message)
-    }
-
-    #[test]
-    fn objects_are_a_list_of_what_is_wanted() {
-        let text =
-            "- sealedSecret: db\n- sealedSecret: api\n  key: token\n  path: api/token\n  filePermission: \"0400\"\n";
-        let items = read(text).unwrap();
-        let plain = Item { sealed_secret: "db".to_owned(), key: None, path: None, file_permission: None };
-        assert_eq!(items[0], plain);
-        assert_eq!((items[1].path.as_deref(), items[1].file_permission.as_deref()), (Some("api/token"), Some("0400")));
-        // Unquoted, as people write it.
-        assert_eq!(
-            read("- {sealedSecret: a, filePermission: 0400}").unwrap()[0].file_permission.as_deref(),
-            Some("0400")
-        );
-    }
-
-    #[test]
-    fn what_is_wrong_is_said() {
-        for (text, says) in [
-            ("", "not a list"),
-            ("db", "not a list"),
-            ("[]", "names 0"),
-            ("- name: db", "not a list"),
-            ("- {sealedSecret: a, keys: b}", "not a list"),
-        ] {
-            let error = read(text).unwrap_err();
-            assert!(error.contains(says) || error.contains("names 0"), "{text}: {error}");
-        }
-        assert!(read(&"- sealedSecret: a\n".repeat(10_000)).unwrap_err().contains("bytes"));
-        let bomb = "- &a {sealedSecret: x}\n".to_owned() + &"- *a\n".repeat(3000);
-        assert!(read(&bomb).is_err() || read(&bomb).unwrap().len() <= 3001);
-        let many: String = (0..100).map(|n| format!("- sealedSecret: a{n}\n")).collect();
-        assert!(read(&many).unwrap_err().contains("names 100"));
-        let unknown = items(&BTreeMap::from([("roleName".to_owned(), "x".to_owned())])).unwrap_err();
-        assert!(unknown.message.contains("roleName"), "{}", unknown.message);
-        for wrong in ["rw", "1777", "-1", "9"] {
-            assert!(mode(wrong).is_err(), "{wrong}");
-        }
-        assert_eq!(mode("0400").unwrap(), 0o400);
-    }
 }

@@ -15,6 +15,9 @@ use tempfile::TempDir;
 /// The user of the other half.
 pub(crate) const USER: u32 = 65532;
 
+/// The driver's name.
+pub(crate) const DRIVER: &str = "secrets-store.csi.k8s.io";
+
 /// The half that mounts, on a thread with mounts of its own, and the test's end of its socket. What it sees at a path is seen through
 /// `/proc/self/task`, by the descriptors that it gives out, or by [`look`](Half::look).
 pub(crate) struct Half {
@@ -43,6 +46,7 @@ impl Half {
             before(&path);
             tell.send(nix::unistd::gettid().as_raw()).unwrap();
             let rules = Rules {
+                driver: DRIVER.to_owned(),
                 pods: path.join("pods"),
                 providers: vec![path.join("none"), path.join("providers")],
                 sockets: BTreeMap::from([("csi".to_owned(), path.join("plugin/csi.sock"))]),

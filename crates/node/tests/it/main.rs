@@ -3,5 +3,6 @@
 #![allow(clippy::disallowed_methods, reason = "tests make their files by the shortest way")]
 
 mod half;
+mod hostile;
 mod mounter;
 mod publish;

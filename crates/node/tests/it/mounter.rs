@@ -10,7 +10,7 @@ use rustix::fs::{Mode, OFlags, openat};
 use rustix::mount::{MountFlags, mount};
 use tempfile::TempDir;
 
-use super::half::{Half, USER};
+use super::half::{DRIVER, Half, USER};
 
 const SHAPE: Shape = Shape { bytes: 1 << 20, files: 100, group: None };
 
@@ -101,18 +101,40 @@ fn what_somebody_else_mounted_is_neither_covered_nor_taken_away() {
     assert!(half.look("pods").join(target).join("self").exists());
 }
 
+/// What another driver mounted, with the note that the kubelet has beside it: twice, by mistake, as the peer does.
+fn other_driver(kubelet: &Path, note: Option<&str>) {
+    let volume = kubelet.join("pods/p/volumes/kubernetes.io~csi/secrets");
+    let place = volume.join("mount");
+    fs::create_dir_all(&place).unwrap();
+    if let Some(note) = note {
+        fs::write(volume.join("vol_data.json"), note).unwrap();
+    }
+    for _ in 0..2 {
+        mount("tmpfs", &place, "tmpfs", MountFlags::empty(), None).unwrap();
+    }
+    fs::create_dir(place.join("..2026")).unwrap();
+    fs::write(place.join("..2026/a"), "x").unwrap();
+}
+
 #[test]
-fn a_volume_of_another_driver_is_taken_over() {
-    let half = Half::with(|kubelet| {
-        let place = kubelet.join("pods/p/volumes/kubernetes.io~csi/secrets/mount");
-        fs::create_dir_all(&place).unwrap();
-        // As the peer mounts: twice, by mistake.
-        for _ in 0..2 {
-            mount("tmpfs", &place, "tmpfs", MountFlags::empty(), None).unwrap();
-        }
-        fs::create_dir(place.join("..2026")).unwrap();
-        fs::write(place.join("..2026/a"), "x").unwrap();
-    });
+fn a_volume_of_another_driver_s_name_is_left_alone() {
+    let target = "p/volumes/kubernetes.io~csi/secrets/mount";
+    for note in [None, Some(r#"{"driverName":"other.csi.k8s.io"}"#), Some("{"), Some("[]")] {
+        let half = Half::with(move |kubelet| other_driver(kubelet, note));
+        assert_eq!(half.fails(&Request::Open { target: target.to_owned() }).0, FailureKind::NotFound, "{note:?}");
+        let own = Request::Own { target: target.to_owned(), folder: "..2026".to_owned(), owner: Owner::default() };
+        assert_eq!(half.fails(&own).0, FailureKind::NotFound, "{note:?}");
+        assert_eq!(half.fails(&detach(target)).0, FailureKind::Refused, "{note:?}");
+        let place = half.look("pods").join(target);
+        assert_eq!(fs::metadata(&place).unwrap().uid(), 0);
+        assert_eq!(fs::read_to_string(place.join("..2026/a")).unwrap(), "x");
+    }
+}
+
+#[test]
+fn a_volume_of_an_earlier_driver_is_taken_over() {
+    let note = format!(r#"{{"attachmentID":"csi-1","driverName":"{DRIVER}","volumeLifecycleMode":"Ephemeral"}}"#);
+    let half = Half::with(move |kubelet| other_driver(kubelet, Some(&note)));
     let target = "p/volumes/kubernetes.io~csi/secrets/mount";
     let (reply, root) = half.ask(&Request::Open { target: target.to_owned() });
     assert!(reply == Reply::Opened && root.is_some());

@@ -73,6 +73,10 @@ impl Providers for OneProvider {
     fn provider(&self, name: &str) -> Result<Arc<dyn Provider>, String> {
         match name {
             "far" => Ok(Arc::new(Remote::new("far", self.0.clone(), 4 << 20, Limits::default()))),
+            "silent" => {
+                let silent = Remote::new("silent", self.0.clone(), 4 << 20, Limits::default());
+                Ok(Arc::new(silent.with_patience(Duration::from_secs(3))))
+            }
             _ => Err("far".to_owned()),
         }
     }
@@ -394,6 +398,49 @@ async fn a_hostile_provider_writes_nothing_outside_and_fills_nothing() {
     world.publish("p").await.unwrap_err();
     assert!(!world.half.mounts().contains(" tmpfs bulla "));
     assert!(!world.half.look("pods").join("p/volumes/kubernetes.io~csi/escape").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_never_answers_holds_up_nobody_else() {
+    let world = Arc::new(World::new(None));
+    world.publish("before").await.unwrap();
+    let listener = std::os::unix::net::UnixListener::bind(world.half.folder.path().join("providers/silent.sock"));
+    // Nobody accepts.
+    let _listener = listener.unwrap();
+    world.class("silent", "silent");
+    let waiting = {
+        let world = Arc::clone(&world);
+        tokio::spawn(async move {
+            world.service.node_publish_volume(Request::new(world.request("p", "silent"))).await.map(drop)
+        })
+    };
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let others = async {
+        for pod in ["q", "r"] {
+            world.publish(pod).await.unwrap();
+        }
+        world.unpublish("before").await.unwrap();
+    };
+    tokio::time::timeout(Duration::from_secs(5), others).await.unwrap();
+    assert!(!waiting.is_finished());
+    assert_eq!(world.file("q", "password").as_deref(), Some("one"));
+    // Nothing is left of it when it is given up.
+    let status = waiting.await.unwrap().unwrap_err();
+    assert!(status.message().contains("did not answer"), "{status}");
+    assert!(!world.half.look("pods").join("p/volumes/kubernetes.io~csi/secrets/mount").exists());
+}
+
+#[tokio::test]
+async fn a_class_of_half_a_megabyte_is_handed_on_or_refused() {
+    let world = World::new(None);
+    let parameters = BTreeMap::from([("objects".to_owned(), "x".repeat(500_000))]);
+    let class = Class { provider: "far".to_owned(), parameters, ..Class::default() };
+    world.classes.0.lock().unwrap().insert("app".to_owned(), class);
+    world.publish("p").await.unwrap();
+    let asked = world.far.asked.lock().unwrap()[0].clone();
+    assert!(asked.attributes.len() > 500_000);
+    let record = fs::read(world.half.look("pods").join("p/volumes/kubernetes.io~csi/secrets/mount/..bulla")).unwrap();
+    assert!(record.len() < 1000, "{} bytes are remembered", record.len());
 }
 
 #[tokio::test]

@@ -13,10 +13,13 @@
 //! The answer has this object's values and goes over TLS with a [certificate](tls) that the API server vouches for. Every opening and every
 //! refusal is a line of the audit log: who, what, which node, never a value.
 //!
+//! ConfigMaps of [sops files](sops) are opened in the same way.
+//!
 //! Nodes hear of [changes](changes::Changes) of what they have mounted.
 
 pub mod changes;
 mod http;
+pub mod sops;
 pub mod tls;
 
 use std::collections::BTreeSet;
@@ -26,8 +29,9 @@ use std::time::Duration;
 use bulla_kube::api::SealedSecret;
 use bulla_kube::backoff::jittered;
 use bulla_kube::client::{describe, is_unreachable};
-use bulla_store::sealed::protocol::{Code, NODE_AUDIENCE, POD_AUDIENCE, Refused};
+use bulla_store::sealed::protocol::{Code, Kind, NODE_AUDIENCE, POD_AUDIENCE, Refused, Wanted};
 use k8s_openapi::api::authentication::v1::UserInfo;
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client, ResourceExt};
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
@@ -37,6 +41,7 @@ use super::open::{Contents, OldData, Patience, contents, full_name};
 use super::ring::KeyRing;
 use super::tokens::{ReviewError, Tokens};
 use changes::Changes;
+use sops::Sops;
 
 /// On a SealedSecret: what becomes of it, `secret` or `volume`.
 pub const DELIVER: &str = "bulla.dev/deliver";
@@ -65,6 +70,7 @@ pub struct Delivery {
     /// User names of node services.
     node_services: BTreeSet<String>,
     cores: Arc<Semaphore>,
+    sops: Option<Sops>,
     changes: Arc<Changes>,
     /// Whether all objects have been seen.
     complete: Box<dyn Fn() -> bool + Send + Sync>,
@@ -106,10 +112,17 @@ impl Delivery {
             ring,
             node_services: node_services.into_iter().map(name).collect(),
             cores: Arc::new(Semaphore::new(cores)),
+            sops: None,
             changes,
             complete: Box::new(complete),
             questions: Semaphore::new(QUESTIONS),
         }
+    }
+
+    /// Also sops files in ConfigMaps.
+    #[must_use]
+    pub fn with_sops(self, sops: Option<Sops>) -> Self {
+        Self { sops, ..self }
     }
 
     /// The node that asks, by its service's token.
@@ -169,12 +182,36 @@ impl Delivery {
     }
 
     /// Opens one object for a pod, unless it is there in its version.
-    async fn open(&self, pod: &Pod, name: &str, there: Option<&str>) -> Result<Opened, Refused> {
+    async fn open(&self, pod: &Pod, wanted: &Wanted) -> Result<Opened, Refused> {
+        match wanted.kind {
+            Kind::SealedSecret => self.open_sealed(pod, &wanted.name, wanted.version.as_deref()).await,
+            Kind::ConfigMap => self.open_sops(pod, &wanted.name, wanted.version.as_deref()).await,
+        }
+    }
+
+    async fn open_sops(&self, pod: &Pod, name: &str, there: Option<&str>) -> Result<Opened, Refused> {
+        let Some(sops) = &self.sops else {
+            let message = "this operator opens no sops files: it has to be told the keys for them (--sops-key)";
+            return Err(refused(Code::Denied, message.to_owned()));
+        };
+        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &pod.namespace);
+        let map = api.get_opt(name).await.map_err(|error| unreadable("ConfigMap", &pod.namespace, name, &error))?;
+        let missing = || refused(Code::NotFound, format!("ConfigMap {}/{name} does not exist", pod.namespace));
+        let map = map.filter(|map| map.metadata.deletion_timestamp.is_none()).ok_or_else(missing)?;
+        sops::may_have(&map, &pod.service_account)?;
+        let version = sops::version(&map);
+        if there == Some(version.as_str()) {
+            return Ok(Opened { name: name.to_owned(), version, contents: None });
+        }
+        let data = sops.open(pod, &map, &self.cores).await?;
+        let contents = Contents { data, ..Contents::default() };
+        Ok(Opened { name: name.to_owned(), version, contents: Some(contents) })
+    }
+
+    async fn open_sealed(&self, pod: &Pod, name: &str, there: Option<&str>) -> Result<Opened, Refused> {
         let api: Api<SealedSecret> = Api::namespaced(self.client.clone(), &pod.namespace);
-        let sealed = api.get_opt(name).await.map_err(|error| {
-            let code = if is_unreachable(&error) { Code::Unavailable } else { Code::Denied };
-            refused(code, format!("SealedSecret {}/{name} cannot be read: {}", pod.namespace, describe(&error)))
-        })?;
+        let sealed =
+            api.get_opt(name).await.map_err(|error| unreadable("SealedSecret", &pod.namespace, name, &error))?;
         let missing = || refused(Code::NotFound, format!("SealedSecret {}/{name} does not exist", pod.namespace));
         let sealed = sealed.filter(|sealed| sealed.metadata.deletion_timestamp.is_none()).ok_or_else(missing)?;
         may_have(&sealed, &pod.service_account)?;
@@ -251,6 +288,11 @@ fn extra<'a>(user: &'a UserInfo, name: &str) -> Option<&'a str> {
 
 const fn refused(code: Code, message: String) -> Refused {
     Refused { code, message }
+}
+
+fn unreadable(kind: &str, namespace: &str, name: &str, error: &kube::Error) -> Refused {
+    let code = if is_unreachable(error) { Code::Unavailable } else { Code::Denied };
+    refused(code, format!("{kind} {namespace}/{name} cannot be read: {}", describe(error)))
 }
 
 fn unavailable(error: &ReviewError) -> Refused {

@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 use super::pinned;
 use super::protocol::{
-    CHANGES_PATH, Changes, Code, HELD, LONGEST_QUESTION, PATH, Question, Read, Refused, Request, Wanted, Watched,
+    CHANGES_PATH, Changes, Code, HELD, Kind, LONGEST_QUESTION, PATH, Question, Read, Refused, Request, Wanted, Watched,
     is_good,
 };
 
@@ -51,7 +51,9 @@ pub struct Authority {
 /// An object's values.
 #[derive(Debug)]
 pub struct Object {
-    /// The `SealedSecret`'s name.
+    /// What it is.
+    pub kind: Kind,
+    /// Its name.
     pub name: String,
     /// Its version.
     pub version: String,
@@ -135,10 +137,10 @@ impl Authority {
                     tokio::time::sleep(pause).await;
                     pause *= 2;
                 }
-                answered => return answered,
+                answered => return self.objects(&answered?, objects),
             }
         }
-        self.ask(body).await
+        self.objects(&self.ask(body).await?, objects)
     }
 
     /// Those of these objects that are another than is said; waits until there is one, for [`HELD`] at most. It is asked once: who waits for
@@ -159,9 +161,8 @@ impl Authority {
         Ok(changes.changed)
     }
 
-    async fn ask(&self, body: Bytes) -> Result<Vec<Object>, OpenError> {
-        let answer = self.post(PATH, body, PATIENCE, LONGEST_ANSWER).await?;
-        self.objects(&answer)
+    async fn ask(&self, body: Bytes) -> Result<SecretBytes, OpenError> {
+        self.post(PATH, body, PATIENCE, LONGEST_ANSWER).await
     }
 
     /// The answer to a request, which has at most so many bytes and takes at most so long.
@@ -194,7 +195,8 @@ impl Authority {
         Ok(answer)
     }
 
-    fn objects(&self, answer: &SecretBytes) -> Result<Vec<Object>, OpenError> {
+    /// The answer, if it is one to what was asked.
+    fn objects(&self, answer: &SecretBytes, wanted: &[Wanted]) -> Result<Vec<Object>, OpenError> {
         // The parser's words could quote a value.
         let read: Read<'_> =
             serde_json::from_slice(answer.expose()).map_err(|_| self.confused("its answer cannot be read"))?;
@@ -204,15 +206,18 @@ impl Authority {
             bytes.truncate(length);
             Some((key.into_owned(), bytes))
         };
+        if !read.objects.iter().map(|object| &object.name).eq(wanted.iter().map(|wanted| &wanted.name)) {
+            return Err(self.confused("it answers about other objects"));
+        }
         let mut objects = Vec::new();
-        for object in read.objects {
+        for (object, wanted) in read.objects.into_iter().zip(wanted) {
             let data = object.data.map(|data| data.into_iter().map(value).collect::<Option<BTreeMap<_, _>>>());
             let data = match data {
                 Some(None) => return Err(self.confused("its answer has what is not base64")),
                 Some(Some(data)) => Some(data),
                 None => None,
             };
-            objects.push(Object { name: object.name, version: object.version, data });
+            objects.push(Object { kind: wanted.kind, name: object.name, version: object.version, data });
         }
         Ok(objects)
     }

@@ -3,7 +3,8 @@
 //! ```text
 //! Authorization: Bearer TOKEN          the node service's own, for the audience bulla.dev/node
 //! {"podToken": "…",                    the pod's, for the audience bulla.dev/pod
-//!  "objects": [{"name": "db", "version": "…"}]}      the version that is there already, if one is
+//!  "objects": [{"name": "db", "version": "…"}]}      the version that is there already, if one is;
+//!                                                    "kind": "configMap" for one with sops files
 //!
 //! 200 {"objects": [{"name": "db", "version": "…", "data": {"password": "BASE64"}}]}
 //! ```
@@ -76,11 +77,83 @@ pub struct Request<'a> {
     pub objects: Vec<Wanted>,
 }
 
+impl<'a> Request<'a> {
+    /// A request, if it is one: of objects whose names could be names, and not too many.
+    ///
+    /// # Errors
+    /// What is wrong with it. Nothing of it is shown but such a name: it has a token.
+    pub fn read(body: &'a [u8]) -> Result<Self, String> {
+        let asked: Self = serde_json::from_slice(body).map_err(|error| place(&error))?;
+        if asked.objects.is_empty() || asked.objects.len() > MOST_OBJECTS {
+            return Err(format!("it asks for {} objects of at most {MOST_OBJECTS}", asked.objects.len()));
+        }
+        match asked.objects.iter().find(|wanted| !is_name(&wanted.name)) {
+            Some(wrong) => Err(format!("{:.100?} is no name of an object", wrong.name)),
+            None => Ok(asked),
+        }
+    }
+}
+
+impl Question {
+    /// A question, if it is one.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn read(body: &[u8]) -> Result<Self, String> {
+        let asked: Self = serde_json::from_slice(body).map_err(|error| place(&error))?;
+        if asked.objects.len() > MOST_WATCHED {
+            return Err(format!("it asks about {} objects of at most {MOST_WATCHED}", asked.objects.len()));
+        }
+        Ok(asked)
+    }
+}
+
+/// Where JSON is malformed. The parser's words could quote a token.
+fn place(error: &serde_json::Error) -> String {
+    format!("line {}, column {}", error.line(), error.column())
+}
+
+/// Whether a text has only characters that names of objects have. It is put into a URL.
+fn is_name(text: &str) -> bool {
+    let is_right = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
+    (1..=253).contains(&text.len()) && text.bytes().all(is_right)
+}
+
+/// What an object is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Kind {
+    /// A `SealedSecret`.
+    #[default]
+    SealedSecret,
+    /// A `ConfigMap` whose entries are sops files.
+    ConfigMap,
+}
+
+impl Kind {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the serializer's form")]
+    fn is_usual(&self) -> bool {
+        *self == Self::SealedSecret
+    }
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::SealedSecret => "SealedSecret",
+            Self::ConfigMap => "ConfigMap",
+        })
+    }
+}
+
 /// An object that is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Wanted {
-    /// The `SealedSecret`'s name.
+    /// What it is.
+    #[serde(default, skip_serializing_if = "Kind::is_usual")]
+    pub kind: Kind,
+    /// Its name.
     pub name: String,
     /// The version that is there already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -97,7 +170,7 @@ pub struct Answer<'a> {
 /// An object that was opened.
 #[derive(Serialize)]
 pub struct Opened<'a> {
-    /// The `SealedSecret`'s name.
+    /// The object's name.
     pub name: &'a str,
     /// Its version: another one when its values, or who may have them, changed.
     pub version: &'a str,
@@ -226,8 +299,19 @@ mod tests {
         let read: Request<'_> = serde_json::from_str(text).unwrap();
         assert_eq!((read.pod_token.as_ref(), read.objects[1].version.as_deref()), ("t", Some("2")));
         assert_eq!(serde_json::to_string(&read).unwrap(), text);
-        for wrong in [r#"{"objects":[]}"#, r#"{"podToken":"t","objects":[{"name":"a","namespace":"b"}]}"#] {
-            assert!(serde_json::from_str::<Request<'_>>(wrong).is_err(), "{wrong}");
+        for wrong in [
+            r#"{"objects":[]}"#,
+            r#"{"podToken":"t","objects":[]}"#,
+            r#"{"podToken":"t","objects":[{"name":"a","namespace":"b"}]}"#,
+            r#"{"podToken":"t","objects":[{"name":""}]}"#,
+            r#"{"podToken":"t","objects":[{"name":"../secrets/a"}]}"#,
+            r#"{"podToken":"very-secret","objects":"#,
+        ] {
+            let error = Request::read(wrong.as_bytes()).err().unwrap();
+            assert!(!error.contains("very-secret"), "{error}");
         }
+        let many = r#"{"name":"a"},"#.repeat(MOST_OBJECTS) + r#"{"name":"a"}"#;
+        let error = Request::read(format!(r#"{{"podToken":"t","objects":[{many}]}}"#).as_bytes()).err().unwrap();
+        assert!(error.contains("65 objects"), "{error}");
     }
 }

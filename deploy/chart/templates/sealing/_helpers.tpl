@@ -58,6 +58,9 @@
 {{- end }}
 {{- if $.Values.node.enabled }}
 - --node-service-accounts={{ $.Release.Namespace }}/{{ include "bulla.node.serviceAccount" $ }}
+{{- range .sopsKeys }}
+- --sops-key={{ . }}
+{{- end }}
 {{- end }}
 {{- end -}}
 {{- end -}}

@@ -4,13 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bulla_core::KeyId;
+use bulla_kms::Registry;
 use bulla_kube::{Operator, Options};
 use bulla_operator::sealing::access::{Access, Verb};
 use bulla_operator::sealing::controller::{SealedSecrets, Settings};
+use bulla_operator::sealing::delivery::sops::Sops;
 use bulla_operator::sealing::delivery::{Delivery, tls};
 use bulla_operator::sealing::http::Api;
 use bulla_operator::sealing::keys::keeper::{Keeper, Usage};
 use bulla_operator::sealing::keys::metrics::KeyMetrics;
+use bulla_operator::sealing::keys::recipients::parse_key;
 use bulla_operator::sealing::keys::store::Store;
 use bulla_operator::sealing::metrics::{Metrics, Objects};
 use bulla_operator::sealing::open::OldData;
@@ -62,6 +66,10 @@ pub(super) struct SealingArgs {
     #[arg(long, value_name = "NAMESPACE/NAME", value_delimiter = ',', value_parser = account)]
     node_service_accounts: Vec<(String, String)>,
 
+    /// Open sops files in ConfigMaps for volumes with this key, and with no other that a file names: an ARN of AWS KMS, a URL of Vault's transit engine, age1…, local:/FILE
+    #[arg(long, value_name = "KEY", value_delimiter = ',', value_parser = sops_key)]
+    sops_key: Vec<KeyId>,
+
     /// Where node services ask, over TLS
     #[arg(long, value_name = "ADDRESS", default_value = ":8443")]
     listen_nodes_addr: String,
@@ -95,11 +103,23 @@ pub(super) async fn keys(
     sealing_keys::keys(app, store, services, keeper).await
 }
 
+/// Whoever opens sops files in ConfigMaps, if keys for them were named.
+pub(super) fn sops(app: &App, services: &ServiceArgs, args: &SealingArgs) -> Option<Sops> {
+    let registry = || Registry::new(app.env.clone(), services.options());
+    (!args.sops_key.is_empty()).then(|| Sops::new(registry(), args.sops_key.iter().cloned()))
+}
+
 /// Adds the controller, its keys' care, its API and its metrics.
 ///
 /// # Errors
 /// If SIGUSR1 cannot be listened for.
-pub(super) fn add(operator: &mut Operator, keys: Keys, args: &SealingArgs, skip_recreate: bool) -> Result<(), Failure> {
+pub(super) fn add(
+    operator: &mut Operator,
+    keys: Keys,
+    sops: Option<Sops>,
+    args: &SealingArgs,
+    skip_recreate: bool,
+) -> Result<(), Failure> {
     let Keys { ring, keeper } = keys;
     let registry = operator.metrics();
     let (mut metrics, shards) = (None, operator.shards());
@@ -139,7 +159,7 @@ pub(super) fn add(operator: &mut Operator, keys: Keys, args: &SealingArgs, skip_
         let services = args.node_service_accounts.iter().cloned();
         let complete = move || seen.has_synced();
         let delivery = Delivery::new(operator.client(), ring.clone(), services, changes, complete);
-        deliver(operator, delivery, args);
+        deliver(operator, delivery.with_sops(sops), args);
     }
     let mut changed = ring.changed();
     let again = handle.clone();
@@ -207,6 +227,10 @@ fn deliver(operator: &mut Operator, delivery: Delivery, args: &SealingArgs) {
             tracing::error!(address, %error, "node services are not served");
         }
     });
+}
+
+fn sops_key(text: &str) -> Result<KeyId, String> {
+    parse_key(text).map_err(|error| error.to_string().replacen("--key-service ", "", 1))
 }
 
 /// A service account with its namespace.

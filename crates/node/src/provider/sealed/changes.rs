@@ -11,7 +11,7 @@ use bulla_store::sealed::{Authority, OpenError};
 use futures_util::StreamExt;
 use tokio::time::{Instant, sleep};
 
-use super::{NAME, version_of};
+use super::{MAP, NAME, version_of};
 use crate::publish::{Mounted, Publisher};
 
 /// How many volumes are brought up to date at once.
@@ -29,13 +29,15 @@ const LONG: Duration = Duration::from_mins(5);
 
 /// A namespace and a name in it.
 type Name = (String, String);
+/// What was heard of the objects of a volume, in their order: a version, that there is none, or nothing.
+type News = Vec<Option<String>>;
 
 /// What was heard, by object: its version, empty where there is none for volumes any more.
 #[derive(Default)]
 struct Heard {
     versions: HashMap<Name, String>,
     /// For which versions a volume was already fetched, whatever came of it.
-    tried: HashMap<String, Vec<String>>,
+    tried: HashMap<String, News>,
 }
 
 /// Keeps what is mounted as the operator says that it is, for ever.
@@ -97,7 +99,9 @@ async fn pause(error: &OpenError, failures: u32) {
 /// The objects that volumes have.
 fn names(mounted: &[Mounted]) -> BTreeSet<Name> {
     let of = |volume: &Mounted| -> Vec<Name> {
-        volume.versions.iter().map(|version| (volume.namespace.clone(), version.id.clone())).collect()
+        // Of ConfigMaps nothing is heard: they are looked at from time to time.
+        let sealed = volume.versions.iter().filter(|version| !version.id.starts_with(MAP));
+        sealed.map(|version| (volume.namespace.clone(), version.id.clone())).collect()
     };
     mounted.iter().flat_map(of).collect()
 }
@@ -126,13 +130,13 @@ impl Heard {
     }
 
     /// The versions that a volume should have, if it has others.
-    fn news(&self, volume: &Mounted) -> Option<Vec<String>> {
+    fn news(&self, volume: &Mounted) -> Option<News> {
         let heard = |version: &crate::volume::ObjectVersion| {
             self.versions.get(&(volume.namespace.clone(), version.id.clone())).map(String::as_str)
         };
         let is_other =
             volume.versions.iter().any(|version| heard(version).is_some_and(|heard| heard != version_of(version)));
-        let all = || volume.versions.iter().map(|version| heard(version).unwrap_or_default().to_owned()).collect();
+        let all = || volume.versions.iter().map(|version| heard(version).map(str::to_owned)).collect();
         is_other.then(all)
     }
 
@@ -143,7 +147,7 @@ impl Heard {
 
     /// Fetches what has changed: at once the first time, then when the publisher says so. Whether something is still not as it should be.
     async fn bring_up_to_date(&mut self, mounted: &[Mounted], publisher: &Publisher) -> bool {
-        let behind: Vec<(&str, Vec<String>)> =
+        let behind: Vec<(&str, News)> =
             mounted.iter().filter_map(|volume| Some((volume.target.as_str(), self.news(volume)?))).collect();
         if self.has_news(mounted) {
             tracing::info!(volumes = behind.len(), "SealedSecrets that are mounted have changed");
@@ -203,7 +207,7 @@ mod tests {
         heard.hear(vec![told("a", "1")]);
         assert_eq!(heard.news(&one), None);
         heard.hear(vec![told("a", "2")]);
-        let news = vec!["2".to_owned(), String::new()];
+        let news = vec![Some("2".to_owned()), None];
         assert_eq!(heard.news(&one), Some(news.clone()));
         assert!(heard.has_news(std::slice::from_ref(&one)));
         // What was tried is not tried again before it changes again.

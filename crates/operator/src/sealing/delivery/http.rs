@@ -12,14 +12,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use bulla_kube::stop::Stop;
 use bulla_store::sealed::protocol::{
-    self, Answer, Base64, CHANGES_PATH, Changes, Code, HELD, LONGEST_QUESTION, LONGEST_REQUEST, MOST_OBJECTS,
-    MOST_WATCHED, PATH, Question, Refused, Wanted,
+    self, Answer, Base64, CHANGES_PATH, Changes, Code, HELD, LONGEST_QUESTION, LONGEST_REQUEST, PATH, Question,
+    Refused, Wanted,
 };
 use bytes::Bytes;
 use zeroize::Zeroizing;
 
 use super::super::access::bearer;
-use super::super::http::is_name;
 use super::{Delivery, Opened, Pod, refused};
 
 /// How long a request may take to come.
@@ -36,7 +35,7 @@ impl Delivery {
 
     async fn answer(&self, request: Request) -> Result<Response, Refused> {
         let (node, body) = self.admit(request, LONGEST_REQUEST).await?;
-        let asked = read(&body)?;
+        let asked = protocol::Request::read(&body).map_err(|what| malformed(&what))?;
         let pod = self.pod(&asked.pod_token, &node).await?;
         let mut opened = Vec::with_capacity(asked.objects.len());
         for wanted in &asked.objects {
@@ -62,7 +61,7 @@ impl Delivery {
     /// Tells a node what is another than it says.
     async fn tell_changes(&self, request: Request, stop: &Stop) -> Result<Response, Refused> {
         let (node, body) = self.admit(request, LONGEST_QUESTION).await?;
-        let asked = read_question(&body)?;
+        let asked = Question::read(&body).map_err(|what| malformed(&what))?;
         if !(self.complete)() {
             return Err(refused(Code::Unavailable, "not all SealedSecrets have been seen yet".to_owned()));
         }
@@ -79,45 +78,21 @@ impl Delivery {
     async fn open_audited(&self, pod: &Pod, wanted: &Wanted) -> Result<Opened, Refused> {
         let Pod { namespace, service_account, name, uid, node } = pod;
         let object = &wanted.name;
-        let opened = self.open(pod, object, wanted.version.as_deref()).await;
+        let (kind, opened) = (wanted.kind, self.open(pod, wanted).await);
         match &opened {
             Ok(Opened { version, contents: Some(contents), .. }) => {
                 let values = contents.data.keys().map(String::as_str).collect::<Vec<_>>().join(",");
-                tracing::info!(target: AUDIT, namespace, object, version, values, service_account, pod = name, uid, node, "opened for a pod");
+                tracing::info!(target: AUDIT, %kind, namespace, object, version, values, service_account, pod = name, uid, node, "opened for a pod");
             }
             Ok(Opened { version, contents: None, .. }) => {
-                tracing::debug!(target: AUDIT, namespace, object, version, service_account, pod = name, uid, node, "unchanged for a pod");
+                tracing::debug!(target: AUDIT, %kind, namespace, object, version, service_account, pod = name, uid, node, "unchanged for a pod");
             }
             Err(Refused { code, message }) => {
-                tracing::warn!(target: AUDIT, namespace, object, ?code, reason = message, service_account, pod = name, uid, node, "refused to a pod");
+                tracing::warn!(target: AUDIT, %kind, namespace, object, ?code, reason = message, service_account, pod = name, uid, node, "refused to a pod");
             }
         }
         opened
     }
-}
-
-/// A request to open, if it is one.
-pub(super) fn read(body: &[u8]) -> Result<protocol::Request<'_>, Refused> {
-    // The parser's words could quote a token; its place says enough.
-    let asked: protocol::Request<'_> = serde_json::from_slice(body)
-        .map_err(|error| malformed(&format!("line {}, column {}", error.line(), error.column())))?;
-    if asked.objects.is_empty() || asked.objects.len() > MOST_OBJECTS {
-        return Err(malformed(&format!("it asks for {} objects of at most {MOST_OBJECTS}", asked.objects.len())));
-    }
-    if let Some(wrong) = asked.objects.iter().find(|wanted| wanted.name.is_empty() || !is_name(&wanted.name)) {
-        return Err(malformed(&format!("{:.100?} is no name of an object", wrong.name)));
-    }
-    Ok(asked)
-}
-
-/// A question about changes, if it is one.
-pub(super) fn read_question(body: &[u8]) -> Result<Question, Refused> {
-    let asked: Question = serde_json::from_slice(body)
-        .map_err(|error| malformed(&format!("line {}, column {}", error.line(), error.column())))?;
-    if asked.objects.len() > MOST_WATCHED {
-        return Err(malformed(&format!("it asks about {} objects of at most {MOST_WATCHED}", asked.objects.len())));
-    }
-    Ok(asked)
 }
 
 fn malformed(what: &str) -> Refused {

@@ -51,6 +51,20 @@ fn with_both_doors_the_operator_opens_for_nodes_and_neither_may_do_more() {
     assert_eq!(find(&both, "Role", "node")["rules"], json!([rule(json!(["get", "list", "watch"]))]));
     let rules = &find(&both, "Role", "sealing-keys")["rules"];
     assert!(rules.as_array().unwrap().contains(&rule(json!(["get", "patch"]))), "{rules}");
+    // In a cluster without names, and with sops files in ConfigMaps.
+    let more = ["node.sealingOperator=https://10.0.0.7:8443", "sealing.sopsKeys={age1abc,local:/k}"];
+    let more = Release::render(&[NODE, SEALING, &more].concat());
+    let arguments = container(&more)["args"].to_string();
+    assert!(arguments.contains("--sealing-operator=https://10.0.0.7:8443\""), "{arguments}");
+    let operator =
+        find(&more, "Deployment", "operator")["spec"]["template"]["spec"]["containers"][0]["args"].to_string();
+    assert!(operator.contains("--sops-key=age1abc") && operator.contains("--sops-key=local:/k"), "{operator}");
+    let maps = json!({"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]});
+    let reads = |objects: &[Value]| {
+        let rules = find(objects, "ClusterRole", "sealing")["rules"].clone();
+        rules.as_array().unwrap().contains(&maps)
+    };
+    assert!(reads(&more) && !reads(&both));
     let secrets = |objects: &[Value]| secret_access(objects).len();
     assert_eq!(secrets(&both), secrets(&sealing(&[])));
 }

@@ -39,9 +39,15 @@ fn a_changed_class_reaches_its_files_at_once() {
     let of = "--field-selector=involvedObject.name=p,reason=MountRotationComplete";
     namespace.eventually("the event", || !namespace.kubectl(&["get", "events", of, "-o", "name"]).ok().is_empty());
 
+    // A pod may ask, too.
+    let begun = Instant::now();
+    namespace.kubectl(&["annotate", "pod", "p", "bulla.dev/refresh=now"]).ok();
+    namespace.eventually("what the pod asked for", || read() == "4 new");
+    assert!(begun.elapsed() < SOON, "after {:?}", begun.elapsed());
+
     // A class that is gone takes nothing from a pod that runs.
     namespace.kubectl(&["delete", "secretproviderclass", "app"]).ok();
     let of = "--field-selector=involvedObject.name=p,reason=MountRotationFailed";
     namespace.eventually("the warning", || !namespace.kubectl(&["get", "events", of, "-o", "name"]).ok().is_empty());
-    assert_eq!(read(), "3 new");
+    assert_eq!(read(), "4 new");
 }

@@ -2,24 +2,28 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bulla_cluster_tests::{Namespace, Release, bulla_image, definitions, kubectl, on_node, own_cluster};
+use bulla_cluster_tests::{Namespace, Release, bulla, bulla_image, definitions, kubectl, on_node, own_cluster};
 use bulla_format::sealed::{Binding, PublicKey, Scope, seal_value};
+use bulla_test_support::program;
 use memchr::memmem;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
-use super::{Door, cat, complaints};
+use super::{Door, cat, complaints, mounts_of};
 use crate::secret;
 
 /// Well below the minute after which the kubelet asks, and the hour after which this service would look.
 const SOON: Duration = Duration::from_secs(20);
 
 /// Both doors in a namespace; private keys are wrapped by a key in a file of the node.
-pub(super) fn both_doors<'a>(name: &'static str, namespace: &'a Namespace) -> Door<'a> {
+fn both_doors<'a>(name: &'static str, namespace: &'a Namespace, more: &[&str]) -> Door<'a> {
     definitions();
     let folder = format!("/var/lib/{}", namespace.name);
     let key = format!("{folder}/sealing.key");
@@ -47,7 +51,7 @@ pub(super) fn both_doors<'a>(name: &'static str, namespace: &'a Namespace) -> Do
         "node.providerFolders={/run/bulla-none}".to_owned(),
     ];
     let release = Release::new(name, namespace);
-    let mut settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+    let mut settings: Vec<&str> = settings.iter().map(String::as_str).chain(more.iter().copied()).collect();
     release.set(&settings).ok();
     // Pods of this cluster resolve no names.
     let address = namespace.field(&format!("service/{name}-bulla-sealing-nodes"), ".spec.clusterIP");
@@ -135,6 +139,13 @@ fn found(text: &str) -> Vec<&'static str> {
     found
 }
 
+/// Deletes pods, and waits until their volumes are gone: they go after the pods, and not without a driver.
+fn delete(namespace: &Namespace, pods: &[&str]) {
+    let uids: Vec<String> = pods.iter().map(|pod| namespace.field(&format!("pod/{pod}"), ".metadata.uid")).collect();
+    namespace.kubectl(&[&["delete", "pod", "--wait"], pods].concat()).ok();
+    namespace.eventually("no mount", || uids.iter().all(|uid| mounts_of(uid).is_empty()));
+}
+
 fn warnings(namespace: &Namespace, pod: &str) -> String {
     let of = format!("--field-selector=involvedObject.name={pod},reason=MountRotationFailed");
     namespace.kubectl(&["get", "events", &of, "--output", "jsonpath={.items[*].note}{.items[*].message}"]).ok()
@@ -143,7 +154,7 @@ fn warnings(namespace: &Namespace, pod: &str) -> String {
 #[test]
 fn a_sealed_value_is_plain_in_its_pods_alone_and_changes_there() {
     let namespace = Namespace::new("sealed");
-    let door = both_doors("sealed", &namespace);
+    let door = both_doors("sealed", &namespace, &[]);
     let key = public_key(&namespace);
     for account in ["web", "other"] {
         namespace.kubectl(&["create", "serviceaccount", account]).ok();
@@ -192,5 +203,57 @@ fn a_sealed_value_is_plain_in_its_pods_alone_and_changes_there() {
         assert!(logs.contains(says), "no {says:?} in {logs}");
     }
     assert!(!logs.contains("horse-battery"), "a value is in the logs");
-    namespace.kubectl(&["delete", "pod", "web", "other", "--wait"]).ok();
+    delete(&namespace, &["web", "other"]);
+}
+
+/// A file encrypted by the program for an age recipient.
+fn encrypted(name: &str, plain: &str, recipient: &str) -> String {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join(name);
+    fs::File::create(&file).and_then(|mut file| file.write_all(plain.as_bytes())).unwrap();
+    let output = Command::new(bulla()).args(["encrypt", "--age", recipient]).arg(&file).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_sops_file_in_a_config_map_is_plain_in_the_pods_that_it_names() {
+    let namespace = Namespace::new("sops");
+    let identity = Command::new(program("bin/age-keygen")).output().unwrap().stdout;
+    let identity = String::from_utf8(identity).unwrap();
+    let word = |begins: &str| identity.split_whitespace().find(|word| word.starts_with(begins)).unwrap().to_owned();
+    let (recipient, secret) = (word("age1"), word("AGE-SECRET-KEY-"));
+    let env = ["operator.extraEnv[0].name=SOPS_AGE_KEY", &format!("operator.extraEnv[0].value={secret}")];
+    let key = format!("sealing.sopsKeys={{{recipient}}}");
+    let door = both_doors("sops", &namespace, &[env[0], env[1], &key]);
+    for account in ["web", "other"] {
+        namespace.kubectl(&["create", "serviceaccount", account]).ok();
+    }
+    let value = format!("horse-battery-{}", namespace.name);
+    let plain = format!("# Of the shop.\nbulla_service_accounts: {}/web\npassword: {value}\n", namespace.name);
+    // Whoever may write the ConfigMap has named another account beside the one in the file.
+    let annotations = json!({"bulla.dev/deliver": "volume", "bulla.dev/service-accounts": "web,other"});
+    let map = json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "app", "annotations": annotations},
+        "data": {"app.yaml": encrypted("app.yaml", &plain, &recipient)},
+    });
+    namespace.apply(&map).ok();
+    namespace.apply(&class("app", &json!([{"configMap": "app", "path": "config", "filePermission": "0440"}]))).ok();
+    namespace.apply(&pod(&door, "web", "app", "web")).ok();
+    namespace.wait_for_pod("web", "Running");
+    assert_eq!(cat(&namespace, "web", "/secrets/config/app.yaml"), plain);
+
+    namespace.apply(&pod(&door, "other", "app", "other")).ok();
+    let complaint = format!("it is not for {}/other", namespace.name);
+    namespace.eventually("the refusal", || complaints(&namespace, "other").contains(&complaint));
+    assert_eq!(found(&value), Vec::<&str>::new());
+    let logs = ["logs", "--selector", "app.kubernetes.io/instance=sops", "--tail=-1", "--prefix"];
+    let logs = namespace.kubectl(&logs).ok();
+    let has = |words: &[&str]| logs.lines().any(|line| words.iter().all(|word| line.contains(word)));
+    assert!(has(&["bulla::audit", "opened for a pod", "ConfigMap", "\"service_account\":\"web\""]), "{logs}");
+    assert!(has(&["bulla::audit", "refused to a pod", "ConfigMap", "\"service_account\":\"other\""]), "{logs}");
+    assert!(!logs.contains(&value), "a value is in the logs");
+    delete(&namespace, &["web", "other"]);
 }

@@ -7,7 +7,7 @@ use std::io::Write;
 use bulla_cluster_tests::{BUSYBOX, Namespace};
 use bulla_core::SecretString;
 use bulla_format::sealed::{Binding, PublicKey, Scope, seal_value};
-use bulla_store::sealed::protocol::{CONFIG_MAP, Code, Wanted};
+use bulla_store::sealed::protocol::{CONFIG_MAP, Code, Kind, Wanted};
 use bulla_store::sealed::{Authority, Object, OpenError, Trusted, trusted};
 use bulla_test_support::{http, unused_address};
 use serde_json::{Value, json};
@@ -52,7 +52,7 @@ impl Node<'_> {
         fs::File::create(&file).and_then(|mut file| file.write_all(node.as_bytes())).unwrap();
         let (_tell, trusted) = watch::channel(trusted);
         let authority = Authority::new(&self.address, file, trusted).unwrap();
-        let wanted = [Wanted { name: name.to_owned(), version: there.map(str::to_owned) }];
+        let wanted = [Wanted { kind: Kind::default(), name: name.to_owned(), version: there.map(str::to_owned) }];
         let token = SecretString::from(pod);
         self.runtime.block_on(authority.open(&token, &wanted)).map(|mut objects| objects.remove(0))
     }

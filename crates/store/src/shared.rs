@@ -106,12 +106,12 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
             return Ok((Arc::new(value), Origin::FarSide));
         }
         if let Some((at, value)) = &state.kept
-            && (*at >= begun || now.duration_since(*at) < self.bounds.fresh)
+            && (*at > begun || now.duration_since(*at) < self.bounds.fresh)
         {
             return Ok((Arc::clone(value), Origin::FarSide));
         }
         // What was waited for.
-        let failed = state.failed.as_ref().filter(|(at, _)| *at >= begun).map(|(_, error)| error.clone());
+        let failed = state.failed.as_ref().filter(|(at, _)| *at > begun).map(|(_, error)| error.clone());
         let failed = match failed {
             Some(error) => error,
             None => match fetch.await {

@@ -5,3 +5,5 @@
 mod half;
 mod mounter;
 mod publish;
+mod vault;
+mod vault_volumes;

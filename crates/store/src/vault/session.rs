@@ -92,10 +92,10 @@ impl VaultSession {
         self.account.as_ref().is_some_and(|known| known.0 == namespace && known.1 == account)
     }
 
-    /// Whether most of its life is over, so that it should be extended.
-    pub fn is_due(&self) -> bool {
+    /// When most of its life is over, so that it should be extended; `None` if it cannot be.
+    pub fn due(&self) -> Option<Timestamp> {
         let Life { begun, duration } = self.life();
-        duration.is_some_and(|duration| Timestamp::now() >= after(begun, duration.mul_f64(0.6)))
+        duration.filter(|_| self.is_renewable).map(|duration| after(begun, duration.mul_f64(0.6)))
     }
 
     /// Whether it can still be used: a little less than as long as it lives, so that it does not end under way.

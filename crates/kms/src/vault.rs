@@ -9,10 +9,12 @@
 
 mod allowlist;
 mod error;
+pub mod http;
 mod login;
 mod server;
 mod settings;
 mod tls;
+pub mod trust;
 mod uri;
 pub mod variable;
 
@@ -85,14 +87,14 @@ impl TransitKey {
         let mut encoded = Zeroizing::new(String::with_capacity(plaintext.len().div_ceil(3) * 4));
         STANDARD.encode_string(plaintext.expose(), &mut encoded);
         let reply = self.server()?.operate(&self.encrypt, &[("plaintext", &encoded)]).await?;
-        let answer = reply.parse()?;
+        let answer = server::parse(&reply)?;
         let ciphertext = answer.data.and_then(|data| data.ciphertext).ok_or_else(|| error::lacks("ciphertext"))?;
         Ok(WrappedKey::new(ciphertext))
     }
 
     async fn decrypt(&self, wrapped: &WrappedKey) -> Result<SecretBytes, Failure> {
         let reply = self.server()?.operate(&self.decrypt, &[("ciphertext", wrapped.as_str().trim())]).await?;
-        let answer = reply.parse()?;
+        let answer = server::parse(&reply)?;
         let encoded = answer.data.and_then(|data| data.plaintext).ok_or_else(|| error::lacks("plaintext"))?;
         let mut plaintext = SecretBytes::zeroed(base64::decoded_len_estimate(encoded.len()));
         let len = STANDARD

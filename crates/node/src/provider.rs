@@ -3,11 +3,13 @@
 mod registry;
 mod remote;
 pub mod sealed;
+pub mod vault;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 
 use crate::pod::Volume;
 use crate::publish::Publisher;
@@ -16,6 +18,7 @@ use crate::volume::{Content, ObjectVersion};
 pub use registry::Registry;
 pub use remote::Remote;
 pub use sealed::Sealed;
+pub use vault::VaultProvider;
 
 /// What a provider is asked for.
 #[derive(Clone, Debug)]
@@ -30,15 +33,26 @@ pub struct Ask<'a> {
     pub mode: u32,
     /// What is mounted now.
     pub current: &'a [ObjectVersion],
+    /// Which volume it is: the same text as [`Provider::gone`] gets.
+    pub place: &'a str,
+    /// The class's version: another one, and contents are to be fetched anew.
+    pub class: &'a str,
+    /// What the provider wanted remembered of the volume when it was last asked; empty the first time.
+    pub remembered: &'a str,
 }
 
 /// What it answered.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Answer {
-    /// The files; `None` from a provider of old, which wrote them itself.
+    /// The files; `None` if they are as they were, or from a provider of old, which wrote them itself.
     pub content: Option<Content>,
     /// The versions of what is in them.
     pub versions: Vec<ObjectVersion>,
+    /// What to remember. It is kept in the volume itself, beside the files, where who has the rights of root in the pod can read it: no
+    /// credential may be in it that is worth more than those files.
+    pub remembered: String,
+    /// When to ask again, if that is before contents are due in any case.
+    pub again: Option<Timestamp>,
 }
 
 /// Why it answered nothing. No text in it is a secret's.
@@ -85,4 +99,7 @@ pub trait Provider: Send + Sync {
     async fn follow(&self, publisher: &Publisher) {
         let _ = publisher;
     }
+
+    /// A volume is gone, of this provider or of another: what was held for it can be given back. Nobody waits for that.
+    fn gone(&self, _place: &str) {}
 }

@@ -125,6 +125,9 @@ pub trait Providers: Send + Sync {
     /// # Errors
     /// The names that there are.
     fn provider(&self, name: &str) -> Result<Arc<dyn Provider>, String>;
+
+    /// A volume is gone: [`Provider::gone`].
+    fn gone(&self, _place: &str) {}
 }
 
 /// Makes volumes.
@@ -164,6 +167,8 @@ struct Place {
 struct Known {
     /// How it was last asked for: what rotation fetches with.
     request: Option<Request>,
+    /// When the provider wants to be asked again.
+    again: Option<Timestamp>,
     /// How often fetching anew has failed since it last succeeded, and when.
     failures: u32,
     failed: Option<Timestamp>,
@@ -217,6 +222,18 @@ impl Publisher {
         }
     }
 
+    /// The volumes whose providers want to be asked again by now.
+    pub fn expected(&self) -> Vec<String> {
+        let (now, volumes) = (Timestamp::now(), self.volumes.lock().unwrap_or_else(PoisonError::into_inner));
+        // What is worked on is asked about already.
+        let is_expected = |known: &Known| known.again.is_some_and(|again| again <= now) && !known.is_paused(now);
+        volumes
+            .iter()
+            .filter(|(_, place)| place.slot.try_lock().is_ok_and(|known| is_expected(&known)))
+            .map(|(target, _)| target.clone())
+            .collect()
+    }
+
     /// The volumes that a class was last asked for.
     pub fn mounted_by(&self, namespace: &str, class: &str) -> Vec<String> {
         let is_by = |place: &Place| place.class.as_ref().is_some_and(|by| by.0 == namespace && by.1 == class);
@@ -240,6 +257,7 @@ impl Publisher {
         self.mounter.detach(target).await?;
         known.request = None;
         self.volumes.lock().unwrap_or_else(PoisonError::into_inner).remove(target);
+        self.providers.gone(target);
         self.reports.gone(target).await;
         Ok(())
     }
@@ -273,6 +291,7 @@ impl Publisher {
                 self.note(&request.target, &class.provider, &old.versions);
             }
             if !is_due && when == When::Due {
+                known.again = old.again;
                 return Ok(());
             }
         }
@@ -281,6 +300,7 @@ impl Publisher {
                 Ok(class) => self.first(request, class, now).await,
                 Err(error) => Err(error.clone().into()),
             };
+            known.again = done.as_ref().ok().and_then(|(record, _)| record.again);
             let (record, content, outcome) = match &done {
                 Ok((record, content)) => (Some(record), content.as_ref(), Outcome::Mounted),
                 Err(error) => (None, None, Outcome::Failed(error)),
@@ -296,6 +316,7 @@ impl Publisher {
             Ok(class) => self.again(request, class, &root, &old, now).await,
             Err(error) => Err(error.clone().into()),
         };
+        known.again = done.as_ref().map_or(old.again, |(record, ..)| record.again);
         let (versions, content, outcome) = match &done {
             Ok((record, content, changed)) => {
                 (known.failures, known.failed) = (0, None);
@@ -323,7 +344,7 @@ impl Publisher {
         if known.failed.is_some() {
             return !known.is_paused(now);
         }
-        if old.class != class.version() {
+        if old.class != class.version() || old.again.is_some_and(|again| again <= now) {
             return true;
         }
         let Some(interval) = class.interval.or(self.settings.interval) else { return false };
@@ -340,13 +361,16 @@ impl Publisher {
         self.providers.provider(&class.provider).map_err(unknown)
     }
 
-    fn ask<'a>(&self, request: &'a Request, class: &'a Class, current: &'a [ObjectVersion]) -> Ask<'a> {
+    fn ask<'a>(&self, request: &'a Request, class: &'a Class, version: &'a str, old: &'a Record) -> Ask<'a> {
         Ask {
             volume: &request.volume,
             parameters: &class.parameters,
             target: &request.path,
             mode: self.settings.mode,
-            current,
+            current: &old.versions,
+            place: &request.target,
+            class: version,
+            remembered: &old.remembered,
         }
     }
 
@@ -368,15 +392,18 @@ impl Publisher {
             }
             return done;
         }
-        let answer = provider.fetch(&self.ask(request, class, &[])).await?;
+        let (version, empty) = (class.version(), Record::default());
+        let answer = provider.fetch(&self.ask(request, class, &version, &empty)).await?;
         let content = answer.content.unwrap_or_default();
         let made = self.mounter.create(self.shape(request)).await?;
         let record = Record {
             owner: (request.owner.user, request.owner.group),
             versions: answer.versions,
-            class: class.version(),
+            class: version,
             fetched: Some(now),
-            ..Record::default()
+            remembered: answer.remembered,
+            again: answer.again,
+            ..empty
         };
         let filled = async {
             let prepared = prepare(&made.root, &content, record)?;
@@ -410,8 +437,16 @@ impl Publisher {
         now: Timestamp,
     ) -> Result<(Record, Option<Content>), PublishError> {
         let empty = Record { owner: (request.owner.user, request.owner.group), ..Record::default() };
-        let answer = provider.fetch(&self.ask(request, class, &[])).await?;
-        let record = Record { versions: answer.versions, class: class.version(), fetched: Some(now), ..empty };
+        let version = class.version();
+        let answer = provider.fetch(&self.ask(request, class, &version, &empty)).await?;
+        let record = Record {
+            versions: answer.versions,
+            class: version,
+            fetched: Some(now),
+            remembered: answer.remembered,
+            again: answer.again,
+            ..empty
+        };
         let Some(content) = answer.content else {
             remember(root, &record)?;
             return Ok((record, None));
@@ -430,11 +465,14 @@ impl Publisher {
         now: Timestamp,
     ) -> Result<(Record, Option<Content>, bool), PublishError> {
         let provider = self.provider(class)?;
-        let answer = provider.fetch(&self.ask(request, class, &old.versions)).await?;
+        let version = class.version();
+        let answer = provider.fetch(&self.ask(request, class, &version, old)).await?;
         let record = Record {
             versions: answer.versions,
-            class: class.version(),
+            class: version,
             fetched: Some(now),
+            remembered: answer.remembered,
+            again: answer.again,
             owner: (request.owner.user, request.owner.group),
             ..old.clone()
         };

@@ -36,6 +36,8 @@ pub const REGISTRATION_SOCKET: &str = "registration";
 
 /// How long the kubelet's calls may go on once the process is asked to stop: less than a pod's grace of 30 s.
 const GRACE: Duration = Duration::from_secs(20);
+/// How often it is looked which volumes' providers want to be asked again. A lease of half a minute is renewed in time.
+const EXPECTED: Duration = Duration::from_secs(3);
 /// The largest request of the kubelet: a class of nothing but attributes, tokens and secrets, with room to spare.
 const LONGEST_REQUEST: usize = 4 << 20;
 
@@ -109,6 +111,17 @@ pub async fn serve(
     }
     let asking = publisher.clone();
     operator.add_task(async move { crate::cluster::follow_pods(asked, &asking).await });
+    let follower = publisher.clone();
+    operator.add_task(async move {
+        loop {
+            tokio::time::sleep(EXPECTED).await;
+            for target in follower.expected() {
+                let follower = follower.clone();
+                // Side by side: a far side that is slow must not keep the others'.
+                tokio::spawn(async move { follower.refresh(&target).await });
+            }
+        }
+    });
     let watcher = pods.clone();
     operator.add_task(async move { watcher.run().await });
     operator.add_task(async move { statuses.run().await });

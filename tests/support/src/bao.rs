@@ -36,6 +36,15 @@ impl Bao {
         Self(Server::start(Self::command, ready))
     }
 
+    /// One of the caller's own that is reached from elsewhere too, on its port of each address of this machine.
+    pub fn for_others() -> Self {
+        let ready = |address| http(address, "GET", "/v1/sys/health", &[], "").0 == 200;
+        let command = |address: SocketAddr, folder: &Path| {
+            Self::command(SocketAddr::from(([0, 0, 0, 0], address.port())), folder)
+        };
+        Self(Server::start(command, ready))
+    }
+
     /// One with a certificate authority of its own, and a transit engine.
     pub fn with_tls() -> Self {
         let command = |address: SocketAddr, folder: &Path| {
@@ -75,6 +84,13 @@ impl Bao {
     pub fn mount(&self, path: &str) -> String {
         let mount = format!("m{}/{path}", unique());
         self.call("POST", &format!("sys/mounts/{mount}"), &json!({ "type": "transit" }));
+        mount
+    }
+
+    /// Mounts an engine of a kind. Gives its path.
+    pub fn mount_of(&self, kind: &str) -> String {
+        let mount = format!("m{}/{kind}", unique());
+        self.call("POST", &format!("sys/mounts/{mount}"), &json!({ "type": kind }));
         mount
     }
 

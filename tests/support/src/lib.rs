@@ -9,7 +9,9 @@
 )]
 
 pub mod bao;
+pub mod fake;
 pub mod moto;
+pub mod service_accounts;
 
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};

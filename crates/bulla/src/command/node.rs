@@ -1,5 +1,7 @@
 //! `node`: the service on each node that mounts secrets for pods, as two processes.
 
+mod vault;
+
 use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -61,6 +63,9 @@ pub(crate) struct NodeArgs {
 
     #[command(flatten)]
     sealed: SealedArgs,
+
+    #[command(flatten)]
+    vault: vault::VaultArgs,
 
     #[command(flatten)]
     peer: PeerArgs,
@@ -262,6 +267,10 @@ async fn serve_until_stopped(app: &App, args: &NodeArgs, mounter: Mounter) -> Re
         })?;
         operator.add_task(trust::follow(operator.client(), namespace, operator.gate(), tell));
         providers = providers.with(sealed::NAME, Arc::new(Sealed::new(authority, limits)));
+    }
+    if let Some(vault) = args.vault.provider(limits) {
+        operator.add_task(vault.sweep());
+        providers = providers.with(bulla_node::provider::vault::NAME, Arc::new(vault));
     }
     let options = Options {
         driver: args.driver.drivername.clone(),

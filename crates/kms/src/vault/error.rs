@@ -5,9 +5,9 @@ use std::time::Duration;
 use bulla_core::{KeyErrorKind, SecretString};
 use serde::Deserialize;
 
-use super::server::Reply;
+use super::http::{HttpError, Reply};
 use super::variable;
-use crate::failure::{Failure, causes, printable};
+use crate::failure::{Failure, printable};
 
 /// The server refused an operation of the engine.
 pub(super) fn refused(address: &str, path: &[String], reply: &Reply, token: Option<&SecretString>) -> Failure {
@@ -77,38 +77,41 @@ pub(super) fn no_token(address: &str) -> Failure {
     ))
 }
 
-/// No connection, or none that can be trusted.
-pub(super) fn no_connection(address: &str, error: reqwest::Error) -> Failure {
-    let error = error.without_url();
-    let why = causes(&error);
-    let hint = if why.contains("certificate") {
-        format!(
-            "name the server's certificate authority in {}, or the certificate's name in {}",
-            variable::CACERT,
-            variable::TLS_SERVER_NAME
-        )
-    } else {
-        "check the address in the key, the network, and proxy variables".to_owned()
-    };
-    Failure::new(KeyErrorKind::Unreachable, format!("{address} could not be reached: {why}")).hint(hint)
+/// The request did not get as far as an answer.
+pub(super) fn no_answer(address: &str, error: HttpError) -> Failure {
+    let bad = |what: String| Failure::new(KeyErrorKind::BadConfig, what);
+    match error {
+        HttpError::Unreachable(why) => {
+            let hint = if why.contains("certificate") {
+                format!(
+                    "name the server's certificate authority in {}, or the certificate's name in {}",
+                    variable::CACERT,
+                    variable::TLS_SERVER_NAME
+                )
+            } else {
+                "check the address in the key, the network, and proxy variables".to_owned()
+            };
+            Failure::new(KeyErrorKind::Unreachable, format!("{address} could not be reached: {why}")).hint(hint)
+        }
+        HttpError::Redirected(location) => {
+            let what = format!("{address} redirects to {location}, which is not followed");
+            Failure::new(KeyErrorKind::Unreachable, what)
+                .hint("name the server itself in the key; https is never left for http")
+        }
+        HttpError::TooLong => {
+            Failure::new(KeyErrorKind::Other, format!("{address} answers more than a Vault server would"))
+        }
+        HttpError::Token => bad("the Vault token holds characters that no token has".to_owned())
+            .hint(format!("check {} or ~/.vault-token for line breaks and control characters", variable::TOKEN)),
+        HttpError::ServerName(why) => bad(format!("{}: {why}", variable::TLS_SERVER_NAME)),
+        HttpError::Setup(why) => bad(format!("setting up HTTP: {why}")),
+    }
 }
 
 /// No answer in time.
 pub(super) fn too_slow(address: &str, limit: Duration) -> Failure {
     Failure::new(KeyErrorKind::Timeout, format!("no answer from {address} within {limit:?}"))
         .hint(format!("check the address in the key and the network; {} sets the time", variable::CLIENT_TIMEOUT))
-}
-
-/// Sent elsewhere, where we do not go.
-pub(super) fn redirected(address: &str, location: Option<&str>) -> Failure {
-    let location = printable(location.unwrap_or("nowhere"));
-    Failure::new(KeyErrorKind::Unreachable, format!("{address} redirects to {location}, which is not followed"))
-        .hint("name the server itself in the key; https is never left for http")
-}
-
-/// An answer without end.
-pub(super) fn too_long(address: &str) -> Failure {
-    Failure::new(KeyErrorKind::Other, format!("{address} answers more than a Vault server would"))
 }
 
 /// An answer of success that lacks what was asked for.

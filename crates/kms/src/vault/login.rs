@@ -9,7 +9,7 @@ use bulla_core::{KeyErrorKind, SecretBytes, SecretString};
 use reqwest::Method;
 use zeroize::Zeroizing;
 
-use super::server::Server;
+use super::server::{Server, parse};
 use super::settings::{Login, SecretId};
 use super::{error, variable};
 use crate::failure::{Failure, warn_if_exposed};
@@ -74,7 +74,7 @@ async fn ask(server: &Server, mount: &str, fields: &[(&str, &str)], secret: &Sec
     if !reply.status.is_success() {
         return Err(error::login_refused(server.address(), mount, &reply, secret));
     }
-    let auth = reply.parse()?.auth.ok_or_else(|| error::lacks("auth"))?;
+    let auth = parse(&reply)?.auth.ok_or_else(|| error::lacks("auth"))?;
     let until = end_of(Duration::from_secs(auth.lease_duration));
     Ok(Session { token: Some(SecretString::from(auth.client_token)), source: Source::LoggedIn { until } })
 }

@@ -1,19 +1,17 @@
-//! One server: its HTTP client, its session, and requests with what they may need to be repeated for.
+//! One server: its session, and requests with what they may need to be repeated for.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use bulla_core::{Env, KeyErrorKind, SecretBytes, SecretString};
+use bulla_core::{Env, KeyErrorKind, SecretString};
 use bytes::Bytes;
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::{HOST, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
-use reqwest::{Client, Method, NoProxy, Proxy, Response, StatusCode, Url, redirect};
+use reqwest::{Method, NoProxy, Proxy, StatusCode, Url};
 use serde::Deserialize;
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
+use super::http::{Again, Http, Reply, Request, Setup};
 use super::login::{self, Session};
-use super::settings::{Redirects, Settings};
+use super::settings::Settings;
 use super::{error, uri, variable};
 use crate::dns::Resolver;
 use crate::failure::Failure;
@@ -22,19 +20,9 @@ use crate::failure::Failure;
 pub(super) struct Server {
     /// What messages call it.
     address: String,
-    /// Where requests go: the address, an agent's, or the address under the name of its certificate.
-    base: Url,
-    /// The `Host` header, if `base` does not say it.
-    host: Option<HeaderValue>,
-    client: Client,
+    http: Http,
     settings: Arc<Settings>,
     session: Mutex<Option<Arc<Session>>>,
-}
-
-/// A server's answer.
-pub(super) struct Reply {
-    pub(super) status: StatusCode,
-    pub(super) body: SecretBytes,
 }
 
 impl Server {
@@ -46,39 +34,24 @@ impl Server {
         resolver: Resolver,
     ) -> Result<Self, Failure> {
         let bad = |what: String| Failure::new(KeyErrorKind::BadConfig, what);
-        let mut base = uri::address(settings.agent.as_ref().map_or(address, Url::as_str)).map_err(bad)?;
-        let real_host = base.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-        let mut builder = Client::builder()
-            .tls_backend_preconfigured(settings.tls.clone())
-            .redirect(redirect::Policy::none())
-            .user_agent(concat!("bulla/", env!("CARGO_PKG_VERSION")))
-            .default_headers(settings.headers.clone())
-            // Variables are read from `env`, by us.
-            .no_proxy();
-        let mut host = None;
-        let mut stand_in = None;
-        // rustls takes the name to check, and to ask the server for, from the URL. So the URL has the certificate's name,
-        // and that name leads to the real host.
-        if let Some(name) = settings.tls_server_name.as_ref().filter(|_| base.scheme() == "https") {
-            let refuse = |why: &str| bad(format!("{}: {why}", variable::TLS_SERVER_NAME));
-            host = authority(&base).and_then(|text| HeaderValue::from_str(&text).ok());
-            base.set_host(Some(name)).map_err(|_| refuse("not a host name"))?;
-            // An address would not be resolved, but connected to.
-            let name = base.domain().ok_or_else(|| refuse("must be a host name, not an address"))?;
-            stand_in = Some((name.to_owned(), real_host.clone()));
-        }
-        for proxy in proxies(env, &real_host)? {
-            // The proxy would look for the certificate's name, and may find another server.
-            if stand_in.is_some() {
-                return Err(bad(format!("{} cannot be used through a proxy", variable::TLS_SERVER_NAME)));
-            }
-            builder = builder.proxy(proxy);
-        }
-        let client = builder
-            .dns_resolver(Arc::new(Names { resolver, stand_in }))
-            .build()
-            .map_err(|error| bad(format!("setting up HTTP: {}", crate::failure::causes(&error))))?;
-        Ok(Self { address: address.to_owned(), base, host, client, settings, session: Mutex::default() })
+        // Requests go to an agent, if there is one.
+        let base = uri::address(settings.agent.as_ref().map_or(address, Url::as_str)).map_err(bad)?;
+        let host = base.host_str().unwrap_or_default().trim_matches(['[', ']']);
+        let setup = Setup {
+            proxies: proxies(env, host)?,
+            address: base,
+            tls: settings.tls.clone(),
+            server_name: settings.tls_server_name.clone(),
+            headers: settings.headers.clone(),
+            retries: settings.retries,
+            redirects: settings.redirects,
+            longest_answer: LONGEST_ANSWER,
+            resolver,
+            // The user's own settings say where to go.
+            may_reach: |_| true,
+        };
+        let http = Http::new(setup).map_err(|failed| error::no_answer(address, failed))?;
+        Ok(Self { address: address.to_owned(), http, settings, session: Mutex::default() })
     }
 
     /// What messages call it.
@@ -106,77 +79,9 @@ impl Server {
         fields: &[(&str, &str)],
         token: Option<&SecretString>,
     ) -> Result<Reply, Failure> {
-        let mut url = self.base.clone();
-        url.set_path(&["v1"].into_iter().chain(path.iter().map(String::as_str)).collect::<Vec<_>>().join("/"));
-        let mut headers = HeaderMap::new();
-        if let Some(token) = token {
-            let mut value = HeaderValue::from_str(token.expose()).map_err(|_| {
-                Failure::new(KeyErrorKind::BadConfig, "the Vault token holds characters that no token has")
-                    .hint(format!("check {} or ~/.vault-token for line breaks and control characters", variable::TOKEN))
-            })?;
-            value.set_sensitive(true);
-            headers.insert("x-vault-token", value);
-        }
-        let body = Bytes::from_owner(json(fields));
-        let mut attempt = 0;
-        loop {
-            let sent = self.send(&method, &url, &headers, &body).await;
-            let again = match &sent {
-                Ok(reply) => worth_repeating(reply.0.status),
-                Err(failure) => failure.kind == KeyErrorKind::Unreachable,
-            };
-            if !again || attempt >= self.settings.retries {
-                return sent.map(|(reply, _)| reply);
-            }
-            let asked = sent.ok().and_then(|(_, wait)| wait).map(|wait| wait.min(LONGEST_WAIT));
-            tokio::time::sleep(asked.unwrap_or_else(|| backoff(attempt))).await;
-            attempt += 1;
-        }
-    }
-
-    /// One request, through one redirect at most, and how long the server asks to wait before the next.
-    async fn send(
-        &self,
-        method: &Method,
-        url: &Url,
-        headers: &HeaderMap,
-        body: &Bytes,
-    ) -> Result<(Reply, Option<Duration>), Failure> {
-        let request = |url: Url| self.client.request(method.clone(), url).headers(headers.clone()).body(body.clone());
-        let mut first = request(url.clone());
-        if let Some(host) = &self.host {
-            first = first.header(HOST, host);
-        }
-        let unreachable = |error: reqwest::Error| error::no_connection(&self.address, error);
-        let mut response = first.send().await.map_err(unreachable)?;
-        if let Some(target) = self.redirect(url, &response)? {
-            response = request(target).send().await.map_err(unreachable)?;
-        }
-        let wait = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-        let status = response.status();
-        let mut body = SecretBytes::new();
-        while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
-            if body.len() + chunk.len() > LONGEST_ANSWER {
-                return Err(error::too_long(&self.address));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok((Reply { status, body }, wait.map(Duration::from_secs)))
-    }
-
-    /// Where `response` sends us: a standby to the active server. The token goes along, so never to another scheme.
-    fn redirect(&self, url: &Url, response: &Response) -> Result<Option<Url>, Failure> {
-        if !matches!(response.status().as_u16(), 301 | 302 | 307 | 308) {
-            return Ok(None);
-        }
-        let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
-        let target = location.and_then(|text| url.join(text).ok());
-        match target {
-            Some(target) if self.settings.redirects == Redirects::One && target.scheme() == url.scheme() => {
-                Ok(Some(target))
-            }
-            _ => Err(error::redirected(&self.address, location)),
-        }
+        let (path, body) = (path.join("/"), Bytes::from_owner(json(fields)));
+        let request = Request { method, path: &path, query: None, body, token, again: Again::OnTrouble };
+        self.http.send(&request).await.map_err(|failed| error::no_answer(&self.address, failed))
     }
 
     /// The session, made now if there is none or it has run out.
@@ -251,31 +156,15 @@ pub(super) struct Auth<'a> {
     pub(super) lease_duration: u64,
 }
 
-impl Reply {
-    /// The answer's parts.
-    pub(super) fn parse(&self) -> Result<Answer<'_>, Failure> {
-        // serde's message could quote a value.
-        serde_json::from_slice(self.body.expose())
-            .map_err(|_| Failure::new(KeyErrorKind::Other, "the server's answer is not what a Vault server answers"))
-    }
+/// An answer's parts.
+pub(super) fn parse(reply: &Reply) -> Result<Answer<'_>, Failure> {
+    // serde's message could quote a value.
+    serde_json::from_slice(reply.body.expose())
+        .map_err(|_| Failure::new(KeyErrorKind::Other, "the server's answer is not what a Vault server answers"))
 }
-
-/// However long a busy server asks us to stay away, the time of an operation is short.
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// More than any answer here has.
 const LONGEST_ANSWER: usize = 1 << 20;
-
-fn worth_repeating(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 412 | 429) || (status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED)
-}
-
-/// A quarter of a second, doubled each time, less up to half of it by chance: many clients must not return together.
-fn backoff(attempt: u32) -> Duration {
-    let full = Duration::from_millis(250) * 2u32.saturating_pow(attempt.min(6));
-    let chance = f64::from(getrandom::u32().unwrap_or_default()) / f64::from(u32::MAX);
-    full.mul_f64(1.0 - chance / 2.0)
-}
 
 /// A JSON object of texts, wiped when the request is done.
 fn json(fields: &[(&str, &str)]) -> Zeroizing<Vec<u8>> {
@@ -294,11 +183,6 @@ fn json(fields: &[(&str, &str)]) -> Zeroizing<Vec<u8>> {
     }
     text.push(b'}');
     text
-}
-
-fn authority(url: &Url) -> Option<String> {
-    let host = url.host_str()?;
-    Some(url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
 }
 
 /// The proxies that variables name, if any. As in Go, none for this machine's own addresses.
@@ -325,30 +209,6 @@ fn proxies(env: &dyn Env, host: &str) -> Result<Vec<Proxy>, Failure> {
     Ok(proxies)
 }
 
-/// Resolves host names; the certificate's name to the real host's addresses.
-struct Names {
-    resolver: Resolver,
-    stand_in: Option<(String, String)>,
-}
-
-impl Resolve for Names {
-    fn resolve(&self, name: Name) -> Resolving {
-        let resolver = self.resolver.clone();
-        let host = match &self.stand_in {
-            Some((asked, real)) if asked == name.as_str() => real.clone(),
-            _ => name.as_str().to_owned(),
-        };
-        Box::pin(async move {
-            let addresses = match host.parse() {
-                Ok(address) => vec![address],
-                Err(_) => resolver.addresses(&host).await?,
-            };
-            let addresses: Addrs = Box::new(addresses.into_iter().map(|address| (address, 0).into()));
-            Ok(addresses)
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -360,14 +220,5 @@ mod tests {
         let worst = "\u{1}".repeat(1000);
         let before = json(&[("n", &worst)]);
         assert!(before.len() <= before.capacity() && before.capacity() < 7000);
-    }
-
-    #[test]
-    fn waiting_doubles_and_differs() {
-        for attempt in 0..40 {
-            let full = Duration::from_millis(250) * 2u32.pow(attempt.min(6));
-            let wait = backoff(attempt);
-            assert!(wait >= full / 2 && wait <= full, "{attempt}: {wait:?}");
-        }
     }
 }

@@ -8,6 +8,7 @@ use reqwest::Url;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::allowlist::Allowlist;
+use super::http::Redirects;
 use super::{uri, variable};
 use crate::failure::Failure;
 
@@ -23,15 +24,6 @@ pub(super) struct Settings {
     pub(super) login: Login,
     pub(super) tls: rustls::ClientConfig,
     pub(super) tls_server_name: Option<String>,
-}
-
-/// Whether a server may send us elsewhere.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Redirects {
-    /// Once, to the same scheme.
-    One,
-    /// Never.
-    None,
 }
 
 /// How a token is got.
@@ -72,7 +64,7 @@ impl Settings {
                 None => 2,
                 Some(text) => text.parse().map_err(|_| bad(variable::MAX_RETRIES, "not a number"))?,
             },
-            redirects: if switch(env, variable::DISABLE_REDIRECTS)? { Redirects::None } else { Redirects::One },
+            redirects: if switch(env, variable::DISABLE_REDIRECTS)? { Redirects::None } else { Redirects::SameScheme },
             login: login(env)?,
             tls: super::tls::config(env)?,
             tls_server_name: env.text(variable::TLS_SERVER_NAME),

@@ -14,7 +14,7 @@ use bulla_kms::{Options, Registry};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::fake::{Answer, Fake};
+use bulla_test_support::fake::{Answer, Fake};
 use bulla_test_support::moto::{ACCOUNT, Moto, REGION, env};
 use bulla_test_support::{SOPS, Server, http, program, sops, unused_address};
 

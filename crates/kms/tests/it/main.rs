@@ -13,7 +13,6 @@ mod age;
 #[cfg(feature = "aws")]
 mod aws;
 mod bao;
-mod fake;
 mod groups;
 mod keyservice;
 mod pgp;

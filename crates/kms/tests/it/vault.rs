@@ -15,8 +15,8 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::bao::Keys;
-use crate::fake::{Answer, Fake};
 use bulla_test_support::bao::{Bao, ROOT, with_root};
+use bulla_test_support::fake::{Answer, Fake};
 use bulla_test_support::{SOPS, Server, program, sops, unused_address};
 
 #[tokio::test]

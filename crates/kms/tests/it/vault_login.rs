@@ -4,16 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bulla_core::{KeyErrorKind, KeyId, SecretBytes, WrappedKey};
 use bulla_kms::{Options, Registry};
 use bulla_test_support::bao::{Bao, with_root};
-use serde_json::{Value, json};
+use bulla_test_support::fake::{Answer, Fake};
+use bulla_test_support::service_accounts::{ServiceAccounts, service_account_token};
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::bao::Keys;
-use crate::fake::{Answer, Fake};
 use crate::vault::{failure, open, round_trip};
 
 #[tokio::test]
@@ -76,27 +75,9 @@ async fn the_secret_of_an_app_role_can_be_a_file_and_is_not_shown() {
 #[tokio::test]
 async fn the_service_account_of_a_pod_logs_in() {
     let bao = Bao::shared();
-    let jwt = service_account_token("default", "app");
-    let expected = jwt.clone();
-    // The one request that the server's auth method makes to a cluster.
-    let cluster = Fake::answering(move |request| {
-        assert_eq!(request.path, "/apis/authentication.k8s.io/v1/tokenreviews");
-        let review: Value = serde_json::from_str(&request.body).unwrap();
-        let status = if review["spec"]["token"] == json!(expected) {
-            let user = json!({ "username": "system:serviceaccount:default:app", "uid": "uid-of-app", "groups": [] });
-            json!({ "authenticated": true, "user": user, "audiences": review["spec"]["audiences"] })
-        } else {
-            json!({ "authenticated": false, "error": "invalid bearer token" })
-        };
-        let answer = json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "status": status });
-        Answer(201, vec![("Content-Type", "application/json".into())], answer.to_string())
-    });
-    let mount = bao.auth("kubernetes");
-    let config = json!({
-        "kubernetes_host": cluster.url(), "token_reviewer_jwt": "reviewer", "disable_local_ca_jwt": true,
-        "kubernetes_ca_cert": UNUSED_AUTHORITY,
-    });
-    bao.call("POST", &format!("auth/{mount}/config"), &config);
+    let cluster = ServiceAccounts::start();
+    let jwt = service_account_token("default", "app", "https://kubernetes.default.svc");
+    let mount = cluster.auth(&bao);
     let role = json!({
         "bound_service_account_names": "app", "bound_service_account_namespaces": "default",
         "token_policies": bao.policy(), "audience": "https://kubernetes.default.svc",
@@ -117,11 +98,11 @@ async fn the_service_account_of_a_pod_logs_in() {
     };
     let id = bao.key();
     round_trip(&open(&env("sops"), &id)).await;
-    assert_eq!(cluster.seen().len(), 1, "one login serves both");
+    assert_eq!(cluster.0.seen().len(), 1, "one login serves both");
 
     let error = failure(open(&env("other"), &id).wrap(&SecretBytes::random(32).unwrap()).await);
     assert_eq!(error.kind(), KeyErrorKind::Denied, "{error}");
-    std::fs::write(&file, service_account_token("default", "intruder")).unwrap();
+    std::fs::write(&file, service_account_token("default", "intruder", "https://kubernetes.default.svc")).unwrap();
     let error = failure(open(&env("sops"), &id).wrap(&SecretBytes::random(32).unwrap()).await);
     assert_eq!(error.kind(), KeyErrorKind::Denied, "{error}");
 }
@@ -141,35 +122,4 @@ async fn a_login_is_not_sent_to_a_server_that_only_a_file_names() {
     let error = failure(open(&env, &id).unwrap(&WrappedKey::new("vault:v1:AAAA")).await);
     assert_eq!(error.kind(), KeyErrorKind::Denied, "{error}");
     assert!(stranger.seen().is_empty());
-}
-
-/// The auth method demands a certificate authority, also for a cluster that it talks to without TLS. Its key was thrown away.
-const UNUSED_AUTHORITY: &str = "\
------BEGIN CERTIFICATE-----
-MIIBejCCAR+gAwIBAgIUaPGx/gw6VnulJcDUDwEMr/YtfQkwCgYIKoZIzj0EAwIw
-ETEPMA0GA1UEAwwGbm9ib2R5MCAXDTI2MTEyMzEzMjUzMVoYDzIxMjYxMDMwMTMy
-NTMxWjARMQ8wDQYDVQQDDAZub2JvZHkwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNC
-AAS3+mIOh20vGmNM+BOEHOEdVTptTZ+mnj89FxbYse26sJgzQ5M6nQ/y6UH1zWN6
-CccAXLF/a+e8wTGTuC9RCvCAo1MwUTAdBgNVHQ4EFgQUQIxoQBRN7gxaZ4DgNICC
-sPDwcAYwHwYDVR0jBBgwFoAUQIxoQBRN7gxaZ4DgNICCsPDwcAYwDwYDVR0TAQH/
-BAUwAwEB/zAKBggqhkjOPQQDAgNJADBGAiEAuwEHZf1w4eQMjo3T/+8hehDamuhU
-ezXUTI2XW/i89MQCIQDzo2Rmnmm+n4ky63jMIv3CZ9CnojZeYG5fOrZlTlZk3g==
------END CERTIFICATE-----
-";
-
-/// A token as Kubernetes projects it into a pod, but for its signature, which the cluster is asked to check.
-fn service_account_token(namespace: &str, name: &str) -> String {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-    let claims = json!({
-        "iss": "https://kubernetes.default.svc", "aud": ["https://kubernetes.default.svc"],
-        "sub": format!("system:serviceaccount:{namespace}:{name}"), "iat": now, "nbf": now, "exp": now + 600,
-        "kubernetes.io": { "namespace": namespace, "serviceaccount": { "name": name, "uid": format!("uid-of-{name}") } },
-    });
-    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-    format!(
-        "{}.{}.{}",
-        part(&json!({ "alg": "RS256", "kid": "k" })),
-        part(&claims),
-        URL_SAFE_NO_PAD.encode("signature")
-    )
 }

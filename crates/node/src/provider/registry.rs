@@ -90,6 +90,12 @@ impl Providers for Registry {
             .or_insert_with(|| Arc::new(Remote::new(name, self.mounter.clone(), self.longest_answer, self.limits)));
         Ok(Arc::<Remote>::clone(other))
     }
+
+    fn gone(&self, place: &str) {
+        for provider in self.built_in.values() {
+            provider.gone(place);
+        }
+    }
 }
 
 /// Whether the protocol allows the name.

@@ -145,7 +145,8 @@ impl Provider for Remote {
                     }
                     let version = |wire: WireVersion| ObjectVersion { id: wire.id, version: wire.version };
                     let versions = answer.object_version.into_iter().map(version).collect();
-                    return Ok(Answer { content: self.content(answer.files, ask.mode)?, versions });
+                    let content = self.content(answer.files, ask.mode)?;
+                    return Ok(Answer { content, versions, ..Answer::default() });
                 }
                 Err(status) if status.code() == Code::Unavailable && attempt < TRIES => {
                     tokio::time::sleep(jittered(pause)).await;

@@ -80,9 +80,9 @@ impl Provider for Sealed {
         });
         let versions = versions.collect();
         if unchanged == objects.len() && unchanged > 0 {
-            return Ok(Answer { content: None, versions });
+            return Ok(Answer { versions, ..Answer::default() });
         }
-        Ok(Answer { content: Some(self.content(&items, objects, ask)?), versions })
+        Ok(Answer { content: Some(self.content(&items, objects, ask)?), versions, ..Answer::default() })
     }
 
     async fn follow(&self, publisher: &Publisher) {

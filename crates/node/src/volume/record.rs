@@ -32,6 +32,10 @@ pub struct Record {
     pub class: String,
     /// When it was fetched, or found to be as it was.
     pub fetched: Option<Timestamp>,
+    /// What the provider wanted remembered.
+    pub remembered: String,
+    /// When the provider wants to be asked again.
+    pub again: Option<Timestamp>,
 }
 
 /// An object of a provider, and its version.

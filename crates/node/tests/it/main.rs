@@ -6,3 +6,5 @@ mod half;
 mod hostile;
 mod mounter;
 mod publish;
+mod vault;
+mod vault_volumes;

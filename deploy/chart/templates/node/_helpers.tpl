@@ -40,5 +40,24 @@
 - --sealing-operator={{ .sealingOperator | default (printf "https://%s.%s.svc:8443" (include "bulla.node.sealingService" $) $.Release.Namespace) }}
 - --sealing-namespace={{ $.Release.Namespace }}
 {{- end }}
+{{- with .vault }}
+{{- if .enabled }}
+{{- if not (or .address .allowedAddresses) }}
+{{- fail "node.vault is enabled and has no server: set node.vault.address, or node.vault.allowedAddresses" }}
+{{- end }}
+{{- with .address }}
+- --vault-address={{ . }}
+{{- end }}
+{{- with .allowedAddresses }}
+- {{ printf "--vault-allowed-addresses=%s" (join "," .) | quote }}
+{{- end }}
+{{- if .tlsSecret }}
+- --vault-tls-folder=/vault/tls
+{{- with .caFile }}
+- --vault-ca-cert=/vault/tls/{{ . }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- end -}}
 {{- end -}}

@@ -13,6 +13,7 @@ mod many;
 mod rotation;
 mod sanity;
 mod sealed;
+mod vault;
 
 use std::fs;
 use std::sync::OnceLock;
@@ -37,6 +38,11 @@ struct Door<'a> {
 impl<'a> Door<'a> {
     /// Installs one, and waits until the kubelet has registered its driver.
     fn open(name: &'static str, namespace: &'a Namespace, image: &[String; 2]) -> Self {
+        Self::open_with(name, namespace, image, &[])
+    }
+
+    /// The same with more settings.
+    fn open_with(name: &'static str, namespace: &'a Namespace, image: &[String; 2], more: &[&str]) -> Self {
         let driver = format!("{}.bulla.test", namespace.name);
         let release = Release::new(name, namespace);
         let settings = [
@@ -49,7 +55,7 @@ impl<'a> Door<'a> {
             &format!("node.providerFolders={{{PROVIDERS}}}"),
             &format!("node.tokenRequests[0].audience={AUDIENCE}"),
         ];
-        release.set(&settings).ok();
+        release.set(&[&settings, more].concat()).ok();
         let rollout = ["rollout", "status", &format!("daemonset/{name}-bulla-node"), "--timeout=120s"];
         namespace.kubectl(&rollout).ok();
         Self { release, driver }

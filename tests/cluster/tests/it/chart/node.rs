@@ -204,3 +204,56 @@ fn a_node_reaches_names_and_the_api_server_and_is_reached_for_metrics() {
     assert_eq!(monitor("PodMonitor")["spec"]["podMetricsEndpoints"][0]["port"], "metrics");
     assert_eq!(monitor("ServiceMonitor")["spec"]["endpoints"][0]["port"], "metrics");
 }
+
+#[test]
+fn the_provider_vault_is_built_in_where_it_is_asked_for() {
+    let vault = ["node.vault.enabled=true", "node.vault.address=https://vault.example.com:8200"];
+    let all = [
+        "node.vault.allowedAddresses={https://*.vault.svc:8200,http://vault:*}",
+        "node.vault.tlsSecret=vault-tls",
+        "node.vault.caFile=ca.crt",
+    ];
+    let objects = node(&[&vault[..], &all].concat());
+    let arguments = container(&objects)["args"].to_string();
+    for argument in [
+        "--vault-address=https://vault.example.com:8200",
+        "--vault-allowed-addresses=https://*.vault.svc:8200,http://vault:*",
+        "--vault-tls-folder=/vault/tls",
+        "--vault-ca-cert=/vault/tls/ca.crt",
+    ] {
+        assert!(arguments.contains(&format!("{argument:?}")), "{argument}: {arguments}");
+    }
+    let volumes = find(&objects, "DaemonSet", "node")["spec"]["template"]["spec"]["volumes"].to_string();
+    assert!(volumes.contains("\"secretName\":\"vault-tls\""), "{volumes}");
+    let tokens = |settings: &[&str]| {
+        find(&node(settings), "CSIDriver", "secrets-store.csi.k8s.io")["spec"]["tokenRequests"].clone()
+    };
+    assert_eq!(tokens(&vault), json!([{"audience": "vault"}]));
+    let own =
+        [&vault[..], &["node.tokenRequests[0].audience=vault", "node.tokenRequests[0].expirationSeconds=900"]].concat();
+    assert_eq!(tokens(&own), json!([{"audience": "vault", "expirationSeconds": 900}]), "asked for once");
+    let policy = &find(&objects, "NetworkPolicy", "node")["spec"];
+    assert_eq!(policy["egress"][2], json!({"ports": [{"port": 443}, {"port": 8200}]}));
+    // No further permission, and nothing of it without the switch.
+    assert_eq!(secret_access(&objects), []);
+    assert!(!container(&node(&["node.vault.address=https://vault"]))["args"].to_string().contains("vault"));
+    let refused = |setting: &str| {
+        helm(&[
+            "template",
+            "r",
+            CHART,
+            "--set",
+            NODE[0],
+            "--set",
+            NODE[1],
+            "--set",
+            "node.vault.enabled=true",
+            "--set",
+            setting,
+        ])
+        .refused()
+    };
+    assert!(refused("node.vault.address=").contains("has no server"));
+    assert!(refused("node.vault.address=vault").contains("/node/vault/address"));
+    assert!(refused("node.vault.allowedAddresses={vault}").contains("/node/vault/allowedAddresses"));
+}

@@ -9,19 +9,24 @@ use std::time::Duration;
 
 /// A request as it came.
 #[derive(Clone, Debug)]
-pub(crate) struct Request {
-    pub(crate) method: String,
-    pub(crate) path: String,
-    pub(crate) head: String,
-    pub(crate) body: String,
+pub struct Request {
+    /// Its method.
+    pub method: String,
+    /// What it asks for.
+    pub path: String,
+    /// Its first line and headers.
+    pub head: String,
+    /// Its body.
+    pub body: String,
 }
 
 /// An answer: its status, more headers, and its body.
-pub(crate) struct Answer(pub(crate) u16, pub(crate) Vec<(&'static str, String)>, pub(crate) String);
+pub struct Answer(pub u16, pub Vec<(&'static str, String)>, pub String);
 
 /// A server on a port of its own that stops when dropped.
-pub(crate) struct Fake {
-    pub(crate) address: SocketAddr,
+pub struct Fake {
+    /// Where it listens.
+    pub address: SocketAddr,
     seen: Arc<Mutex<Vec<Request>>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -29,7 +34,7 @@ pub(crate) struct Fake {
 
 impl Fake {
     /// Answers each request with what `answer` makes of it.
-    pub(crate) fn answering(answer: impl Fn(&Request) -> Answer + Send + 'static) -> Self {
+    pub fn answering(answer: impl Fn(&Request) -> Answer + Send + 'static) -> Self {
         Self::start(move |mut stream, seen| {
             stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
             let request = read(&mut stream)?;
@@ -45,7 +50,7 @@ impl Fake {
     }
 
     /// Accepts connections and never answers.
-    pub(crate) fn silent() -> Self {
+    pub fn silent() -> Self {
         Self::start(|stream, _| Some(stream))
     }
 
@@ -67,12 +72,13 @@ impl Fake {
         Self { address, seen, stop, thread: Some(thread) }
     }
 
-    pub(crate) fn url(&self) -> String {
+    /// `http://ADDRESS`.
+    pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// The requests so far.
-    pub(crate) fn seen(&self) -> Vec<Request> {
+    pub fn seen(&self) -> Vec<Request> {
         self.seen.lock().unwrap().clone()
     }
 }

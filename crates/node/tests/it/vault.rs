@@ -1,0 +1,346 @@
+//! The provider `vault`, against the real `OpenBao`: who gets what, who shares, and what becomes of leases.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bulla_core::SecretString;
+use bulla_node::pod::{Pod, Token, Volume};
+use bulla_node::provider::{Answer, Ask, ErrorKind, Provider, ProviderError, VaultProvider};
+use bulla_node::volume::{Limits, ObjectVersion};
+use bulla_store::limit::Rate;
+use bulla_store::shared::Bounds;
+use bulla_store::vault::{Addresses, Rules, Vault};
+use bulla_test_support::bao::Bao;
+use bulla_test_support::service_accounts::{Broker, ServiceAccounts, service_account_token};
+use futures_util::future::join_all;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+
+/// A server that knows the accounts `app` and `other` of the namespace `shop`, of which only `app` has a role.
+pub(crate) struct World {
+    pub(crate) bao: Arc<Bao>,
+    pub(crate) accounts: ServiceAccounts,
+    mount: String,
+}
+
+const BOUNDS: Bounds =
+    Bounds { fresh: Duration::from_secs(10), last_known: Duration::from_mins(10), bytes: 1 << 20, answers: 100 };
+
+impl World {
+    pub(crate) fn start(bao: Arc<Bao>) -> Self {
+        let accounts = ServiceAccounts::start();
+        let mount = accounts.auth(&bao);
+        let policy = r#"path "secret/data/*" { capabilities = ["read"] } path "+/rabbitmq/creds/r" { capabilities = ["read"] } path "+/pki/issue/web" { capabilities = ["update"] }"#;
+        bao.call("POST", "sys/policies/acl/shop-app", &json!({ "policy": policy }));
+        let role = json!({
+            "bound_service_account_names": "app", "bound_service_account_namespaces": "shop", "audience": "vault",
+            "token_policies": "shop-app", "token_ttl": "1h",
+        });
+        bao.call("POST", &format!("auth/{mount}/role/app"), &role);
+        Self { bao, accounts, mount }
+    }
+
+    pub(crate) fn provider(&self, bounds: Bounds) -> VaultProvider {
+        let rules = Rules {
+            default_address: None,
+            addresses: Addresses(vec![self.bao.url().parse().unwrap()]),
+            files: None,
+            authorities: None,
+            rate: Rate { per_second: 1000, burst: 1000, under_way: 100 },
+        };
+        VaultProvider::new(Vault::new(rules), Limits::default(), bounds)
+    }
+
+    pub(crate) fn parameters(&self, objects: &str) -> BTreeMap<String, String> {
+        let all = [
+            ("vaultAddress", self.bao.url()),
+            ("roleName", "app".to_owned()),
+            ("vaultAuthMountPath", self.mount.clone()),
+            ("objects", objects.to_owned()),
+        ];
+        all.map(|(name, value)| (name.to_owned(), value)).into()
+    }
+
+    /// How often somebody logged in.
+    fn logins(&self) -> usize {
+        self.accounts.0.seen().len()
+    }
+
+    fn secret(&self, name: &str, value: &str) {
+        self.bao.call("POST", &format!("secret/data/{name}"), &json!({ "data": { "password": value } }));
+    }
+}
+
+/// A pod's volume, as the node service knows it.
+struct Mounted {
+    volume: Volume,
+    place: String,
+    class: String,
+    versions: Vec<ObjectVersion>,
+    remembered: String,
+}
+
+fn volume(pod: &str, account: &str) -> Mounted {
+    let token = Token {
+        token: SecretString::from(service_account_token("shop", account, "vault")),
+        expires: Timestamp::now() + SignedDuration::from_mins(10),
+    };
+    let pod = Pod {
+        namespace: "shop".to_owned(),
+        name: pod.to_owned(),
+        uid: format!("uid-{pod}"),
+        service_account: account.to_owned(),
+    };
+    let place = format!("{}/mount", pod.uid);
+    let volume =
+        Volume { pod, class: "c".to_owned(), tokens: [("vault".to_owned(), token)].into(), secrets: BTreeMap::new() };
+    Mounted { volume, place, class: "1".to_owned(), versions: Vec::new(), remembered: String::new() }
+}
+
+impl Mounted {
+    async fn fetch(
+        &mut self,
+        provider: &VaultProvider,
+        parameters: &BTreeMap<String, String>,
+    ) -> Result<Answer, ProviderError> {
+        let ask = Ask {
+            volume: &self.volume,
+            parameters,
+            target: &self.place,
+            mode: 0o644,
+            current: &self.versions,
+            place: &self.place,
+            class: &self.class,
+            remembered: &self.remembered,
+        };
+        let answer = provider.fetch(&ask).await?;
+        (self.versions, self.remembered) = (answer.versions.clone(), answer.remembered.clone());
+        assert!(!self.remembered.contains("s.") && !self.remembered.contains("ey"), "a token is remembered");
+        Ok(answer)
+    }
+}
+
+fn text(answer: &Answer, path: &str) -> String {
+    let file = answer.content.as_ref().unwrap().file(path).unwrap();
+    String::from_utf8(file.contents.expose().to_vec()).unwrap()
+}
+
+const PASSWORD: &str =
+    "[{objectName: password, secretPath: secret/data/NAME, secretKey: password, filePermission: 0400}]";
+
+#[tokio::test]
+async fn pods_of_one_account_that_ask_the_same_ask_once_and_others_are_refused() {
+    let world = World::start(Bao::shared());
+    world.secret("shared", "one");
+    let (provider, parameters) = (world.provider(BOUNDS), world.parameters(&PASSWORD.replace("NAME", "shared")));
+    let mut pods: Vec<Mounted> = (0..100).map(|n| volume(&format!("p{n}"), "app")).collect();
+    let answers = join_all(pods.iter_mut().map(|pod| pod.fetch(&provider, &parameters))).await;
+    for answer in answers {
+        let answer = answer.unwrap();
+        assert_eq!(text(&answer, "password"), "one");
+        assert_eq!(answer.content.as_ref().unwrap().file("password").unwrap().mode, 0o400);
+        assert!(answer.versions[0].version.starts_with("1.") && answer.again.is_none(), "{answer:?}");
+    }
+    assert_eq!(world.logins(), 1);
+    let different: std::collections::BTreeSet<_> = pods.iter().map(|pod| pod.versions[0].version.clone()).collect();
+    assert_eq!(different.len(), 100, "who knows one volume's key can guess at no other's version");
+
+    // The same question, at the same time, of an account that has no role.
+    let refused = volume("intruder", "other").fetch(&provider, &parameters).await.unwrap_err();
+    assert_eq!((refused.kind, refused.provider.as_str()), (ErrorKind::Denied, "vault"), "{refused}");
+
+    // What is wished anew is fetched anew.
+    world.secret("shared", "two");
+    let mut pod = volume("late", "app");
+    assert_eq!(text(&pod.fetch(&provider, &parameters).await.unwrap(), "password"), "one");
+    pod.class = "2".to_owned();
+    assert_eq!(text(&pod.fetch(&provider, &parameters).await.unwrap(), "password"), "two");
+    assert!(pod.versions[0].version.starts_with("2."));
+}
+
+#[tokio::test]
+async fn what_is_known_last_is_for_new_pods_of_an_account_that_was_allowed() {
+    let bao = Arc::new(Bao::start());
+    let world = World::start(Arc::clone(&bao));
+    world.secret("a", "one");
+    let provider = world.provider(Bounds { fresh: Duration::ZERO, ..BOUNDS });
+    let parameters = world.parameters(&PASSWORD.replace("NAME", "a"));
+    let mut first = volume("first", "app");
+    first.fetch(&provider, &parameters).await.unwrap();
+    bao.call("POST", "sys/seal", &json!({}));
+    let late = volume("late", "app").fetch(&provider, &parameters).await.unwrap();
+    assert_eq!((text(&late, "password"), late.again.is_some()), ("one".to_owned(), true));
+    // Who has it mounted keeps that, and is told; who was not allowed, or asks for something else, gets nothing.
+    assert_eq!(first.fetch(&provider, &parameters).await.unwrap_err().kind, ErrorKind::Unavailable);
+    assert_eq!(volume("x", "other").fetch(&provider, &parameters).await.unwrap_err().kind, ErrorKind::Unavailable);
+    let other = world.parameters(&PASSWORD.replace("NAME", "b"));
+    assert_eq!(volume("y", "app").fetch(&provider, &other).await.unwrap_err().kind, ErrorKind::Unavailable);
+    let never = world.provider(Bounds { fresh: Duration::ZERO, last_known: Duration::ZERO, ..BOUNDS });
+    assert!(volume("z", "app").fetch(&never, &parameters).await.is_err());
+}
+
+fn leased(path: &str) -> String {
+    format!(
+        "[{{objectName: user, secretPath: {path}, secretKey: username}}, {{objectName: password, secretPath: {path}, secretKey: password}}, {{objectName: fixed, secretPath: secret/data/leased, secretKey: password}}]"
+    )
+}
+
+async fn eventually(what: &str, mut is_true: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_true() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{what} did not come");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn each_pod_has_its_own_lease_until_it_goes() {
+    let (world, broker) = (World::start(Bao::shared()), Broker::start());
+    world.secret("leased", "one");
+    let path = broker.engine(&world.bao, "1h", "2h");
+    let (provider, parameters) =
+        (world.provider(Bounds { fresh: Duration::ZERO, ..BOUNDS }), world.parameters(&leased(&path)));
+    let (mut a, mut b, mut c) = (volume("a", "app"), volume("b", "app"), volume("c", "app"));
+    let answers = join_all([&mut a, &mut b, &mut c].map(|pod| pod.fetch(&provider, &parameters))).await;
+    let users: Vec<String> = answers.iter().map(|answer| text(answer.as_ref().unwrap(), "user")).collect();
+    let mut made = broker.users().0;
+    made.sort();
+    let mut sorted = users.clone();
+    sorted.sort();
+    assert_eq!(made, sorted, "one user for each pod, and one lease for both of its files");
+    // A neighbour's change does not make another user.
+    world.secret("leased", "two");
+    let again = a.fetch(&provider, &parameters).await.unwrap();
+    assert_eq!((text(&again, "user"), text(&again, "fixed")), (users[0].clone(), "two".to_owned()));
+    assert!(again.again.unwrap() > Timestamp::now() + SignedDuration::from_mins(20));
+    assert_eq!(broker.users().0.len(), 3);
+
+    provider.gone("nobody's");
+    provider.gone(&a.place);
+    eventually("the end of a's user", || broker.users().1 == [users[0].clone()]).await;
+    provider.gone(&b.place);
+    provider.gone(&c.place);
+    eventually("the end of the others", || broker.users().1.len() == 3).await;
+}
+
+#[tokio::test]
+async fn a_lease_is_renewed_and_replaced_before_it_can_be_renewed_no_longer() {
+    let (world, broker) = (World::start(Bao::shared()), Broker::start());
+    world.secret("leased", "one");
+    let path = broker.engine(&world.bao, "4s", "9s");
+    let (provider, parameters) = (world.provider(BOUNDS), world.parameters(&leased(&path)));
+    let mut pod = volume("p", "app");
+    let first = text(&pod.fetch(&provider, &parameters).await.unwrap(), "user");
+    let begun = Instant::now();
+    let mut last = first.clone();
+    while begun.elapsed() < Duration::from_secs(12) {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let user = text(&pod.fetch(&provider, &parameters).await.unwrap(), "user");
+        if begun.elapsed() < Duration::from_secs(6) {
+            assert_eq!(user, first, "it is renewed past its first four seconds");
+        }
+        let (made, removed) = broker.users();
+        assert!(made.contains(&user) && !removed.contains(&user), "{user} is mounted and gone: {removed:?}");
+        last = user;
+    }
+    assert_ne!(last, first, "it cannot be renewed past nine seconds");
+    provider.gone(&pod.place);
+    eventually("the end of all", || broker.users().0.len() == broker.users().1.len()).await;
+}
+
+#[tokio::test]
+async fn a_service_that_starts_again_leaves_leased_values_as_they_are() {
+    let (world, broker) = (World::start(Bao::shared()), Broker::start());
+    world.secret("leased", "one");
+    let path = broker.engine(&world.bao, "1h", "2h");
+    let parameters = world.parameters(&leased(&path));
+    let mut pod = volume("p", "app");
+    let first = text(&pod.fetch(&world.provider(BOUNDS), &parameters).await.unwrap(), "user");
+    // Started again.
+    let provider = world.provider(Bounds { fresh: Duration::ZERO, ..BOUNDS });
+    let versions = pod.versions.clone();
+    let answer = pod.fetch(&provider, &parameters).await.unwrap();
+    assert!(answer.content.is_none() && answer.versions == versions && answer.again.is_some(), "{answer:?}");
+    assert_eq!(broker.users().0, [first.clone()]);
+    // Its neighbour changed, and the value is in the volume alone: another is made.
+    world.secret("leased", "two");
+    let answer = pod.fetch(&provider, &parameters).await.unwrap();
+    assert_eq!(text(&answer, "fixed"), "two");
+    assert_ne!(text(&answer, "user"), first);
+    assert_eq!(broker.users().0.len(), 2);
+}
+
+#[tokio::test]
+async fn a_certificate_is_issued_once_for_each_pod() {
+    let world = World::start(Bao::shared());
+    let mount = world.bao.mount_of("pki");
+    world.bao.call("POST", &format!("{mount}/root/generate/internal"), &json!({ "common_name": "root" }));
+    world.bao.call("POST", &format!("{mount}/roles/web"), &json!({ "allow_any_name": true, "max_ttl": "1h" }));
+    let object = |name: &str, key: &str| {
+        format!(
+            "- objectName: {name}\n  secretPath: {mount}/issue/web\n  method: PUT\n  secretArgs: {{common_name: web.shop, ttl: 10m}}\n  secretKey: {key}\n"
+        )
+    };
+    let parameters = world.parameters(&(object("tls.crt", "certificate") + &object("tls.key", "private_key")));
+    let provider = world.provider(BOUNDS);
+    let (mut a, mut b) = (volume("a", "app"), volume("b", "app"));
+    let (first, other) =
+        (a.fetch(&provider, &parameters).await.unwrap(), b.fetch(&provider, &parameters).await.unwrap());
+    assert_ne!(text(&first, "tls.key"), text(&other, "tls.key"), "no two pods have one key");
+    let again = a.fetch(&provider, &parameters).await.unwrap();
+    assert_eq!(text(&again, "tls.crt"), text(&first, "tls.crt"), "it is good for ten minutes");
+    let due = again.again.unwrap().duration_since(Timestamp::now());
+    assert!((SignedDuration::from_mins(7)..SignedDuration::from_mins(9)).contains(&due), "{due}");
+}
+
+#[tokio::test]
+async fn a_session_that_the_server_forgot_is_made_anew() {
+    let world = World::start(Bao::shared());
+    world.secret("forgotten", "one");
+    let provider = world.provider(Bounds { fresh: Duration::ZERO, ..BOUNDS });
+    let parameters = world.parameters(&PASSWORD.replace("NAME", "forgotten"));
+    let mut pod = volume("p", "app");
+    for _ in 0..3 {
+        pod.fetch(&provider, &parameters).await.unwrap();
+    }
+    assert_eq!(world.logins(), 1);
+    world.bao.call("POST", &format!("sys/leases/revoke-prefix/auth/{}/login", world.mount), &json!({}));
+    pod.fetch(&provider, &parameters).await.unwrap();
+    assert_eq!(world.logins(), 2);
+    // The last pod of an account takes its session along.
+    let alive = || world.bao.logged_in(&world.mount).len();
+    assert_eq!(alive(), 1);
+    provider.gone(&pod.place);
+    eventually("the session's end", || alive() == 0).await;
+}
+
+#[tokio::test]
+async fn what_a_class_gets_wrong_is_said_and_shows_no_value() {
+    let world = World::start(Bao::shared());
+    world.secret("wrong", "hunter2");
+    let provider = world.provider(BOUNDS);
+    let object = "[{objectName: a, secretPath: secret/data/wrong, ";
+    for (objects, kind, says) in [
+        (format!("{object}secretKey: passwort}}]"), ErrorKind::NotFound, "it has password"),
+        (format!("{object}secretKey: password, encoding: hex}}]"), ErrorKind::Invalid, "not hex"),
+        ("[{objectName: ../a, secretPath: secret/data/wrong}]".to_owned(), ErrorKind::Invalid, "no path inside"),
+        ("[{objectName: a, secretPath: secret/data/none}]".to_owned(), ErrorKind::NotFound, "secret/data/none"),
+        ("[{objectName: a, secretPath: sys/mounts}]".to_owned(), ErrorKind::Denied, "no policy"),
+    ] {
+        let error = volume("p", "app").fetch(&provider, &world.parameters(&objects)).await.unwrap_err();
+        assert!(error.kind == kind && error.message.contains(says), "{objects}: {error:?}");
+        assert!(!error.message.contains("hunter2"), "{error}");
+    }
+    let mut elsewhere = world.parameters(&PASSWORD.replace("NAME", "wrong"));
+    elsewhere.insert("vaultAddress".to_owned(), "http://169.254.169.254".to_owned());
+    assert_eq!(volume("p", "app").fetch(&provider, &elsewhere).await.unwrap_err().kind, ErrorKind::Denied);
+    let mut audience = world.parameters(&PASSWORD.replace("NAME", "wrong"));
+    audience.insert("audience".to_owned(), "other".to_owned());
+    let error = volume("p", "app").fetch(&provider, &audience).await.unwrap_err();
+    assert!(error.message.contains("tokenRequests"), "{error}");
+    let mut old = volume("p", "app");
+    old.volume.tokens.get_mut("vault").unwrap().expires = Timestamp::now();
+    let error = old.fetch(&provider, &world.parameters(&PASSWORD.replace("NAME", "wrong"))).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
+}

@@ -28,7 +28,7 @@ impl Profile {
     fn budget(self) -> u64 {
         match self {
             Self::Release => 46_000_000,
-            Self::Dist => 30_000_000,
+            Self::Dist => 36_000_000,
         }
     }
 }

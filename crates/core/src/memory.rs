@@ -2,8 +2,8 @@
 //!
 //! The only module of the tree with `unsafe` in it. Four things live here: [`Region`], the pages behind
 //! [`SecretBytes`](crate::SecretBytes); [`WipingAllocator`], which a program installs so that what libraries copy to
-//! the heap is wiped too; [`give_back`], for a service that is done with a lot of work; and [`harden_process`], which is
-//! called once at the start of `main`.
+//! the heap is wiped too; [`keep_little`] and [`give_back`], for services that mostly wait; and [`harden_process`],
+//! which is called once at the start of `main`.
 #![allow(
     unsafe_code,
     reason = "mmap, mlock, madvise and the allocator have no safe form; every block says why it is sound"
@@ -254,6 +254,28 @@ unsafe fn wipe(block: *mut u8, len: usize) {
     unsafe {
         ptr::write_bytes(block, 0, len);
         std::arch::asm!("/* {0} */", in(reg) block, options(nostack, preserves_flags));
+    }
+}
+
+/// Has large blocks (128 KiB and more) come from the system and go back to it at once, for a service that is started once and then
+/// mostly waits; a command that ends soon is faster without.
+///
+/// glibc takes a block from its heap after the first of its size was freed, and has a heap for each thread of up to sixteen.
+pub fn keep_little() {
+    #[cfg(target_env = "gnu")]
+    {
+        use std::ffi::c_int;
+        unsafe extern "C" {
+            fn mallopt(parameter: c_int, value: c_int) -> c_int;
+        }
+        // mallopt(3), malloc.h
+        const M_MMAP_THRESHOLD: c_int = -3;
+        const M_ARENA_MAX: c_int = -8;
+        // SAFETY: both may be set at any time and concern blocks that are asked for later. What is refused is as it was.
+        unsafe {
+            mallopt(M_MMAP_THRESHOLD, 128 << 10);
+            mallopt(M_ARENA_MAX, 2);
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::client::{describe, is_unreachable};
@@ -33,6 +34,7 @@ pub trait Controller: Send + Sync + 'static {
         + Clone
         + Debug
         + DeserializeOwned
+        + Serialize
         + Send
         + Sync
         + 'static;
@@ -68,9 +70,6 @@ pub trait Controller: Send + Sync + 'static {
     fn slim(&self, object: &mut Self::Object) {
         let _ = object;
     }
-
-    /// About how many bytes an object takes.
-    fn weight(&self, object: &Self::Object) -> usize;
 
     /// Whether something is to be done about an object. Quick: called for every event.
     fn due(&self, known: &Known<'_, Self::Note, Self::Memo>) -> Due;

@@ -27,6 +27,7 @@ pub mod queue;
 pub mod shards;
 pub mod stop;
 pub mod store;
+mod waiting;
 pub mod watch;
 
 pub use controller::{Controller, Done, Due, Failure, FailureKind, Job, Known, SecretSeen};

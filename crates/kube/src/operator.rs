@@ -123,6 +123,7 @@ impl Operator {
     /// # Errors
     /// [`StartError::Client`].
     pub fn new(config: Config, options: Options) -> Result<Self, StartError> {
+        bulla_core::memory::keep_little();
         let client =
             client::client(config, options.client).map_err(|error| StartError::Client(client::describe(&error)))?;
         let mut random = [0; 8];

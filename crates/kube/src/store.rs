@@ -9,9 +9,7 @@ use kube::Resource;
 
 use super::controller::{Controller, Due, Known, SecretSeen};
 use super::key::ObjectKey;
-
-/// Bytes that waiting objects may take together; what is beyond is fetched again when its turn comes.
-pub const WAITING_BYTES: usize = 24 << 20;
+use super::waiting::{Place, Waiting};
 
 /// What is known of all objects of a controller.
 pub struct Store<C: Controller> {
@@ -19,13 +17,13 @@ pub struct Store<C: Controller> {
     secrets: HashMap<ObjectKey, Secret>,
     /// Which list an entry was last seen in.
     round: u32,
-    waiting_bytes: usize,
+    waiting: Waiting,
 }
 
 struct Entry<C: Controller> {
     note: C::Note,
     memo: Option<C::Memo>,
-    waiting: Option<(Arc<C::Object>, usize)>,
+    waiting: Option<Place>,
     round: u32,
 }
 
@@ -37,7 +35,7 @@ struct Secret {
 
 impl<C: Controller> Default for Store<C> {
     fn default() -> Self {
-        Self { objects: HashMap::new(), secrets: HashMap::new(), round: 0, waiting_bytes: 0 }
+        Self { objects: HashMap::new(), secrets: HashMap::new(), round: 0, waiting: Waiting::default() }
     }
 }
 
@@ -53,24 +51,25 @@ impl<C: Controller> Store<C> {
         let key = ObjectKey::of(object.meta());
         let note = controller.note(&object);
         controller.slim(&mut object);
-        let weight = controller.weight(&object);
-        let old = self.objects.remove(&key);
-        let freed = old.as_ref().and_then(|entry| entry.waiting.as_ref()).map_or(0, |(_, weight)| *weight);
-        self.waiting_bytes -= freed;
-        let fits = self.waiting_bytes + weight <= WAITING_BYTES;
-        if fits {
-            self.waiting_bytes += weight;
+        let mut memo = None;
+        if let Some(old) = self.objects.remove(&key) {
+            if let Some(place) = old.waiting {
+                self.waiting.leave(place);
+            }
+            memo = old.memo;
         }
-        let waiting = fits.then(|| (Arc::new(object), weight));
-        self.objects.insert(key.clone(), Entry { note, memo: old.and_then(|entry| entry.memo), waiting, round });
+        let waiting = self.waiting.put(&object);
+        self.objects.insert(key.clone(), Entry { note, memo, waiting, round });
         key
     }
 
     /// An object is gone. Whether it was known.
     pub fn forget(&mut self, key: &ObjectKey) -> bool {
-        let old = self.objects.remove(key);
-        self.waiting_bytes -= old.as_ref().and_then(|entry| entry.waiting.as_ref()).map_or(0, |(_, weight)| *weight);
-        old.is_some()
+        let Some(old) = self.objects.remove(key) else { return false };
+        if let Some(place) = old.waiting {
+            self.waiting.leave(place);
+        }
+        true
     }
 
     /// A list of objects is complete: those of its namespace that it did not tell of are gone. Gives them.
@@ -130,14 +129,15 @@ impl<C: Controller> Store<C> {
 
     /// The object, to work on, if it is kept; it is not kept after.
     pub fn take(&mut self, key: &ObjectKey) -> Option<Arc<C::Object>> {
-        let (object, weight) = self.objects.get_mut(key)?.waiting.take()?;
-        self.waiting_bytes -= weight;
-        Some(object)
+        let place = self.objects.get_mut(key)?.waiting.take()?;
+        self.waiting.take(place).map(Arc::new)
     }
 
     /// Lets go of the object, which nobody here will work on for now.
     pub fn drop_waiting(&mut self, key: &ObjectKey) {
-        self.take(key);
+        if let Some(place) = self.objects.get_mut(key).and_then(|entry| entry.waiting.take()) {
+            self.waiting.leave(place);
+        }
     }
 
     /// Whether the object is there.
@@ -164,7 +164,7 @@ impl<C: Controller> Store<C> {
 
     /// How many objects and Secrets are known, and how many bytes of whole objects wait.
     pub fn size(&self) -> (usize, usize, usize) {
-        (self.objects.len(), self.secrets.len(), self.waiting_bytes)
+        (self.objects.len(), self.secrets.len(), self.waiting.bytes())
     }
 
     /// Gives back memory that a list needed and nothing needs now.

@@ -338,23 +338,6 @@ impl Controller for SealedSecrets {
         }
     }
 
-    fn weight(&self, object: &SealedSecret) -> usize {
-        let spec = &object.spec;
-        let texts = |map: &std::collections::BTreeMap<String, String>| -> usize {
-            map.iter().map(|(key, value)| key.len() + value.len() + 64).sum()
-        };
-        let metadata = object.metadata.annotations.as_ref().map_or(0, texts);
-        let template = &spec.template.metadata;
-        2048 + metadata
-            + texts(&template.labels)
-            + texts(&template.annotations)
-            + template.finalizers.iter().map(|text| text.len() + 64).sum::<usize>()
-            + object.status.as_ref().map_or(0, |status| texts(&status.sealed_with))
-            + texts(&spec.encrypted_data)
-            + texts(&spec.template.data)
-            + spec.data.as_ref().map_or(0, String::len)
-    }
-
     fn due(&self, known: &Known<'_, Note, Memo>) -> Due {
         let Known { note, memo, secret, .. } = known;
         if note.deleting {

@@ -6,9 +6,11 @@
 mod failures;
 mod files;
 mod halves;
+mod kills;
 mod kubelet;
 mod lives;
 mod many;
+mod reboot;
 mod rotation;
 mod sanity;
 mod sealed;

@@ -48,6 +48,14 @@ pub enum Action {
         #[arg(long)]
         all: bool,
     },
+    /// End a node as a loss of power does, and start it again: what is on its disk stays
+    Reboot {
+        #[command(flatten)]
+        which: Which,
+        /// Which node
+        #[arg(long, default_value_t = 1)]
+        node: u8,
+    },
     /// Say what runs, and where its configuration for clients is
     Status {
         #[command(flatten)]
@@ -110,6 +118,7 @@ pub fn run(root: &Path, action: Action) -> Result<()> {
         Action::Up { which, nodes } => up::run(root, &which.name, nodes),
         Action::Down { all: true, .. } => state::all()?.iter().try_for_each(down::run),
         Action::Down { which, all: false } => down::run(&which.name),
+        Action::Reboot { which, node } => up::reboot(&which.name, node),
         Action::Status { which } => status(&which.name),
         Action::Logs { which, component } => logs(&which.name, component.as_deref()),
         Action::Kubectl { which, arguments } => {

@@ -42,7 +42,8 @@ pub fn take_down(name: &Name, lock: &Lock) -> Result<bool> {
     Ok(cluster.is_some())
 }
 
-fn end_processes(node: &Node) -> Result<()> {
+/// Ends all processes of a node, and with them its mounts and its network.
+pub fn end_processes(node: &Node) -> Result<()> {
     let since = Instant::now();
     loop {
         let processes = node.processes();

@@ -31,7 +31,8 @@ pub fn connect(cluster: &Cluster, node: &Node, pid: u32) -> Result<()> {
     for other in cluster.all_nodes().filter(|other| other.index != node.index) {
         inside(&["route", "add", &other.pods, "via", &other.address.to_string()])?;
     }
-    ip(["route", "add", &node.pods, "via", &node.address.to_string(), "dev", &cluster.bridge()])
+    // After a reboot it is still there.
+    ip(["route", "replace", &node.pods, "via", &node.address.to_string(), "dev", &cluster.bridge()])
 }
 
 /// Takes down what there is of it. Links into nodes go with the nodes; here are those of nodes that never began.

@@ -68,6 +68,30 @@ fn start(cluster: &Cluster, since: Instant) -> Result<()> {
     write(&cluster.folder().join("ready"), "")
 }
 
+/// Ends a node without a word to it, and starts it again.
+pub fn reboot(name: &Name, index: u8) -> Result<()> {
+    let _lock = Lock::take()?;
+    let cluster = Cluster::load(name).filter(|cluster| (1..=cluster.nodes).contains(&index));
+    let cluster = cluster.with_context(|| format!("there is no node {index} of a cluster {name}"))?;
+    let node = cluster.node(index);
+    down::end_processes(&node)?;
+    wait_for("the end of its link", || !Path::new("/sys/class/net").join(&node.interface).exists())?;
+    for file in ["linked", components::API_READY] {
+        let _ = fs::remove_file(node.folder.join(file));
+    }
+    // What a machine has in memory.
+    let run = node.folder.join("run");
+    if run.exists() {
+        fs::remove_dir_all(&run)?;
+    }
+    start_node(&cluster, &node)?;
+    wait_for("the API", || cluster.kubectl(["get", "--raw", "/readyz"]).quiet())?;
+    write(&cluster.node(1).folder.join(components::API_READY), "")?;
+    wait_for("containerd", || node.enter().is_ok_and(|enter| enter.args(["ctr", "version"]).quiet()))?;
+    eprintln!("cluster {name}: node {} is up again", node.name);
+    Ok(())
+}
+
 fn start_node(cluster: &Cluster, node: &Node) -> Result<()> {
     let components: Vec<Value> = components::of(cluster, node)?.iter().map(components::Component::to_json).collect();
     write(&node.folder.join("components.json"), &Value::from(components).to_string())?;

@@ -169,6 +169,8 @@ impl Inner {
     /// Renews what is due. What ends soon in spite of that is no longer held.
     async fn keep(&self, held: &mut Held, who: &Who, proof: Proof<'_>, now: Timestamp) {
         for mut leased in std::mem::take(&mut held.leased) {
+            // Another lease of the same session may have had it extended.
+            leased.until = leased.session.as_ref().map_or(leased.until, |session| session.ends());
             if leased.due() <= now {
                 self.renew(&mut leased, who, proof, now).await;
             }

@@ -279,23 +279,35 @@ pub fn keep_little() {
     }
 }
 
-/// Gives memory that was freed back to the system, and says whether there was any.
+/// Gives back to the system what a service needed for a lot of work and does not need while it waits.
 ///
-/// glibc keeps what lies below a block that is still in use. A service that read ten thousand objects and remembers a line of
-/// each would keep the memory of all of them for ever. Takes a millisecond for some tens of megabytes; other threads that
-/// allocate wait for it.
-pub fn give_back() -> bool {
+/// Memory that was freed: glibc keeps what lies below a block that is still in use. A service that read ten thousand objects and
+/// remembers a line of each would keep the memory of all of them for ever. And the program's own text: what is run next is mapped again
+/// from the file's pages in memory, some microseconds for each sixteen of them; what ran once, for the start or the work, is not. Takes a
+/// millisecond for some tens of megabytes; other threads that allocate wait for it.
+pub fn give_back() {
     #[cfg(target_env = "gnu")]
     {
         unsafe extern "C" {
             // malloc_trim(3)
             fn malloc_trim(pad: usize) -> std::ffi::c_int;
+            // end(3), and its other end: the linker's.
+            static __executable_start: u8;
+            static etext: u8;
         }
         // SAFETY: it may be called at any time from any thread, and touches no block that is in use.
-        unsafe { malloc_trim(0) == 1 }
+        unsafe { malloc_trim(0) };
+        let page = rustix::param::page_size();
+        let start = (&raw const __executable_start).addr().next_multiple_of(page);
+        let end = (&raw const etext).addr() / page * page;
+        if start < end {
+            // SAFETY: these pages are a private mapping of the program's file that nobody can write to, so what is read of them next is
+            // what was there before. A refusal changes nothing.
+            let _ = unsafe {
+                rustix::mm::madvise(ptr::with_exposed_provenance_mut(start), end - start, Advice::LinuxDontNeed)
+            };
+        }
     }
-    #[cfg(not(target_env = "gnu"))]
-    false
 }
 
 /// Makes the process unreadable for its peers: no core dump, no `ptrace` or `/proc/PID/mem` by the same user.

@@ -182,3 +182,30 @@ fn a_data_key_has_32_bytes() {
     assert!(one == one.clone());
     assert_eq!(one.expose().as_slice(), one.as_secret().expose());
 }
+
+/// Bytes in memory: what is the process's own, and what is its program's file.
+fn resident() -> (usize, usize) {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let of = |name: &str| -> usize {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+    };
+    (of("RssAnon:"), of("RssFile:"))
+}
+
+#[test]
+fn what_was_freed_below_a_block_in_use_is_given_back_and_the_program_goes_on() {
+    const CONSTANT: &[u8] = include_bytes!("memory.rs");
+    bulla_core::memory::keep_little();
+    let mut blocks: Vec<Box<[u8]>> = (0..20_000).map(|_| vec![1; 2048].into_boxed_slice()).collect();
+    let last = blocks.pop().unwrap();
+    drop(blocks);
+    let before = resident();
+    bulla_core::memory::give_back();
+    let after = resident();
+    // Other tests run beside this one.
+    assert!(before.0 > after.0 + (20 << 20), "{before:?} {after:?}");
+    assert!(before.1 > after.1, "{before:?} {after:?}");
+    assert!(last.iter().all(|byte| *byte == 1));
+    assert_eq!(CONSTANT, std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/memory.rs")).unwrap());
+}

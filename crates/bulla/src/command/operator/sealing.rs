@@ -66,8 +66,10 @@ pub(super) struct SealingArgs {
     #[arg(long, value_name = "NAMESPACE/NAME", value_delimiter = ',', value_parser = account)]
     node_service_accounts: Vec<(String, String)>,
 
-    /// Open sops files in ConfigMaps for volumes with this key, and with no other that a file names: an ARN of AWS KMS, a URL of Vault's transit engine, age1…, local:/FILE
-    #[arg(long, value_name = "KEY", value_delimiter = ',', value_parser = sops_key)]
+    #[arg(
+        long,
+        help = "Open sops files in ConfigMaps for volumes with this key, and with no other that a file names: an ARN of AWS KMS, a URL of Vault's transit engine, age1…, local:/FILE",
+        value_name = "KEY", value_delimiter = ',', value_parser = sops_key)]
     sops_key: Vec<KeyId>,
 
     /// Where node services ask, over TLS

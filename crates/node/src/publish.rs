@@ -394,7 +394,9 @@ impl Publisher {
         now: Timestamp,
     ) -> Result<(Record, Option<Content>, bool), PublishError> {
         let provider = self.provider(class)?;
-        let answer = provider.fetch(&self.ask(request, class, &old.versions)).await?;
+        // A class that has changed is asked for whole: who knows the versions need not know what became of the class.
+        let current = if old.class == class.version() { old.versions.as_slice() } else { &[] };
+        let answer = provider.fetch(&self.ask(request, class, current)).await?;
         let record = Record {
             versions: answer.versions,
             class: class.version(),

@@ -109,7 +109,7 @@ impl Authority {
         if url.scheme() != "https" || url.host().is_none() {
             return Err(setup());
         }
-        url.set_path(PATH);
+        url.set_path("");
         Ok(Self { url, token, trusted, resolver: Resolver::default(), client: Mutex::default() })
     }
 
@@ -122,10 +122,14 @@ impl Authority {
         // Room for all of it: growing would leave pieces behind.
         let mut body = Zeroizing::new(Vec::with_capacity(pod_token.expose().len() + 256 + 512 * objects.len()));
         serde_json::to_writer(&mut *body, &request).map_err(|error| OpenError::Setup(error.to_string()))?;
-        let body = Bytes::from_owner(body);
+        self.read(&self.send(PATH, Bytes::from_owner(body)).await?)
+    }
+
+    /// Sends a request and gives the answer's body. Who cannot be reached, or is not ready, is asked again.
+    pub(crate) async fn send(&self, path: &str, body: Bytes) -> Result<SecretBytes, OpenError> {
         let mut pause = PAUSE;
         for _ in 1..TRIES {
-            match self.ask(body.clone()).await {
+            match self.ask(path, body.clone()).await {
                 Err(error) if error.code() == Code::Unavailable => {
                     tracing::debug!(%error, "the sealing operator is asked again");
                     // Another replica, or other certificates: a connection that is kept leads to neither.
@@ -136,13 +140,15 @@ impl Authority {
                 answered => return answered,
             }
         }
-        self.ask(body).await
+        self.ask(path, body).await
     }
 
-    async fn ask(&self, body: Bytes) -> Result<Vec<Object>, OpenError> {
+    async fn ask(&self, path: &str, body: Bytes) -> Result<SecretBytes, OpenError> {
         let client = self.client()?;
         let unreachable = |error: reqwest::Error| OpenError::Unreachable(self.place(), causes(&error));
-        let request = client.post(self.url.clone()).header(AUTHORIZATION, self.authorization()?).body(body);
+        let mut url = self.url.clone();
+        url.set_path(path);
+        let request = client.post(url).header(AUTHORIZATION, self.authorization()?).body(body);
         let mut response = request.send().await.map_err(unreachable)?;
         let status = response.status();
         let longest = if status.is_success() { LONGEST_ANSWER } else { LONGEST_REFUSAL };
@@ -157,6 +163,10 @@ impl Authority {
             let refused = serde_json::from_slice::<Refused>(answer.expose());
             return Err(refused.map_or_else(|_| self.confused("its refusal cannot be read"), OpenError::Refused));
         }
+        Ok(answer)
+    }
+
+    fn read(&self, answer: &SecretBytes) -> Result<Vec<Object>, OpenError> {
         // The parser's words could quote a value.
         let read: Read<'_> =
             serde_json::from_slice(answer.expose()).map_err(|_| self.confused("its answer cannot be read"))?;

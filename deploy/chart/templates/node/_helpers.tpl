@@ -21,6 +21,16 @@
 {{- if and .Values.node.enabled .Values.sealing.enabled -}}true{{- end -}}
 {{- end -}}
 
+{{/* Whether the operator writes Secrets for it: "true" if that is on. */}}
+{{- define "bulla.node.isSynced" -}}
+{{- if and .Values.node.enabled .Values.syncSecret.enabled -}}true{{- end -}}
+{{- end -}}
+
+{{/* Whether it asks the operator for anything. */}}
+{{- define "bulla.node.asksOperator" -}}
+{{- if or (include "bulla.node.isSealed" .) (include "bulla.node.isSynced" .) -}}true{{- end -}}
+{{- end -}}
+
 {{/* Where it asks for that. */}}
 {{- define "bulla.node.sealingService" -}}
 {{ include "bulla.fullname" . }}-sealing-nodes
@@ -38,6 +48,11 @@
 - --rotation-poll-interval={{ .rotation.interval }}
 {{- if include "bulla.node.isSealed" $ }}
 - --sealing-operator=https://{{ include "bulla.node.sealingService" $ }}.{{ $.Release.Namespace }}.svc:8443
+{{- end }}
+{{- if include "bulla.node.isSynced" $ }}
+- --sync-operator=https://{{ include "bulla.node.sealingService" $ }}.{{ $.Release.Namespace }}.svc:8443
+{{- end }}
+{{- if include "bulla.node.asksOperator" $ }}
 - --sealing-namespace={{ $.Release.Namespace }}
 {{- end }}
 {{- end -}}

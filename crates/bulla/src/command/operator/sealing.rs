@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bulla_kube::{Operator, Options};
+use axum::Router;
+use bulla_kube::Operator;
 use bulla_operator::sealing::access::{Access, Verb};
 use bulla_operator::sealing::controller::{SealedSecrets, Settings};
-use bulla_operator::sealing::delivery::{Delivery, tls};
+use bulla_operator::sealing::delivery::Delivery;
 use bulla_operator::sealing::http::Api;
 use bulla_operator::sealing::keys::keeper::{Keeper, Usage};
 use bulla_operator::sealing::keys::metrics::KeyMetrics;
@@ -19,8 +20,9 @@ use bulla_operator::sealing::ring::KeyRing;
 use bulla_operator::sealing::write::Forbidden;
 use clap::{Args, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
+use super::nodes::NodesArgs;
 use crate::app::App;
 use crate::args::go_bool;
 use crate::args::sealing_keys::{self, KeeperArgs, Keys, ServiceArgs};
@@ -58,14 +60,6 @@ pub(super) struct SealingArgs {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", action = clap::ArgAction::Set, value_parser = go_bool)]
     allow_service_account_tokens: bool,
 
-    /// Open SealedSecrets for volumes (bulla.dev/deliver: volume) for node services with these service accounts
-    #[arg(long, value_name = "NAMESPACE/NAME", value_delimiter = ',', value_parser = account)]
-    node_service_accounts: Vec<(String, String)>,
-
-    /// Where node services ask, over TLS
-    #[arg(long, value_name = "ADDRESS", default_value = ":8443")]
-    listen_nodes_addr: String,
-
     /// What may be asked without a token, as sealed-secrets has it
     #[arg(long, value_name = "WHAT", value_delimiter = ',')]
     allow_anonymous: Vec<Anonymous>,
@@ -95,11 +89,17 @@ pub(super) async fn keys(
     sealing_keys::keys(app, store, services, keeper).await
 }
 
-/// Adds the controller, its keys' care, its API and its metrics.
+/// Adds the controller, its keys' care, its API and its metrics. Answers what node services may ask.
 ///
 /// # Errors
 /// If SIGUSR1 cannot be listened for.
-pub(super) fn add(operator: &mut Operator, keys: Keys, args: &SealingArgs, skip_recreate: bool) -> Result<(), Failure> {
+pub(super) fn add(
+    operator: &mut Operator,
+    keys: Keys,
+    args: &SealingArgs,
+    nodes: &NodesArgs,
+    skip_recreate: bool,
+) -> Result<Router, Failure> {
     let Keys { ring, keeper } = keys;
     let registry = operator.metrics();
     let (mut metrics, shards) = (None, operator.shards());
@@ -159,7 +159,7 @@ pub(super) fn add(operator: &mut Operator, keys: Keys, args: &SealingArgs, skip_
     let watched = ring.clone();
     operator.add_task(async move {
         loop {
-            health.set_not_ready(watched.health().ready().err());
+            health.set_not_ready("sealing", watched.health().ready().err());
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     });
@@ -178,37 +178,8 @@ pub(super) fn add(operator: &mut Operator, keys: Keys, args: &SealingArgs, skip_
     let api = Api::new(ring.clone(), move || certificates.certificate(), access, rate, metrics, old_data);
     operator.add_routes(api.routes());
     operator.add_routes(bulla_operator::sealing::keys::http::routes(ring.unsealing().cloned()));
-    if !args.node_service_accounts.is_empty() {
-        deliver(operator, ring, args);
-    }
-    Ok(())
-}
-
-/// Adds what node services ask.
-fn deliver(operator: &mut Operator, ring: Arc<dyn KeyRing>, args: &SealingArgs) {
-    let (client, stop) = (operator.client(), operator.stop());
-    let routes = Arc::new(Delivery::new(client.clone(), ring, args.node_service_accounts.iter().cloned())).routes();
-    let Options { namespace, replica, .. } = operator.options().clone();
-    let (current, certificate) = watch::channel(None);
-    operator.add_task(async move { tls::keep(client, &namespace, &replica, current).await });
-    let address = args.listen_nodes_addr.clone();
-    operator.add_service(async move {
-        let served = async {
-            let listener = bulla_kube::http::listen(&address).await?;
-            tracing::info!(address = ?bulla_kube::http::address(&listener), "listening for node services");
-            bulla_kube::http::serve_tls(listener, routes, stop, certificate).await
-        };
-        if let Err(error) = served.await {
-            tracing::error!(address, %error, "node services are not served");
-        }
-    });
-}
-
-/// A service account with its namespace.
-fn account(text: &str) -> Result<(String, String), String> {
-    let parts = text.split_once('/').filter(|(namespace, name)| !namespace.is_empty() && !name.is_empty());
-    let (namespace, name) = parts.ok_or_else(|| "must be NAMESPACE/NAME".to_owned())?;
-    Ok((namespace.to_owned(), name.to_owned()))
+    let delivery = Delivery::new(operator.client(), ring, nodes.accounts().iter().cloned());
+    Ok(Arc::new(delivery).routes())
 }
 
 /// The keeper's work, on a thread of its own: the compiler cannot see that its future may move between threads. It ends with this

@@ -16,7 +16,8 @@ use zeroize::Zeroizing;
 
 use super::super::access::bearer;
 use super::super::http::is_name;
-use super::{Delivery, Opened, Pod, refused};
+use super::{Delivery, Opened, refused};
+use crate::nodes::Pod;
 
 /// How long a request may take to come.
 const BODY_TIME: Duration = Duration::from_secs(10);
@@ -37,7 +38,7 @@ impl Delivery {
             .get(header::AUTHORIZATION)
             .and_then(bearer)
             .ok_or_else(|| refused(Code::Unauthenticated, "this needs the node service's token".to_owned()))?;
-        let node = self.node(token).await?;
+        let node = self.nodes.node(token).await?;
         let malformed = |what: String| refused(Code::Invalid, format!("the request is malformed: {what}"));
         let body = tokio::time::timeout(BODY_TIME, to_bytes(body, LONGEST_REQUEST)).await;
         let body = body.map_err(|_| malformed("it did not come in time".to_owned()))?;
@@ -51,7 +52,7 @@ impl Delivery {
         if let Some(wrong) = asked.objects.iter().find(|wanted| wanted.name.is_empty() || !is_name(&wanted.name)) {
             return Err(malformed(format!("{:.100?} is no name of an object", wrong.name)));
         }
-        let pod = self.pod(&asked.pod_token, &node).await?;
+        let pod = self.nodes.pod(&asked.pod_token, &node).await?;
         let mut opened = Vec::with_capacity(asked.objects.len());
         for wanted in &asked.objects {
             opened.push(self.open_audited(&pod, wanted).await?);
@@ -84,16 +85,21 @@ async fn open(State(delivery): State<Arc<Delivery>>, request: Request) -> Respon
         if matches!(refused.code, Code::Unauthenticated | Code::Denied) {
             tracing::warn!(target: AUDIT, code = ?refused.code, reason = refused.message, "a request to open was refused");
         }
-        let status = match refused.code {
-            Code::Invalid => StatusCode::BAD_REQUEST,
-            Code::Unauthenticated => StatusCode::UNAUTHORIZED,
-            Code::Denied => StatusCode::FORBIDDEN,
-            Code::NotFound => StatusCode::NOT_FOUND,
-            Code::DoesNotOpen => StatusCode::CONFLICT,
-            Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-        };
-        (status, axum::Json(refused)).into_response()
+        refusal(refused)
     })
+}
+
+/// The answer that is none.
+pub(crate) fn refusal(refused: Refused) -> Response {
+    let status = match refused.code {
+        Code::Invalid => StatusCode::BAD_REQUEST,
+        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Code::Denied => StatusCode::FORBIDDEN,
+        Code::NotFound => StatusCode::NOT_FOUND,
+        Code::DoesNotOpen => StatusCode::CONFLICT,
+        Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    (status, axum::Json(refused)).into_response()
 }
 
 /// The answer, wiped once it is sent.

@@ -3,6 +3,8 @@
 //! One release serves all tests that leave it in peace, under a driver's name of its own; who kills it, or takes it away, has another.
 //! The provider is a program of our own on the Secrets Store CSI driver's published code for providers (`tests/interop/csi-provider`).
 
+mod env;
+mod example;
 mod failures;
 mod files;
 mod halves;
@@ -10,6 +12,7 @@ mod kubelet;
 mod lives;
 mod many;
 mod rotation;
+mod sync;
 
 use std::fs;
 use std::sync::OnceLock;
@@ -34,6 +37,11 @@ struct Door<'a> {
 impl<'a> Door<'a> {
     /// Installs one, and waits until the kubelet has registered its driver.
     fn open(name: &'static str, namespace: &'a Namespace, image: &[String; 2]) -> Self {
+        Self::open_with(name, namespace, image, &[])
+    }
+
+    /// The same with more settings.
+    fn open_with(name: &'static str, namespace: &'a Namespace, image: &[String; 2], more: &[&str]) -> Self {
         let driver = format!("{}.bulla.test", namespace.name);
         let release = Release::new(name, namespace);
         let settings = [
@@ -46,7 +54,7 @@ impl<'a> Door<'a> {
             &format!("node.providerFolders={{{PROVIDERS}}}"),
             &format!("node.tokenRequests[0].audience={AUDIENCE}"),
         ];
-        release.set(&settings).ok();
+        release.set(&[&settings[..], more].concat()).ok();
         let rollout = ["rollout", "status", &format!("daemonset/{name}-bulla-node"), "--timeout=120s"];
         namespace.kubectl(&rollout).ok();
         Self { release, driver }
@@ -64,6 +72,38 @@ impl<'a> Door<'a> {
             let namespace = NAMESPACE.get_or_init(|| Namespace::new("node"));
             start_provider(namespace, &own_name());
             Self::open("shared", namespace, &bulla_image())
+        })
+    }
+
+    /// A release with the doors inject and syncSecret too, which tests share.
+    fn with_operator() -> &'static Self {
+        static NAMESPACE: OnceLock<Namespace> = OnceLock::new();
+        static DOOR: OnceLock<Door<'static>> = OnceLock::new();
+        DOOR.get_or_init(|| {
+            // It has the provider and the definitions.
+            Self::shared();
+            // A webhook that an earlier run left would be asked, and nobody answers.
+            let old = "mutatingwebhookconfigurations,daemonsets,deployments";
+            let old = ["delete", old, "--all-namespaces", "--selector=app.kubernetes.io/instance=asks"];
+            kubectl().args(old).output().unwrap();
+            let namespace = NAMESPACE.get_or_init(|| Namespace::new("asks"));
+            let more = [
+                "inject.enabled=true",
+                "syncSecret.enabled=true",
+                "operator.logLevel=debug",
+                "operator.extraArgs={--sync-patience=4s}",
+            ];
+            let door = Self::open_with("asks", namespace, &bulla_image(), &more);
+            // This cluster has no name service: where nodes ask the operator stands in their hosts files.
+            let service = "asks-bulla-sealing-nodes";
+            let address = namespace.field(&format!("service/{service}"), ".spec.clusterIP");
+            let hosts = json!([{"ip": address, "hostnames": [format!("{service}.{}.svc", namespace.name)]}]);
+            let patch = json!({"spec": {"template": {"spec": {"hostAliases": hosts}}}}).to_string();
+            namespace.kubectl(&["patch", "daemonset", "asks-bulla-node", "--patch", &patch]).ok();
+            for object in ["deployment/asks-bulla-operator", "daemonset/asks-bulla-node"] {
+                namespace.kubectl(&["rollout", "status", object, "--timeout=120s"]).ok();
+            }
+            door
         })
     }
 

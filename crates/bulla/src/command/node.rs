@@ -171,8 +171,8 @@ struct SealedArgs {
 #[command(next_help_heading = "Secrets of mounted files")]
 struct SyncArgs {
     /// The operator's address for node services; without it secretObjects of classes do nothing
-    #[arg(long = "sync-operator", value_name = "https://HOST:PORT")]
-    operator: Option<String>,
+    #[arg(long, value_name = "https://HOST:PORT")]
+    sync_operator: Option<String>,
 }
 
 /// Flags of the peer that mean nothing here.
@@ -268,7 +268,7 @@ async fn serve_until_stopped(app: &App, args: &NodeArgs, mounter: Mounter) -> Re
         let authority = |address| Authority::new(address, args.sealed.token.clone(), trusted.clone());
         address.as_deref().map(authority).transpose().map_err(|error| failed(&error))
     };
-    let (sealed, secrets) = (authority(&args.sealed.operator)?, authority(&args.sync.operator)?);
+    let (sealed, secrets) = (authority(&args.sealed.operator)?, authority(&args.sync.sync_operator)?);
     if sealed.is_some() || secrets.is_some() {
         let namespace = args.sealed.namespace.clone().or_else(|| app.env.text("POD_NAMESPACE"));
         let namespace = namespace.filter(|namespace| !namespace.is_empty()).ok_or_else(|| {

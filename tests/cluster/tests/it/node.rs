@@ -98,7 +98,11 @@ impl<'a> Door<'a> {
             let service = "asks-bulla-sealing-nodes";
             let address = namespace.field(&format!("service/{service}"), ".spec.clusterIP");
             let hosts = json!([{"ip": address, "hostnames": [format!("{service}.{}.svc", namespace.name)]}]);
-            let patch = json!({"spec": {"template": {"spec": {"hostAliases": hosts}}}}).to_string();
+            // And who asks for the other family's address hears soon that there is none.
+            let options = json!([{"name": "timeout", "value": "1"}, {"name": "attempts", "value": "1"}]);
+            let dns = json!({"nameservers": ["127.0.0.1"], "options": options});
+            let spec = json!({"hostAliases": hosts, "dnsPolicy": "None", "dnsConfig": dns});
+            let patch = json!({"spec": {"template": {"spec": spec}}}).to_string();
             namespace.kubectl(&["patch", "daemonset", "asks-bulla-node", "--patch", &patch]).ok();
             for object in ["deployment/asks-bulla-operator", "daemonset/asks-bulla-node"] {
                 namespace.kubectl(&["rollout", "status", object, "--timeout=120s"]).ok();

@@ -1,3 +1,5 @@
+//! What is answered to reviews, whole and broken.
+
 use axum::body::Body;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -1,3 +1,5 @@
+//! What is added to pods, read as the API server reads a patch.
+
 use serde_json::{Value, json};
 
 use super::*;

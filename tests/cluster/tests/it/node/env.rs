@@ -9,7 +9,7 @@ const SECRET: &str = "correct-horse-battery-9f3";
 
 /// A pod that meets the `restricted` standard and asks for variables; it prints what it has, and then sleeps.
 pub(super) fn asking(name: &str, annotations: Value) -> Value {
-    let script = "echo \"has $DATABASE_PASSWORD, pid $$\"; exec /bin/busybox sleep 1000";
+    let script = "echo \"has $DATABASE_PASSWORD, pid $$$$\"; exec /bin/busybox sleep 1000";
     json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": name, "labels": {"bulla.dev/env": "true"}, "annotations": annotations},

@@ -1,11 +1,16 @@
 //! Pods that ask for environment variables by a label: the webhook, the program in them, and where the value then is.
 
+use std::sync::{PoisonError, RwLock};
+
 use bulla_cluster_tests::{Namespace, busybox_for_bulla, kubectl};
 use serde_json::{Value, json};
 
 use super::{Door, class};
 
 const SECRET: &str = "correct-horse-battery-9f3";
+
+/// Held by whoever makes pods that ask; alone by whoever keeps them from being made.
+static ASKING: RwLock<()> = RwLock::new(());
 
 /// A pod that meets the `restricted` standard and asks for variables; it prints what it has, and then sleeps.
 pub(super) fn asking(name: &str, annotations: Value) -> Value {
@@ -33,6 +38,7 @@ fn database(contents: &str) -> Value {
 
 #[test]
 fn a_pod_that_asks_has_the_value_in_its_environment_and_no_secret_exists() {
+    let _asking = ASKING.read().unwrap_or_else(PoisonError::into_inner);
     Door::with_operator();
     let namespace = Namespace::restricted("env");
     namespace.apply(&class("counted", &json!([{"objectName": "password", "counted": true}]))).ok();
@@ -77,6 +83,7 @@ fn a_pod_that_asks_has_the_value_in_its_environment_and_no_secret_exists() {
 
 #[test]
 fn what_cannot_have_it_is_refused_and_who_did_not_ask_is_left_alone() {
+    let _asking = ASKING.read().unwrap_or_else(PoisonError::into_inner);
     Door::with_operator();
     let namespace = Namespace::restricted("refused");
     let annotations = json!({"bulla.dev/env-classes": "database"});
@@ -106,6 +113,7 @@ fn what_cannot_have_it_is_refused_and_who_did_not_ask_is_left_alone() {
 
 #[test]
 fn a_program_is_started_again_in_its_pod_when_the_value_changes() {
+    let _asking = ASKING.read().unwrap_or_else(PoisonError::into_inner);
     Door::with_operator();
     let namespace = Namespace::restricted("restart");
     namespace.apply(&database("old")).ok();
@@ -124,6 +132,7 @@ fn a_program_is_started_again_in_its_pod_when_the_value_changes() {
 
 #[test]
 fn a_certificate_that_somebody_takes_out_of_the_configuration_comes_back() {
+    let _alone = ASKING.write().unwrap_or_else(PoisonError::into_inner);
     let door = Door::with_operator();
     let namespace = Namespace::restricted("bundle");
     namespace.apply(&database("x")).ok();

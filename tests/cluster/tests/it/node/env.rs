@@ -13,7 +13,7 @@ const SECRET: &str = "correct-horse-battery-9f3";
 static ASKING: RwLock<()> = RwLock::new(());
 
 /// A pod that meets the `restricted` standard and asks for variables; it prints what it has, and then sleeps.
-pub(super) fn asking(name: &str, annotations: Value) -> Value {
+fn asking(name: &str, annotations: &Value) -> Value {
     let script = "echo \"has $DATABASE_PASSWORD, pid $$$$\"; exec /bin/busybox sleep 1000";
     json!({
         "apiVersion": "v1", "kind": "Pod",
@@ -43,11 +43,11 @@ fn a_pod_that_asks_has_the_value_in_its_environment_and_no_secret_exists() {
     let namespace = Namespace::restricted("env");
     namespace.apply(&class("counted", &json!([{"objectName": "password", "counted": true}]))).ok();
     let annotations = json!({"bulla.dev/env-classes": "counted", "bulla.dev/env-prefix": "DATABASE_"});
-    namespace.apply(&asking("counted", annotations)).ok();
+    namespace.apply(&asking("counted", &annotations)).ok();
     namespace.apply(&database(SECRET)).ok();
     let mapped =
         json!({"bulla.dev/env-classes": "database", "bulla.dev/env-map": "DATABASE_PASSWORD=database/password"});
-    namespace.apply(&asking("web", mapped)).ok();
+    namespace.apply(&asking("web", &mapped)).ok();
     namespace.wait_for_pod("web", "Running");
     namespace.wait_for_pod("counted", "Running");
     let says = |pod: &str| namespace.kubectl(&["logs", pod]).ok();
@@ -87,11 +87,11 @@ fn what_cannot_have_it_is_refused_and_who_did_not_ask_is_left_alone() {
     Door::with_operator();
     let namespace = Namespace::restricted("refused");
     let annotations = json!({"bulla.dev/env-classes": "database"});
-    let mut pod = asking("web", annotations.clone());
+    let mut pod = asking("web", &annotations);
     pod["spec"]["containers"][0].as_object_mut().unwrap().remove("command");
     let refusal = namespace.apply(&pod).refused();
     assert!(refusal.contains("env.bulla.dev") && refusal.contains("container web has no command"), "{refusal}");
-    let refusal = namespace.apply(&asking("web", json!({}))).refused();
+    let refusal = namespace.apply(&asking("web", &json!({}))).refused();
     assert!(refusal.contains("bulla.dev/env-classes"), "{refusal}");
     // Without the label, or in kube-system, nobody is asked.
     pod["metadata"]["labels"] = json!({"bulla.dev/env": "false"});
@@ -121,7 +121,7 @@ fn a_program_is_started_again_in_its_pod_when_the_value_changes() {
         "bulla.dev/env-classes": "database", "bulla.dev/env-on-change": "restart",
         "bulla.dev/env-map": "DATABASE_PASSWORD=database/password",
     });
-    namespace.apply(&asking("web", annotations)).ok();
+    namespace.apply(&asking("web", &annotations)).ok();
     namespace.wait_for_pod("web", "Running");
     let says = || namespace.kubectl(&["logs", "web"]).ok();
     namespace.eventually("its word", || says().starts_with("has old, "));
@@ -144,5 +144,5 @@ fn a_certificate_that_somebody_takes_out_of_the_configuration_comes_back() {
     namespace.kubectl(&["patch", &name, "--type=json", "--patch", remove]).ok();
     namespace.eventually("the certificate", || bundle().len() > 100);
     let annotations = json!({"bulla.dev/env-classes": "database"});
-    namespace.eventually("a pod", || namespace.apply(&asking("web", annotations.clone())).success);
+    namespace.eventually("a pod", || namespace.apply(&asking("web", &annotations)).success);
 }

@@ -39,7 +39,7 @@ fn the_webhook_is_asked_about_pods_with_the_label_and_keeps_no_others_from_start
         "--inject-driver=secrets-store.csi.k8s.io",
         "--inject-configuration=n-r-bulla-inject",
         "--inject-service=r-bulla-inject",
-        r#"--inject-resources={\\\"limits\\\":{\\\"cpu\\\":\\\"100m\\\",\\\"memory\\\":\\\"64Mi\\\"}"#,
+        r#"--inject-resources={\"limits\":{\"cpu\":\"100m\",\"memory\":\"64Mi\"}"#,
     ] {
         assert!(arguments.contains(argument), "{argument}: {arguments}");
     }

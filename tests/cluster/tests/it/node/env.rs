@@ -1,5 +1,7 @@
 //! Pods that ask for environment variables by a label: the webhook, the program in them, and where the value then is.
 
+use std::sync::{PoisonError, RwLock};
+
 use bulla_cluster_tests::{Namespace, busybox_for_bulla, kubectl};
 use serde_json::{Value, json};
 
@@ -7,8 +9,11 @@ use super::{Door, class};
 
 const SECRET: &str = "correct-horse-battery-9f3";
 
+/// Held by whoever makes pods that ask; alone by whoever keeps them from being made.
+static ASKING: RwLock<()> = RwLock::new(());
+
 /// A pod that meets the `restricted` standard and asks for variables; it prints what it has, and then sleeps.
-pub(super) fn asking(name: &str, annotations: Value) -> Value {
+fn asking(name: &str, annotations: &Value) -> Value {
     let script = "echo \"has $DATABASE_PASSWORD, pid $$$$\"; exec /bin/busybox sleep 1000";
     json!({
         "apiVersion": "v1", "kind": "Pod",
@@ -33,15 +38,16 @@ fn database(contents: &str) -> Value {
 
 #[test]
 fn a_pod_that_asks_has_the_value_in_its_environment_and_no_secret_exists() {
+    let _asking = ASKING.read().unwrap_or_else(PoisonError::into_inner);
     Door::with_operator();
     let namespace = Namespace::restricted("env");
     namespace.apply(&class("counted", &json!([{"objectName": "password", "counted": true}]))).ok();
     let annotations = json!({"bulla.dev/env-classes": "counted", "bulla.dev/env-prefix": "DATABASE_"});
-    namespace.apply(&asking("counted", annotations)).ok();
+    namespace.apply(&asking("counted", &annotations)).ok();
     namespace.apply(&database(SECRET)).ok();
     let mapped =
         json!({"bulla.dev/env-classes": "database", "bulla.dev/env-map": "DATABASE_PASSWORD=database/password"});
-    namespace.apply(&asking("web", mapped)).ok();
+    namespace.apply(&asking("web", &mapped)).ok();
     namespace.wait_for_pod("web", "Running");
     namespace.wait_for_pod("counted", "Running");
     let says = |pod: &str| namespace.kubectl(&["logs", pod]).ok();
@@ -77,14 +83,15 @@ fn a_pod_that_asks_has_the_value_in_its_environment_and_no_secret_exists() {
 
 #[test]
 fn what_cannot_have_it_is_refused_and_who_did_not_ask_is_left_alone() {
+    let _asking = ASKING.read().unwrap_or_else(PoisonError::into_inner);
     Door::with_operator();
     let namespace = Namespace::restricted("refused");
     let annotations = json!({"bulla.dev/env-classes": "database"});
-    let mut pod = asking("web", annotations.clone());
+    let mut pod = asking("web", &annotations);
     pod["spec"]["containers"][0].as_object_mut().unwrap().remove("command");
     let refusal = namespace.apply(&pod).refused();
     assert!(refusal.contains("env.bulla.dev") && refusal.contains("container web has no command"), "{refusal}");
-    let refusal = namespace.apply(&asking("web", json!({}))).refused();
+    let refusal = namespace.apply(&asking("web", &json!({}))).refused();
     assert!(refusal.contains("bulla.dev/env-classes"), "{refusal}");
     // Without the label, or in kube-system, nobody is asked.
     pod["metadata"]["labels"] = json!({"bulla.dev/env": "false"});
@@ -106,6 +113,7 @@ fn what_cannot_have_it_is_refused_and_who_did_not_ask_is_left_alone() {
 
 #[test]
 fn a_program_is_started_again_in_its_pod_when_the_value_changes() {
+    let _asking = ASKING.read().unwrap_or_else(PoisonError::into_inner);
     Door::with_operator();
     let namespace = Namespace::restricted("restart");
     namespace.apply(&database("old")).ok();
@@ -113,7 +121,7 @@ fn a_program_is_started_again_in_its_pod_when_the_value_changes() {
         "bulla.dev/env-classes": "database", "bulla.dev/env-on-change": "restart",
         "bulla.dev/env-map": "DATABASE_PASSWORD=database/password",
     });
-    namespace.apply(&asking("web", annotations)).ok();
+    namespace.apply(&asking("web", &annotations)).ok();
     namespace.wait_for_pod("web", "Running");
     let says = || namespace.kubectl(&["logs", "web"]).ok();
     namespace.eventually("its word", || says().starts_with("has old, "));
@@ -124,6 +132,7 @@ fn a_program_is_started_again_in_its_pod_when_the_value_changes() {
 
 #[test]
 fn a_certificate_that_somebody_takes_out_of_the_configuration_comes_back() {
+    let _alone = ASKING.write().unwrap_or_else(PoisonError::into_inner);
     let door = Door::with_operator();
     let namespace = Namespace::restricted("bundle");
     namespace.apply(&database("x")).ok();
@@ -135,5 +144,5 @@ fn a_certificate_that_somebody_takes_out_of_the_configuration_comes_back() {
     namespace.kubectl(&["patch", &name, "--type=json", "--patch", remove]).ok();
     namespace.eventually("the certificate", || bundle().len() > 100);
     let annotations = json!({"bulla.dev/env-classes": "database"});
-    namespace.eventually("a pod", || namespace.apply(&asking("web", annotations.clone())).success);
+    namespace.eventually("a pod", || namespace.apply(&asking("web", &annotations)).success);
 }

@@ -93,6 +93,9 @@ pub enum Action {
         /// The image's name with a tag
         #[arg(long)]
         image: String,
+        /// Another program whose libraries go into the image: what is to be copied into its containers
+        #[arg(long)]
+        ready_for: Option<PathBuf>,
         /// The program
         program: PathBuf,
     },
@@ -132,9 +135,9 @@ pub fn run(root: &Path, action: Action) -> Result<()> {
             };
             node.enter()?.args(command).replace()
         }
-        Action::Load { which, image, program } => {
+        Action::Load { which, image, ready_for, program } => {
             let cluster = running(&which.name)?;
-            images::load(&cluster, &image, &program)
+            images::load_ready_for(&cluster, &image, &program, ready_for.as_deref())
         }
         Action::Node { folder } => node::run(&folder),
     }

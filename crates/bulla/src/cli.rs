@@ -124,6 +124,9 @@ pub(crate) enum Command {
     /// Run a program that reads a decrypted file, which never touches the disk
     #[command(after_help = command::exec_file::EXAMPLES)]
     ExecFile(Box<command::exec_file::ExecFileArgs>),
+    /// Run a program with the files of mounted volumes in its environment
+    #[command(after_help = command::env::EXAMPLES)]
+    Env(Box<command::env::EnvArgs>),
     /// Diff and merge encrypted files in Git, and keep plain secrets out of it
     #[command(after_help = command::git::EXAMPLES)]
     Git(Box<command::git::GitArgs>),
@@ -235,6 +238,7 @@ fn dispatch(app: &App, command: Command) -> Result<Code, Failure> {
         Command::Man(args) => command::man::run(app, &args),
         Command::Publish(args) => command::publish::run(app, &args),
         Command::ExecEnv(args) => command::exec_env::run(app, *args),
+        Command::Env(args) => command::env::run(app, *args),
         Command::Git(args) => command::git::run(app, *args),
         Command::Diff(args) => command::diff::run(app, &args),
         Command::Check(args) => command::check::run(app, &args),

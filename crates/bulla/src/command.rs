@@ -7,6 +7,7 @@ pub(crate) mod demo;
 pub(crate) mod diff;
 pub(crate) mod edit;
 pub(crate) mod encrypt;
+pub(crate) mod env;
 pub(crate) mod exec_env;
 pub(crate) mod exec_file;
 pub(crate) mod filestatus;

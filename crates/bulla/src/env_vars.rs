@@ -30,6 +30,8 @@ pub(crate) const SOPS_HUAWEICLOUD_KMS_IDS: &str = "SOPS_HUAWEICLOUD_KMS_IDS";
 pub(crate) const SOPS_VAULT_URIS: &str = "SOPS_VAULT_URIS";
 /// How long one key may take to wrap or unwrap before it counts as failed: `10s`, `500ms`. Prompts for people are not timed.
 pub(crate) const BULLA_KEY_TIMEOUT: &str = "BULLA_KEY_TIMEOUT";
+/// The folders of `env`, with colons between.
+pub(crate) const BULLA_ENV_FROM: &str = "BULLA_ENV_FROM";
 /// What wraps the sealing keys of a cluster, separated by spaces: see `--key-service`.
 pub(crate) const BULLA_KEY_SERVICE: &str = "BULLA_KEY_SERVICE";
 /// How many of the key services are needed: see `--key-service-threshold`.

@@ -1,6 +1,7 @@
-//! `exec-env` and `exec-file`: a program is started with the secrets of a file, which never touch the disk.
+//! `exec-env`, `exec-file` and `env`: a program is started with secrets, which never touch the disk.
 //!
-//! - [`environment`]: what the secrets are called in the program's environment;
+//! - [`environment`]: what the secrets of a file are called in the program's environment;
+//! - [`mounted`]: what those of mounted volumes are called; [`watch`]: when they change; [`install`]: this program in another container;
 //! - [`fifo`], [`memfd`]: a file for the program that has no disk under it;
 //! - [`user`]: another user to run it as;
 //! - [`child`], [`signals`]: the running program, its signals and its exit status.
@@ -12,9 +13,12 @@ mod child;
 pub(crate) mod environment;
 mod fifo;
 mod folder;
+pub(crate) mod install;
 mod memfd;
+pub(crate) mod mounted;
 mod signals;
 mod user;
+pub(crate) mod watch;
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};

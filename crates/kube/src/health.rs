@@ -3,6 +3,7 @@
 //! **Alive**: no controller has had work for minutes without finishing any of it. An API server that is gone is no reason: a
 //! restart would not bring it back. **Ready**: what the process serves can be used, and the first lists are complete.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,7 +22,8 @@ const LOOK: Duration = Duration::from_secs(10);
 #[derive(Default)]
 pub struct Health {
     handles: Mutex<Vec<Arc<dyn Handle>>>,
-    not_ready: Mutex<Option<String>>,
+    /// By who says it.
+    not_ready: Mutex<BTreeMap<&'static str, String>>,
     stop: Mutex<Option<Stop>>,
     gate: Arc<Gate>,
 }
@@ -42,9 +44,13 @@ impl Health {
         *self.stop.lock().unwrap_or_else(PoisonError::into_inner) = Some(stop);
     }
 
-    /// Says why the process is not ready for a reason of its own, or that it is.
-    pub fn set_not_ready(&self, reason: Option<String>) {
-        *self.not_ready.lock().unwrap_or_else(PoisonError::into_inner) = reason;
+    /// Says why the process is not ready as far as `who` knows, or that it is.
+    pub fn set_not_ready(&self, who: &'static str, reason: Option<String>) {
+        let mut all = self.not_ready.lock().unwrap_or_else(PoisonError::into_inner);
+        match reason {
+            Some(reason) => all.insert(who, reason),
+            None => all.remove(who),
+        };
     }
 
     /// Why the process is not alive, if it is not.
@@ -70,7 +76,7 @@ impl Health {
         if self.stop.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(Stop::is_set) {
             return Err("it is being stopped".to_owned());
         }
-        let reason = self.not_ready.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let reason = self.not_ready.lock().unwrap_or_else(PoisonError::into_inner).values().next().cloned();
         let unseen = || {
             let handles = self.handles();
             let handle = handles.iter().find(|handle| !handle.has_synced())?;
@@ -169,7 +175,7 @@ mod tests {
         let health = Health::new(gate.clone());
         gate.unreachable("connection refused");
         assert!(health.ready().is_ok());
-        health.set_not_ready(Some("there is no key yet".to_owned()));
+        health.set_not_ready("keys", Some("there is no key yet".to_owned()));
         assert_eq!(health.ready().unwrap_err(), "there is no key yet; the API server cannot be reached");
         gate.reached();
         assert_eq!(health.ready().unwrap_err(), "there is no key yet");

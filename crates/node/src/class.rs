@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bulla_kube::api::secret_provider_class::SecretObject;
 use sha2::{Digest, Sha256};
 
 /// A class.
@@ -17,6 +18,8 @@ pub struct Class {
     pub interval: Option<Duration>,
     /// What the annotation [`REFRESH`](bulla_kube::api::secret_provider_class::REFRESH) says.
     pub refresh: String,
+    /// Secrets that are made of the files.
+    pub secrets: Vec<SecretObject>,
 }
 
 /// Why a class cannot be used.
@@ -55,6 +58,19 @@ impl Class {
             add(key);
             add(value);
         }
+        // Which files become which Secrets; a class without any has the version that it always had.
+        for object in &self.secrets {
+            add(object.secret_name.as_deref().unwrap_or_default());
+            add(object.type_.as_deref().unwrap_or_default());
+            for (key, value) in object.labels.iter().chain(&object.annotations) {
+                add(key);
+                add(value);
+            }
+            for entry in &object.data {
+                add(entry.object_name.as_deref().unwrap_or_default());
+                add(entry.key.as_deref().unwrap_or_default());
+            }
+        }
         hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
@@ -64,12 +80,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_class_that_wants_another_secret_is_another_one() {
+        let one = Class { provider: "vault".to_owned(), ..Class::default() };
+        let object = SecretObject { secret_name: Some("db".to_owned()), ..SecretObject::default() };
+        let with = Class { secrets: vec![object.clone()], ..one.clone() };
+        assert_ne!(one.version(), with.version());
+        let labelled = SecretObject { labels: [("a".to_owned(), "b".to_owned())].into(), ..object };
+        assert_ne!(with.version(), Class { secrets: vec![labelled], ..one }.version());
+    }
+
+    #[test]
     fn contents_depend_on_provider_parameters_and_the_wish_for_new_ones() {
         let class = |provider: &str, parameters: &[(&str, &str)], refresh: &str| Class {
             provider: provider.to_owned(),
             parameters: parameters.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
             interval: None,
             refresh: refresh.to_owned(),
+            secrets: Vec::new(),
         };
         let one = class("vault", &[("a", "bc")], "");
         assert_eq!(one.version(), Class { interval: Some(Duration::from_secs(9)), ..one.clone() }.version());

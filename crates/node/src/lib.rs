@@ -11,4 +11,5 @@ pub mod provider;
 pub mod publish;
 pub mod registration;
 pub mod service;
+pub mod sync;
 pub mod volume;

@@ -23,6 +23,7 @@ pub struct Metrics {
     rotated: Family<Anew, Counter>,
     not_rotated: Family<AnewWrong, Counter>,
     seconds: Family<Kind, Histogram, fn() -> Histogram>,
+    secrets: Family<On, Counter>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -71,7 +72,8 @@ impl Default for Metrics {
         });
         let (published, not_published, unpublished) = (Family::default(), Family::default(), Family::default());
         let (rotated, not_rotated) = (Family::default(), Family::default());
-        Self { published, not_published, unpublished, rotated, not_rotated, seconds }
+        let secrets = Family::default();
+        Self { published, not_published, unpublished, rotated, not_rotated, seconds, secrets }
     }
 }
 
@@ -84,6 +86,7 @@ impl Metrics {
         registry.register("rotation_reconcile", "Volumes whose contents were fetched anew", self.rotated.clone());
         let help = "Volumes whose contents could not be fetched anew, and stay as they were";
         registry.register("rotation_reconcile_error", help, self.not_rotated.clone());
+        registry.register("sync_k8s_secret", "Secrets that were made of volumes", self.secrets.clone());
         registry.register("bulla_node_publish_seconds", "How long mounting took", self.seconds.clone());
     }
 
@@ -111,6 +114,11 @@ impl Metrics {
     /// Counts a volume that is gone.
     pub(crate) fn count_gone(&self) {
         self.unpublished.get_or_create(&On { os_type: SYSTEM }).inc();
+    }
+
+    /// Counts a Secret that was written.
+    pub(crate) fn count_secret(&self) {
+        self.secrets.get_or_create(&On { os_type: SYSTEM }).inc();
     }
 
     /// Notes how long mounting took.

@@ -466,7 +466,9 @@ impl Publisher {
     ) -> Result<(Record, Option<Content>, bool), PublishError> {
         let provider = self.provider(class)?;
         let version = class.version();
-        let answer = provider.fetch(&self.ask(request, class, &version, old)).await?;
+        // A class that has changed is asked for whole: who knows the versions need not know what became of the class.
+        let current = if old.class == version { old.versions.as_slice() } else { &[] };
+        let answer = provider.fetch(&Ask { current, ..self.ask(request, class, &version, old) }).await?;
         let record = Record {
             versions: answer.versions,
             class: version,

@@ -56,7 +56,7 @@ pub(crate) async fn tell(mut state: watch::Receiver<Registered>, health: Arc<Hea
             Registered::Yes => None,
             Registered::No(error) => Some(format!("the kubelet refused the driver: {error}")),
         };
-        health.set_not_ready(reason);
+        health.set_not_ready("registration", reason);
         if state.changed().await.is_err() {
             std::future::pending::<()>().await;
         }

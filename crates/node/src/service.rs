@@ -11,6 +11,7 @@ use std::time::Duration;
 use bulla_kube::gate::Gate;
 use bulla_kube::stop::Stop;
 use bulla_kube::{Operator, StartError};
+use bulla_store::sealed::Authority;
 use futures_util::{Stream, TryStreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{UnixListener, UnixStream};
@@ -28,6 +29,7 @@ use crate::proto::registration::registration_server::RegistrationServer;
 use crate::provider::Registry;
 use crate::publish::{Publisher, Settings};
 use crate::registration::{Readable, RegistrationService};
+use crate::sync::Synced;
 
 /// The names of the sockets, as [`Rules`](crate::mounter::Rules) have them.
 pub const CSI_SOCKET: &str = "csi";
@@ -71,7 +73,7 @@ pub enum ServeError {
     Start(#[from] StartError),
 }
 
-/// Serves until `signal`.
+/// Serves until `signal`. With `secrets` files become Secrets where their class says so: it writes them.
 ///
 /// # Errors
 /// [`ServeError`].
@@ -80,6 +82,7 @@ pub async fn serve(
     mounter: Mounter,
     providers: Registry,
     options: Options,
+    secrets: Option<Authority>,
     signal: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let client = operator.client();
@@ -87,6 +90,7 @@ pub async fn serve(
     let metrics = Metrics::default();
     operator.metrics().register(|registry| metrics.register(registry));
     let events = operator.events("bulla-node");
+    let syncing = operator.events("bulla-node");
     let (classes, changed) = WatchedClasses::new(client.clone(), Arc::clone(&gate));
     let classes = Arc::new(classes);
     let (pods, asked) = NodePods::new(client.clone(), &options.node, gate);
@@ -97,7 +101,7 @@ pub async fn serve(
         mounter.clone(),
         classes.clone(),
         Arc::new(providers),
-        statuses.clone(),
+        Arc::new(Synced::new(statuses.clone(), secrets, syncing, metrics.clone())),
         options.settings.clone(),
     ));
     let found = mounter.list().await?;

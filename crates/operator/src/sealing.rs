@@ -11,5 +11,5 @@ pub mod rate;
 pub mod ring;
 pub mod rotate;
 pub mod status;
-mod tokens;
+pub(crate) mod tokens;
 pub mod write;

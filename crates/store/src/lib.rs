@@ -4,6 +4,7 @@
 pub mod limit;
 pub mod sealed;
 pub mod shared;
+pub mod sync;
 pub mod vault;
 
 mod store;

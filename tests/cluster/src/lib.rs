@@ -23,7 +23,9 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 pub use api_server::ApiServer;
-pub use release::{CHART, Release, bulla_image, bulla_image_for, definitions, definitions_for, helm};
+pub use release::{
+    CHART, Release, bulla_image, bulla_image_for, busybox_for_bulla, definitions, definitions_for, helm,
+};
 
 /// The image that tests' pods run: Debian's busybox.
 pub const BUSYBOX: &str = "bulla.test/busybox:1";

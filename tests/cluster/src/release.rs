@@ -41,6 +41,18 @@ pub fn bulla_image() -> [String; 2] {
     LOADED.get_or_init(|| bulla_image_for(&own_name())).clone()
 }
 
+/// Gives the cluster's nodes an image with a busybox in whose containers [`bulla`] as it is now can run. Answers its name.
+pub fn busybox_for_bulla() -> &'static str {
+    static LOADED: OnceLock<()> = OnceLock::new();
+    let (image, program) = ("bulla.test/busybox-for-bulla:1", bulla());
+    LOADED.get_or_init(|| {
+        let arguments =
+            ["load", "--name", &own_name(), "--image", image, "--ready-for", program.to_str().unwrap(), "/bin/busybox"];
+        xtask(arguments).ok();
+    });
+    image
+}
+
 /// The same for another cluster of our own than the tests'.
 pub fn bulla_image_for(cluster: &str) -> [String; 2] {
     let image = format!("{IMAGE}:dev");

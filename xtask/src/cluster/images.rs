@@ -45,12 +45,25 @@ pub fn write(folder: &Path) -> Result<Vec<PathBuf>> {
 
 /// Gives every node an image with one program. A program that is not static gets this machine's libraries with it: tests need not
 /// wait for a static one to be built.
+#[cfg(feature = "sealing")]
 pub fn load(cluster: &Cluster, name: &str, program: &Path) -> Result<()> {
+    load_ready_for(cluster, name, program, None)
+}
+
+/// The same, with the libraries of another program too, and the program under its own name beside `main`.
+pub fn load_ready_for(cluster: &Cluster, name: &str, program: &Path, other: Option<&Path>) -> Result<()> {
     let folder = tempfile::tempdir_in(cluster.folder())?;
     let file = folder.path().join("image.tar");
     let mut entries =
         vec![Entry::Folder { path: "bin/".to_owned(), mode: 0o755 }, Entry::program("bin/main", program)?];
-    for library in libraries(program)? {
+    if let Some(own) = program.file_name() {
+        entries.push(Entry::Link { path: format!("bin/{}", own.display()), target: "main".to_owned() });
+    }
+    let mut all = libraries(program)?;
+    all.extend(other.map(libraries).transpose()?.unwrap_or_default());
+    all.sort();
+    all.dedup();
+    for library in all {
         let path = library.to_string_lossy();
         entries.push(Entry::program(path.trim_start_matches('/'), &library)?);
     }

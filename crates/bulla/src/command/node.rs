@@ -68,6 +68,9 @@ pub(crate) struct NodeArgs {
     vault: vault::VaultArgs,
 
     #[command(flatten)]
+    sync: SyncArgs,
+
+    #[command(flatten)]
     peer: PeerArgs,
 
     /// How the half that serves is started
@@ -168,6 +171,15 @@ struct SealedArgs {
     token: PathBuf,
 }
 
+/// Who makes Secrets of mounted files.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Secrets of mounted files")]
+struct SyncArgs {
+    /// The operator's address for node services; without it secretObjects of classes do nothing
+    #[arg(long, value_name = "https://HOST:PORT")]
+    sync_operator: Option<String>,
+}
+
 /// Flags of the peer that mean nothing here.
 #[derive(Args, Debug)]
 struct PeerArgs {
@@ -256,16 +268,21 @@ async fn serve_until_stopped(app: &App, args: &NodeArgs, mounter: Mounter) -> Re
     let longest = args.volumes.max_call_recv_msg_size as usize;
     let limits = args.volumes.limits();
     let mut providers = Registry::new(args.volumes.folders(), mounter.clone(), longest, limits);
-    if let Some(address) = &args.sealed.operator {
-        let (tell, trusted) = watch::channel::<Trusted>([].into());
-        let token = args.sealed.token.clone();
-        let authority = Authority::new(address, token, trusted).map_err(|error| failed(&error))?;
+    let (tell, trusted) = watch::channel::<Trusted>([].into());
+    let authority = |address: &Option<String>| {
+        let authority = |address| Authority::new(address, args.sealed.token.clone(), trusted.clone());
+        address.as_deref().map(authority).transpose().map_err(|error| failed(&error))
+    };
+    let (sealed, secrets) = (authority(&args.sealed.operator)?, authority(&args.sync.sync_operator)?);
+    if sealed.is_some() || secrets.is_some() {
         let namespace = args.sealed.namespace.clone().or_else(|| app.env.text("POD_NAMESPACE"));
         let namespace = namespace.filter(|namespace| !namespace.is_empty()).ok_or_else(|| {
             Failure::generic("the sealing operator's namespace is not known")
                 .with_hint("give it with --sealing-namespace")
         })?;
         operator.add_task(trust::follow(operator.client(), namespace, operator.gate(), tell));
+    }
+    if let Some(authority) = sealed {
         providers = providers.with(sealed::NAME, Arc::new(Sealed::new(authority, limits)));
     }
     if let Some(vault) = args.vault.provider(limits) {
@@ -289,7 +306,8 @@ async fn serve_until_stopped(app: &App, args: &NodeArgs, mounter: Mounter) -> Re
             _ = terminate.recv() => {}
         }
     };
-    bulla_node::service::serve(operator, mounter, providers, options, stopped).await.map_err(|error| failed(&error))
+    let served = bulla_node::service::serve(operator, mounter, providers, options, secrets, stopped).await;
+    served.map_err(|error| failed(&error))
 }
 
 fn rules(args: &NodeArgs) -> Result<Rules, Failure> {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use axum::Router;
 use bulla_kube::client::ClientOptions;
 use bulla_kube::lease::Timing;
 use bulla_kube::{Namespaces, Operator, Options, Sharing};
@@ -14,8 +15,11 @@ use crate::args::{ApiArgs, duration, go_bool};
 use crate::error::Failure;
 use crate::exit::Code;
 
+mod inject;
+mod nodes;
 mod peer;
 mod sealing;
+mod sync;
 
 pub(crate) use peer::arguments as peer_arguments;
 
@@ -24,6 +28,7 @@ pub(crate) const EXAMPLES: &str = "\
 Examples:
   bulla operator sealing --key-service arn:aws:kms:eu-central-1:111122223333:key/1234
   bulla operator sealing --key-service shares:SET --namespaces team-a,team-b
+  bulla operator inject --inject-image registry.example.com/bulla:0.1.0
   bulla operator --settings /etc/bulla/operator.yaml
 
 Every flag may be given as a variable, BULLA_OPERATOR_ and its name (BULLA_OPERATOR_WORKERS=8),
@@ -58,6 +63,15 @@ pub(crate) struct OperatorArgs {
     sealing: sealing::SealingArgs,
 
     #[command(flatten)]
+    nodes: nodes::NodesArgs,
+
+    #[command(flatten)]
+    sync: sync::SyncArgs,
+
+    #[command(flatten)]
+    inject: inject::InjectArgs,
+
+    #[command(flatten)]
     services: ServiceArgs,
 
     #[command(flatten)]
@@ -72,6 +86,10 @@ pub(crate) struct OperatorArgs {
 pub(crate) enum Door {
     /// SealedSecrets.
     Sealing,
+    /// Environment variables for pods that ask for them: an admission webhook.
+    Inject,
+    /// Secrets of mounted files, for node services.
+    Sync,
 }
 
 /// Where it runs and looks.
@@ -148,28 +166,48 @@ pub(crate) fn run(app: &App, args: &OperatorArgs) -> Result<Code, Failure> {
         return Err(Failure::generic("no controller is enabled").with_hint("name one: bulla operator sealing"));
     }
     // What needs no cluster is found out first.
-    args.services.named()?;
+    if doors.contains(&Door::Sealing) {
+        args.services.named()?;
+    }
+    if doors.contains(&Door::Inject) {
+        args.inject.image()?;
+    }
     args.peer.warn();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(std::thread::available_parallelism().map_or(1, usize::from).min(4))
         .enable_all()
         .build()
         .map_err(|error| Failure::generic(format!("cannot start the asynchronous runtime: {error}")))?;
-    runtime.block_on(serve(app, args))?;
+    runtime.block_on(serve(app, args, &doors))?;
     // What hangs in a blocking call must not keep the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(Code::Success)
 }
 
-async fn serve(app: &App, args: &OperatorArgs) -> Result<(), Failure> {
+async fn serve(app: &App, args: &OperatorArgs, doors: &[Door]) -> Result<(), Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::generic(error.to_string());
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| failed(&error))?;
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| failed(&error))?;
     let config = args.place.api.config().await?;
     let mut operator = Operator::new(config, options(app, args)).map_err(|error| failed(&error))?;
-    let keys = sealing::keys(app, &operator, &args.services, &args.keeper, &args.sealing).await?;
-    let sops = sealing::sops(app, &args.services, &args.sealing);
-    sealing::add(&mut operator, keys, sops, &args.sealing, args.peer.skip_recreate())?;
+    // What node services ask, of whichever door.
+    let mut asked = Router::new();
+    if doors.contains(&Door::Sealing) {
+        let keys = sealing::keys(app, &operator, &args.services, &args.keeper, &args.sealing).await?;
+        let sops = sealing::sops(app, &args.services, &args.sealing);
+        let nodes = sealing::Nodes { accounts: args.nodes.accounts(), sops };
+        let routes = sealing::add(&mut operator, keys, nodes, &args.sealing, args.peer.skip_recreate())?;
+        asked = asked.merge(routes);
+    }
+    if doors.contains(&Door::Sync) {
+        asked = asked.merge(sync::add(&mut operator, &args.sync, &args.nodes)?);
+    }
+    if !args.nodes.accounts().is_empty() {
+        nodes::serve(&mut operator, &args.nodes, asked);
+    }
+    if doors.contains(&Door::Inject) {
+        inject::add(&mut operator, &args.inject)?;
+    }
     let stopped = async {
         tokio::select! {
             _ = interrupt.recv() => {}

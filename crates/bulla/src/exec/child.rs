@@ -81,6 +81,14 @@ pub(crate) fn run(start: Start) -> Result<Code, Failure> {
     Ok(code(waited, signal_status))
 }
 
+/// Starts the program, for whoever waits for it.
+///
+/// # Errors
+/// As [`run`].
+pub(super) fn spawn(program: &Program) -> Result<Child, Failure> {
+    on_its_thread(program, |mut command| command.spawn())
+}
+
 /// Starts the program from a thread that has its user's credentials. Nothing is started if they could not be taken on.
 fn on_its_thread(program: &Program, start: impl FnOnce(Command) -> io::Result<Child> + Send) -> Result<Child, Failure> {
     let command = command(program)?;
@@ -151,7 +159,8 @@ fn wait(child: &mut Child, forwarder: Forwarder) -> io::Result<ExitStatus> {
     child.wait()
 }
 
-fn code(status: ExitStatus, signal_status: SignalStatus) -> Code {
+/// What this process ends with when the program ended so.
+pub(super) fn code(status: ExitStatus, signal_status: SignalStatus) -> Code {
     match (status.code(), status.signal(), signal_status) {
         (Some(code), ..) => Code::Child(u8::try_from(code).unwrap_or(u8::MAX)),
         (None, Some(signal), SignalStatus::Shell) => Code::Child(u8::try_from(128 + signal).unwrap_or(u8::MAX)),

@@ -8,6 +8,7 @@
 //! A signal that was ignored when we were started (`nohup`) stays ignored, by us and by the program.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
@@ -20,9 +21,13 @@ use signal_hook::low_level::siginfo::{Cause, Origin};
 const PASSED_ON: [Signal; 7] =
     [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2, Signal::WINCH];
 
+/// Those by which programs are ended.
+const ENDING: [Signal; 3] = [Signal::INT, Signal::TERM, Signal::QUIT];
+
 /// Catches signals, to pass them on to a program once there is one.
 pub(crate) struct Forwarder {
     target: Arc<Mutex<Target>>,
+    asked_to_end: Arc<AtomicBool>,
     handle: Handle,
     thread: JoinHandle<()>,
 }
@@ -47,13 +52,17 @@ impl Forwarder {
         let mut signals = SignalsInfo::<WithOrigin>::new(caught)?;
         let handle = signals.handle();
         let target = Arc::new(Mutex::new(Target::Coming(Vec::new())));
-        let theirs = Arc::clone(&target);
+        let asked_to_end = Arc::<AtomicBool>::default();
+        let (theirs, asked) = (Arc::clone(&target), Arc::clone(&asked_to_end));
         let thread = std::thread::Builder::new().name("signals".into()).spawn(move || {
             for origin in &mut signals {
+                if ENDING.iter().any(|signal| signal.as_raw() == origin.signal) {
+                    asked.store(true, Ordering::SeqCst);
+                }
                 receive(&mut lock(&theirs), &origin);
             }
         })?;
-        Ok(Self { target, handle, thread })
+        Ok(Self { target, asked_to_end, handle, thread })
     }
 
     /// The program runs: it gets what has come so far, and what comes.
@@ -64,6 +73,16 @@ impl Forwarder {
                 pass_on(program, signal);
             }
         }
+    }
+
+    /// The program has ended and another one is to come, which gets what comes until then. Called before the ended one is waited for.
+    pub(crate) fn pause(&self) {
+        *lock(&self.target) = Target::Coming(Vec::new());
+    }
+
+    /// Whether a signal has come by which programs are ended.
+    pub(crate) fn is_asked_to_end(&self) -> bool {
+        self.asked_to_end.load(Ordering::SeqCst)
     }
 
     /// The program has ended; called before it is waited for, after which its number may be another's.

@@ -5,6 +5,8 @@ mod check;
 mod demo;
 mod diff;
 mod edit;
+mod env;
+mod env_watch;
 mod exec;
 mod exec_signals;
 mod exec_user;

@@ -174,6 +174,7 @@ fn read(object: &SecretProviderClass) -> Result<Class, ClassError> {
         parameters: object.spec.parameters.clone(),
         interval: interval.transpose()?,
         refresh: annotations.get(REFRESH).cloned().unwrap_or_default(),
+        secrets: object.spec.secret_objects.clone(),
     })
 }
 

@@ -233,7 +233,7 @@ impl Inner {
                 queries: queries.iter().map(|query| query.text()).collect(),
             };
             // What is mounted stays in any case; who has nothing yet is helped by what was good a while ago.
-            let if_down = if ask.current.is_empty() { IfDown::LastKnown } else { IfDown::Fail };
+            let if_down = if ask.remembered.is_empty() { IfDown::LastKnown } else { IfDown::Fail };
             let fetch = async {
                 let readings = self.sessions.read(who, proof, queries).await?;
                 Ok(if readings.is_for_all { Fetched::ForAll(readings) } else { Fetched::ForOne(readings) })

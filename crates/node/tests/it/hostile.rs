@@ -50,7 +50,16 @@ async fn ask<F: Future<Output = ()> + Send + 'static>(
     let remote = Remote::new("far", mounter, 4 << 20, Limits::default()).with_patience(PATIENCE);
     let parameters = BTreeMap::new();
     let volume = volume();
-    let ask = Ask { volume: &volume, parameters: &parameters, target: "/t", mode: 0o644, current: &[] };
+    let ask = Ask {
+        volume: &volume,
+        parameters: &parameters,
+        target: "/t",
+        mode: 0o644,
+        current: &[],
+        place: "t",
+        class: "1",
+        remembered: "",
+    };
     let answer = remote.fetch(&ask).await;
     serving.abort();
     answer

@@ -149,7 +149,7 @@ fn token(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// The token of `Bearer TOKEN`.
-pub(super) fn bearer(value: &HeaderValue) -> Option<&str> {
+pub(crate) fn bearer(value: &HeaderValue) -> Option<&str> {
     let (scheme, token) = value.to_str().ok()?.trim().split_once(' ')?;
     (scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty()).then_some(token.trim())
 }

@@ -3,11 +3,8 @@
 //! An object with `bulla.dev/deliver: volume` is for pods of its own namespace whose service account `bulla.dev/service-accounts` names. The
 //! node service asks for it when it mounts ([`bulla_store::sealed`] has the protocol); here it is decided:
 //!
-//! 1. The node service's token: it is one, for [`NODE_AUDIENCE`], of a service account that is a node service's,
-//!    bound to a pod; the API server says on which node that is.
-//! 2. The pod's token: it is one, for [`POD_AUDIENCE`], bound to a pod that is still there, on the same node. A node
-//!    cannot get a token of a pod that it does not run.
-//! 3. The object: in the pod's namespace, for volumes, for this service account. Both annotations are in the associated data of hybrid
+//! 1. The node service and the pod: their tokens say that the one runs on the other's node ([`crate::nodes`]).
+//! 2. The object: in the pod's namespace, for volumes, for this service account. Both annotations are in the associated data of hybrid
 //!    values, so that who may edit the object cannot widen it; RSA values are held to their scope alone.
 //!
 //! The answer has this object's values and goes over TLS with a [certificate](tls) that the API server vouches for. Every opening and every
@@ -18,28 +15,24 @@
 //! Nodes hear of [changes](changes::Changes) of what they have mounted.
 
 pub mod changes;
-mod http;
+pub(crate) mod http;
 pub mod sops;
 pub mod tls;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bulla_kube::api::SealedSecret;
-use bulla_kube::backoff::jittered;
 use bulla_kube::client::{describe, is_unreachable};
-use bulla_store::sealed::protocol::{Code, Kind, NODE_AUDIENCE, POD_AUDIENCE, Refused, Wanted};
-use k8s_openapi::api::authentication::v1::UserInfo;
+use bulla_store::sealed::protocol::{Code, Kind, Refused, Wanted};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client, ResourceExt};
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
 
 use super::open::{Contents, OldData, Patience, contents, full_name};
 use super::ring::KeyRing;
-use super::tokens::{ReviewError, Tokens};
+use crate::nodes::{Nodes, Pod};
 use changes::Changes;
 use sops::Sops;
 
@@ -52,39 +45,20 @@ pub const VOLUME: &str = "volume";
 
 /// How long the values of one object are opened.
 const WORK_TIME: Duration = Duration::from_secs(20);
-/// How long a pod waits for others that are asked about: after a change all pods come at once.
-const REVIEW_TIME: Duration = Duration::from_secs(15);
 /// How many nodes' questions are kept open at once by a replica. The others are answered at once, and ask again in a while.
 const QUESTIONS: usize = 128;
-
-/// How the API server says where a token's pod runs (Kubernetes 1.30 and later).
-const NODE_NAME: &str = "authentication.kubernetes.io/node-name";
-const POD_NAME: &str = "authentication.kubernetes.io/pod-name";
-const POD_UID: &str = "authentication.kubernetes.io/pod-uid";
 
 /// Whoever decides and opens.
 pub struct Delivery {
     client: Client,
     ring: Arc<dyn KeyRing>,
-    tokens: Tokens,
-    /// User names of node services.
-    node_services: BTreeSet<String>,
+    nodes: Nodes,
     cores: Arc<Semaphore>,
     sops: Option<Sops>,
     changes: Arc<Changes>,
     /// Whether all objects have been seen.
     complete: Box<dyn Fn() -> bool + Send + Sync>,
     questions: Semaphore,
-}
-
-/// A pod that may ask, on the node that asks for it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Pod {
-    namespace: String,
-    service_account: String,
-    name: String,
-    uid: String,
-    node: String,
 }
 
 /// An object that was opened, or that need not be.
@@ -104,13 +78,11 @@ impl Delivery {
         changes: Arc<Changes>,
         complete: impl Fn() -> bool + Send + Sync + 'static,
     ) -> Self {
-        let name = |(namespace, name)| format!("system:serviceaccount:{namespace}:{name}");
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
-            tokens: Tokens::new(client.clone(), 50, 200),
+            nodes: Nodes::new(client.clone(), node_services),
             client,
             ring,
-            node_services: node_services.into_iter().map(name).collect(),
             cores: Arc::new(Semaphore::new(cores)),
             sops: None,
             changes,
@@ -123,62 +95,6 @@ impl Delivery {
     #[must_use]
     pub fn with_sops(self, sops: Option<Sops>) -> Self {
         Self { sops, ..self }
-    }
-
-    /// The node that asks, by its service's token.
-    async fn node(&self, token: &str) -> Result<String, Refused> {
-        let user = self.tokens.review(token, NODE_AUDIENCE).await.map_err(|error| unavailable(&error))?;
-        let user = user.ok_or_else(|| {
-            refused(
-                Code::Unauthenticated,
-                format!("the node service's token is not one for the audience {NODE_AUDIENCE}"),
-            )
-        })?;
-        let name = user.username.clone().unwrap_or_default();
-        if !self.node_services.contains(&name) {
-            return Err(refused(Code::Denied, format!("{name} is no node service that this operator knows")));
-        }
-        let node = extra(&user, NODE_NAME).ok_or_else(|| {
-            let message =
-                format!("the token of {name} does not say on which node it runs: it must be bound to its pod");
-            refused(Code::Denied, message)
-        })?;
-        Ok(node.to_owned())
-    }
-
-    /// The pod that a token is of, if it runs on this node.
-    async fn pod(&self, token: &str, node: &str) -> Result<Pod, Refused> {
-        // Asked each time: the pod may be gone since the last one.
-        let until = Instant::now() + REVIEW_TIME;
-        let user = loop {
-            match self.tokens.ask(token, POD_AUDIENCE).await {
-                // It is a node that asks, so it is worth waiting.
-                Err(ReviewError::TooMany) if Instant::now() < until => {
-                    tokio::time::sleep(jittered(Duration::from_millis(500))).await;
-                }
-                answered => break answered.map_err(|error| unavailable(&error))?,
-            }
-        };
-        let user = user.ok_or_else(|| {
-            let message = format!("the pod's token is not one for the audience {POD_AUDIENCE}, or the pod is gone");
-            refused(Code::Unauthenticated, message)
-        })?;
-        let name = user.username.clone().unwrap_or_default();
-        let account = name.strip_prefix("system:serviceaccount:").and_then(|name| name.split_once(':'));
-        let bound = (extra(&user, POD_NAME), extra(&user, POD_UID), extra(&user, NODE_NAME));
-        let (Some((namespace, service_account)), (Some(pod), Some(uid), Some(on))) = (account, bound) else {
-            return Err(refused(Code::Denied, format!("the token of {name} is not bound to a pod on a node")));
-        };
-        if on != node {
-            return Err(refused(Code::Denied, format!("pod {namespace}/{pod} does not run on node {node}")));
-        }
-        Ok(Pod {
-            namespace: namespace.to_owned(),
-            service_account: service_account.to_owned(),
-            name: pod.to_owned(),
-            uid: uid.to_owned(),
-            node: node.to_owned(),
-        })
     }
 
     /// Opens one object for a pod, unless it is there in its version.
@@ -281,11 +197,6 @@ fn version(sealed: &SealedSecret) -> String {
     format!("{}-{digest}", sealed.metadata.generation.unwrap_or_default())
 }
 
-fn extra<'a>(user: &'a UserInfo, name: &str) -> Option<&'a str> {
-    let values = user.extra.as_ref()?.get(name)?;
-    values.first().map(String::as_str).filter(|value| !value.is_empty() && values.len() == 1)
-}
-
 const fn refused(code: Code, message: String) -> Refused {
     Refused { code, message }
 }
@@ -293,10 +204,6 @@ const fn refused(code: Code, message: String) -> Refused {
 fn unreadable(kind: &str, namespace: &str, name: &str, error: &kube::Error) -> Refused {
     let code = if is_unreachable(error) { Code::Unavailable } else { Code::Denied };
     refused(code, format!("{kind} {namespace}/{name} cannot be read: {}", describe(error)))
-}
-
-fn unavailable(error: &ReviewError) -> Refused {
-    refused(Code::Unavailable, error.to_string())
 }
 
 #[cfg(test)]

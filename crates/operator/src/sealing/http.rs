@@ -146,7 +146,7 @@ async fn read(headers: &HeaderMap, body: Body) -> Result<SealedSecret, Response>
 }
 
 /// Whether a text has only characters that names have. It may be empty: a value may be for the whole cluster.
-pub(super) fn is_name(text: &str) -> bool {
+pub(crate) fn is_name(text: &str) -> bool {
     text.len() <= 253 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
 }
 

@@ -58,7 +58,7 @@ const ADOPTION: Adoption<'_> = Adoption {
     fields: &["data", "immutable", "type"],
 };
 /// The answer is to have metadata alone.
-const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+pub(crate) const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
 /// Why a Secret was not written.
 #[derive(Debug, thiserror::Error)]
@@ -125,7 +125,7 @@ impl Forbidden {
 }
 
 /// What the API server says, up to where it speaks of what a Secret contains: of a malformed `.dockerconfigjson` it repeats a character.
-fn without_contents(said: &str) -> String {
+pub(crate) fn without_contents(said: &str) -> String {
     const REDACTED: &str = "<secret contents redacted>";
     match said.find(REDACTED) {
         Some(at) => said[..at + REDACTED.len()].to_owned(),

@@ -126,10 +126,14 @@ impl Authority {
         // Room for all of it: growing would leave pieces behind.
         let mut body = Zeroizing::new(Vec::with_capacity(pod_token.expose().len() + 256 + 512 * objects.len()));
         serde_json::to_writer(&mut *body, &request).map_err(|error| OpenError::Setup(error.to_string()))?;
-        let body = Bytes::from_owner(body);
+        self.objects(&self.send(PATH, Bytes::from_owner(body)).await?, objects)
+    }
+
+    /// Sends a request and gives the answer's body. Who cannot be reached, or is not ready, is asked again.
+    pub(crate) async fn send(&self, path: &str, body: Bytes) -> Result<SecretBytes, OpenError> {
         let mut pause = PAUSE;
         for _ in 1..TRIES {
-            match self.ask(body.clone()).await {
+            match self.post(path, body.clone(), PATIENCE, LONGEST_ANSWER).await {
                 Err(error) if error.code() == Code::Unavailable => {
                     tracing::debug!(%error, "the sealing operator is asked again");
                     // Another replica, or other certificates: a connection that is kept leads to neither.
@@ -137,10 +141,10 @@ impl Authority {
                     tokio::time::sleep(pause).await;
                     pause *= 2;
                 }
-                answered => return self.objects(&answered?, objects),
+                answered => return answered,
             }
         }
-        self.objects(&self.ask(body).await?, objects)
+        self.post(path, body, PATIENCE, LONGEST_ANSWER).await
     }
 
     /// Those of these objects that are another than is said; waits until there is one, for [`HELD`] at most. It is asked once: who waits for
@@ -159,10 +163,6 @@ impl Authority {
         let changes: Changes =
             serde_json::from_slice(answer.expose()).map_err(|_| self.confused("its answer cannot be read"))?;
         Ok(changes.changed)
-    }
-
-    async fn ask(&self, body: Bytes) -> Result<SecretBytes, OpenError> {
-        self.post(PATH, body, PATIENCE, LONGEST_ANSWER).await
     }
 
     /// The answer to a request, which has at most so many bytes and takes at most so long.

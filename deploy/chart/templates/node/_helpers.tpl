@@ -21,9 +21,24 @@
 {{- if and .Values.node.enabled .Values.sealing.enabled -}}true{{- end -}}
 {{- end -}}
 
+{{/* Whether the operator writes Secrets for it: "true" if that is on. */}}
+{{- define "bulla.node.isSynced" -}}
+{{- if and .Values.node.enabled .Values.syncSecret.enabled -}}true{{- end -}}
+{{- end -}}
+
+{{/* Whether it asks the operator for anything. */}}
+{{- define "bulla.node.asksOperator" -}}
+{{- if or (include "bulla.node.isSealed" .) (include "bulla.node.isSynced" .) -}}true{{- end -}}
+{{- end -}}
+
 {{/* Where it asks for that. */}}
 {{- define "bulla.node.sealingService" -}}
 {{ include "bulla.fullname" . }}-sealing-nodes
+{{- end -}}
+
+{{/* The address of that, as it is told. */}}
+{{- define "bulla.node.operatorAddress" -}}
+{{ .Values.node.sealingOperator | default (printf "https://%s.%s.svc:8443" (include "bulla.node.sealingService" .) .Release.Namespace) }}
 {{- end -}}
 
 {{/* Arguments of `bulla node`, a YAML list. */}}
@@ -37,7 +52,12 @@
 - --enable-secret-rotation={{ .rotation.enabled }}
 - --rotation-poll-interval={{ .rotation.interval }}
 {{- if include "bulla.node.isSealed" $ }}
-- --sealing-operator={{ .sealingOperator | default (printf "https://%s.%s.svc:8443" (include "bulla.node.sealingService" $) $.Release.Namespace) }}
+- --sealing-operator={{ include "bulla.node.operatorAddress" $ }}
+{{- end }}
+{{- if include "bulla.node.isSynced" $ }}
+- --sync-operator={{ include "bulla.node.operatorAddress" $ }}
+{{- end }}
+{{- if include "bulla.node.asksOperator" $ }}
 - --sealing-namespace={{ $.Release.Namespace }}
 {{- end }}
 {{- with .vault }}

@@ -1,6 +1,6 @@
 {{/* Whether there is an operator: "true" if a door is on that has a controller. */}}
 {{- define "bulla.operator.isOn" -}}
-{{- if .Values.sealing.enabled -}}true{{- end -}}
+{{- if or .Values.sealing.enabled .Values.inject.enabled (include "bulla.node.isSynced" .) -}}true{{- end -}}
 {{- end -}}
 
 {{- define "bulla.operator.name" -}}

@@ -1,6 +1,7 @@
 //! What the chart renders: each switch brings what it says and nothing else. No cluster is asked.
 
 mod node;
+mod pods;
 
 use bulla_cluster_tests::{CHART, Release, helm};
 use serde_json::{Value, json};

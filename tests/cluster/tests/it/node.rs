@@ -4,6 +4,8 @@
 //! The provider is a program of our own on the Secrets Store CSI driver's published code for providers (`tests/interop/csi-provider`).
 
 mod demo;
+mod env;
+mod example;
 mod failures;
 mod files;
 mod halves;
@@ -15,6 +17,7 @@ mod reboot;
 mod rotation;
 mod sanity;
 mod sealed;
+mod sync;
 mod vault;
 
 use std::fs;
@@ -57,7 +60,7 @@ impl<'a> Door<'a> {
             &format!("node.providerFolders={{{PROVIDERS}}}"),
             &format!("node.tokenRequests[0].audience={AUDIENCE}"),
         ];
-        release.set(&[&settings, more].concat()).ok();
+        release.set(&[&settings[..], more].concat()).ok();
         let rollout = ["rollout", "status", &format!("daemonset/{name}-bulla-node"), "--timeout=120s"];
         namespace.kubectl(&rollout).ok();
         Self { release, driver }
@@ -75,6 +78,42 @@ impl<'a> Door<'a> {
             let namespace = NAMESPACE.get_or_init(|| Namespace::new("node"));
             start_provider(namespace, &own_name());
             Self::open("shared", namespace, &bulla_image())
+        })
+    }
+
+    /// A release with the doors inject and syncSecret too, which tests share.
+    fn with_operator() -> &'static Self {
+        static NAMESPACE: OnceLock<Namespace> = OnceLock::new();
+        static DOOR: OnceLock<Door<'static>> = OnceLock::new();
+        DOOR.get_or_init(|| {
+            // It has the provider and the definitions.
+            Self::shared();
+            // A webhook that an earlier run left would be asked, and nobody answers.
+            let old = "mutatingwebhookconfigurations,daemonsets,deployments";
+            let old = ["delete", old, "--all-namespaces", "--selector=app.kubernetes.io/instance=asks"];
+            kubectl().args(old).output().unwrap();
+            let namespace = NAMESPACE.get_or_init(|| Namespace::new("asks"));
+            let more = [
+                "inject.enabled=true",
+                "syncSecret.enabled=true",
+                "operator.logLevel=debug",
+                "operator.extraArgs={--sync-patience=4s}",
+            ];
+            let door = Self::open_with("asks", namespace, &bulla_image(), &more);
+            // This cluster has no name service: where nodes ask the operator stands in their hosts files.
+            let service = "asks-bulla-sealing-nodes";
+            let address = namespace.field(&format!("service/{service}"), ".spec.clusterIP");
+            let hosts = json!([{"ip": address, "hostnames": [format!("{service}.{}.svc", namespace.name)]}]);
+            // And who asks for the other family's address hears soon that there is none.
+            let options = json!([{"name": "timeout", "value": "1"}, {"name": "attempts", "value": "1"}]);
+            let dns = json!({"nameservers": ["127.0.0.1"], "options": options});
+            let spec = json!({"hostAliases": hosts, "dnsPolicy": "None", "dnsConfig": dns});
+            let patch = json!({"spec": {"template": {"spec": spec}}}).to_string();
+            namespace.kubectl(&["patch", "daemonset", "asks-bulla-node", "--patch", &patch]).ok();
+            for object in ["deployment/asks-bulla-operator", "daemonset/asks-bulla-node"] {
+                namespace.kubectl(&["rollout", "status", object, "--timeout=120s"]).ok();
+            }
+            door
         })
     }
 

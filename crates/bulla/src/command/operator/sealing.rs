@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use bulla_core::KeyId;
 use bulla_kms::Registry;
-use bulla_kube::{Operator, Options};
+use bulla_kube::Operator;
 use bulla_operator::sealing::access::{Access, Verb};
 use bulla_operator::sealing::controller::{SealedSecrets, Settings};
+use bulla_operator::sealing::delivery::Delivery;
 use bulla_operator::sealing::delivery::sops::Sops;
-use bulla_operator::sealing::delivery::{Delivery, tls};
 use bulla_operator::sealing::http::Api;
 use bulla_operator::sealing::keys::keeper::{Keeper, Usage};
 use bulla_operator::sealing::keys::metrics::KeyMetrics;
@@ -23,7 +24,7 @@ use bulla_operator::sealing::ring::KeyRing;
 use bulla_operator::sealing::write::Forbidden;
 use clap::{Args, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use crate::app::App;
 use crate::args::go_bool;
@@ -62,19 +63,11 @@ pub(super) struct SealingArgs {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", action = clap::ArgAction::Set, value_parser = go_bool)]
     allow_service_account_tokens: bool,
 
-    /// Open SealedSecrets for volumes (bulla.dev/deliver: volume) for node services with these service accounts
-    #[arg(long, value_name = "NAMESPACE/NAME", value_delimiter = ',', value_parser = account)]
-    node_service_accounts: Vec<(String, String)>,
-
     #[arg(
         long,
         help = "Open sops files in ConfigMaps for volumes with this key, and with no other that a file names: an ARN of AWS KMS, a URL of Vault's transit engine, age1…, local:/FILE",
         value_name = "KEY", value_delimiter = ',', value_parser = sops_key)]
     sops_key: Vec<KeyId>,
-
-    /// Where node services ask, over TLS
-    #[arg(long, value_name = "ADDRESS", default_value = ":8443")]
-    listen_nodes_addr: String,
 
     /// What may be asked without a token, as sealed-secrets has it
     #[arg(long, value_name = "WHAT", value_delimiter = ',')]
@@ -111,17 +104,25 @@ pub(super) fn sops(app: &App, services: &ServiceArgs, args: &SealingArgs) -> Opt
     (!args.sops_key.is_empty()).then(|| Sops::new(registry(), args.sops_key.iter().cloned()))
 }
 
-/// Adds the controller, its keys' care, its API and its metrics.
+/// For whom SealedSecrets for volumes are opened, and what else is.
+pub(super) struct Nodes<'a> {
+    /// The service accounts of node services: namespaces and names.
+    pub(super) accounts: &'a [(String, String)],
+    /// Sops files.
+    pub(super) sops: Option<Sops>,
+}
+
+/// Adds the controller, its keys' care, its API and its metrics. Answers what node services may ask.
 ///
 /// # Errors
 /// If SIGUSR1 cannot be listened for.
 pub(super) fn add(
     operator: &mut Operator,
     keys: Keys,
-    sops: Option<Sops>,
+    nodes: Nodes<'_>,
     args: &SealingArgs,
     skip_recreate: bool,
-) -> Result<(), Failure> {
+) -> Result<Router, Failure> {
     let Keys { ring, keeper } = keys;
     let registry = operator.metrics();
     let (mut metrics, shards) = (None, operator.shards());
@@ -156,13 +157,10 @@ pub(super) fn add(
         let _ = changed.wait_for(|_| !waiting.snapshot().keys().is_empty()).await;
     });
 
-    if !args.node_service_accounts.is_empty() {
-        let seen = handle.clone();
-        let services = args.node_service_accounts.iter().cloned();
-        let complete = move || seen.has_synced();
-        let delivery = Delivery::new(operator.client(), ring.clone(), services, changes, complete);
-        deliver(operator, delivery.with_sops(sops), args);
-    }
+    let (seen, accounts) = (handle.clone(), nodes.accounts.iter().cloned());
+    let delivery = Delivery::new(operator.client(), ring.clone(), accounts, changes, move || seen.has_synced());
+    let routes = Arc::new(delivery.with_sops(nodes.sops)).routes(operator.stop());
+
     let mut changed = ring.changed();
     let again = handle.clone();
     operator.add_task(async move {
@@ -189,7 +187,7 @@ pub(super) fn add(
     let watched = ring.clone();
     operator.add_task(async move {
         loop {
-            health.set_not_ready(watched.health().ready().err());
+            health.set_not_ready("sealing", watched.health().ready().err());
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     });
@@ -208,38 +206,11 @@ pub(super) fn add(
     let api = Api::new(ring.clone(), move || certificates.certificate(), access, rate, metrics, old_data);
     operator.add_routes(api.routes());
     operator.add_routes(bulla_operator::sealing::keys::http::routes(ring.unsealing().cloned()));
-    Ok(())
-}
-
-/// Adds what node services ask.
-fn deliver(operator: &mut Operator, delivery: Delivery, args: &SealingArgs) {
-    let (client, stop) = (operator.client(), operator.stop());
-    let routes = Arc::new(delivery).routes(stop.clone());
-    let Options { namespace, replica, .. } = operator.options().clone();
-    let (current, certificate) = watch::channel(None);
-    operator.add_task(async move { tls::keep(client, &namespace, &replica, current).await });
-    let address = args.listen_nodes_addr.clone();
-    operator.add_service(async move {
-        let served = async {
-            let listener = bulla_kube::http::listen(&address).await?;
-            tracing::info!(address = ?bulla_kube::http::address(&listener), "listening for node services");
-            bulla_kube::http::serve_tls(listener, routes, stop, certificate).await
-        };
-        if let Err(error) = served.await {
-            tracing::error!(address, %error, "node services are not served");
-        }
-    });
+    Ok(routes)
 }
 
 fn sops_key(text: &str) -> Result<KeyId, String> {
     parse_key(text).map_err(|error| error.to_string().replacen("--key-service ", "", 1))
-}
-
-/// A service account with its namespace.
-fn account(text: &str) -> Result<(String, String), String> {
-    let parts = text.split_once('/').filter(|(namespace, name)| !namespace.is_empty() && !name.is_empty());
-    let (namespace, name) = parts.ok_or_else(|| "must be NAMESPACE/NAME".to_owned())?;
-    Ok((namespace.to_owned(), name.to_owned()))
 }
 
 /// The keeper's work, on a thread of its own: the compiler cannot see that its future may move between threads. It ends with this

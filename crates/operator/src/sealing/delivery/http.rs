@@ -18,8 +18,8 @@ use bulla_store::sealed::protocol::{
 use bytes::Bytes;
 use zeroize::Zeroizing;
 
-use super::super::access::bearer;
-use super::{Delivery, Opened, Pod, refused};
+use super::{Delivery, Opened, refused};
+use crate::nodes::Pod;
 
 /// How long a request may take to come.
 const BODY_TIME: Duration = Duration::from_secs(10);
@@ -36,7 +36,7 @@ impl Delivery {
     async fn answer(&self, request: Request) -> Result<Response, Refused> {
         let (node, body) = self.admit(request, LONGEST_REQUEST).await?;
         let asked = protocol::Request::read(&body).map_err(|what| malformed(&what))?;
-        let pod = self.pod(&asked.pod_token, &node).await?;
+        let pod = self.nodes.pod(&asked.pod_token, &node).await?;
         let mut opened = Vec::with_capacity(asked.objects.len());
         for wanted in &asked.objects {
             opened.push(self.open_audited(&pod, wanted).await?);
@@ -47,12 +47,7 @@ impl Delivery {
     /// Lets a node in, and reads what it sends. Whoever is no node is sent away before anything of theirs is read.
     async fn admit(&self, request: Request, longest: usize) -> Result<(String, Bytes), Refused> {
         let (head, body) = request.into_parts();
-        let token = head
-            .headers
-            .get(header::AUTHORIZATION)
-            .and_then(bearer)
-            .ok_or_else(|| refused(Code::Unauthenticated, "this needs the node service's token".to_owned()))?;
-        let node = self.node(token).await?;
+        let node = self.nodes.node(&head.headers).await?;
         let body = tokio::time::timeout(BODY_TIME, to_bytes(body, longest)).await;
         let body = body.map_err(|_| malformed("it did not come in time"))?;
         Ok((node, body.map_err(|_| malformed("it is too long, or broke off"))?))
@@ -111,6 +106,11 @@ fn refuse(refused: Refused) -> Response {
     if matches!(refused.code, Code::Unauthenticated | Code::Denied) {
         tracing::warn!(target: AUDIT, code = ?refused.code, reason = refused.message, "a request to open was refused");
     }
+    refusal(refused)
+}
+
+/// The answer that is none.
+pub(crate) fn refusal(refused: Refused) -> Response {
     let status = match refused.code {
         Code::Invalid => StatusCode::BAD_REQUEST,
         Code::Unauthenticated => StatusCode::UNAUTHORIZED,

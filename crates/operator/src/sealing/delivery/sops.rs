@@ -22,7 +22,8 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
-use super::{DELIVER, Pod, SERVICE_ACCOUNTS, VOLUME, refused};
+use super::{DELIVER, SERVICE_ACCOUNTS, VOLUME, refused};
+use crate::nodes::Pod;
 
 /// At the top of a file: the service accounts that it is for, `NAMESPACE/NAME`, as a list or with commas between; none is nobody.
 pub const ACCOUNTS: &str = "bulla_service_accounts";

@@ -10,7 +10,7 @@ use super::sealed::both_doors;
 #[test]
 fn the_demo_finds_its_secret_in_the_one_pod_alone() {
     let namespace = Namespace::new("demo");
-    let _door = both_doors("demo", &namespace);
+    let _door = both_doors("demo", &namespace, &[]);
     let mut demo = Command::new(bulla());
     demo.args(["demo", "--cluster", "--output=json", "--namespace", &namespace.name, "--kubeconfig"]).arg(kubeconfig());
     let output = demo.output().unwrap();

@@ -23,7 +23,7 @@ use crate::secret;
 const SOON: Duration = Duration::from_secs(20);
 
 /// Both doors in a namespace; private keys are wrapped by a key in a file of the node.
-fn both_doors<'a>(name: &'static str, namespace: &'a Namespace, more: &[&str]) -> Door<'a> {
+pub(super) fn both_doors<'a>(name: &'static str, namespace: &'a Namespace, more: &[&str]) -> Door<'a> {
     definitions();
     let folder = format!("/var/lib/{}", namespace.name);
     let key = format!("{folder}/sealing.key");

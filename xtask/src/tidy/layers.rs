@@ -19,6 +19,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &["bulla-core", "bulla-format", "bulla-hybrid", "bulla-kms", "bulla-kube", "bulla-store", "bulla-template"],
     ),
     ("bulla-node", &["bulla-core", "bulla-kube", "bulla-store"]),
+    ("bulla-server", &["bulla-core", "bulla-kms"]),
     (
         "bulla",
         &[
@@ -29,6 +30,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "bulla-kube",
             "bulla-node",
             "bulla-operator",
+            "bulla-server",
             "bulla-store",
             "bulla-template",
         ],

@@ -100,10 +100,8 @@ impl Barrier {
     pub async fn initialize(storage: Arc<dyn Storage>, root_key: DataKey) -> Result<Self, BarrierError> {
         let keyring = Keyring::generate(root_key)?;
         let record = keyring.seal()?;
-        let batch = Batch {
-            conditions: vec![(KEYRING.to_owned(), None)],
-            writes: vec![(KEYRING.to_owned(), Some(record))],
-        };
+        let batch =
+            Batch { conditions: vec![(KEYRING.to_owned(), None)], writes: vec![(KEYRING.to_owned(), Some(record))] };
         storage.commit(batch).await?;
         Ok(Self::with(storage, keyring))
     }
@@ -151,7 +149,7 @@ impl Barrier {
 
     /// Begins a new term. What older terms encrypted still opens.
     pub async fn rotate(&self) -> Result<(), BarrierError> {
-        self.change(|keyring| keyring.rotated()).await
+        self.change(Keyring::rotated).await
     }
 
     /// Keeps the keyring under another root key.
@@ -179,10 +177,8 @@ impl Barrier {
         let fresh = self.fresh.load(Ordering::Relaxed);
         let changed = change(&self.keyring().with_encryptions(fresh))?;
         let record = changed.seal()?;
-        let batch = Batch {
-            conditions: vec![(KEYRING.to_owned(), old)],
-            writes: vec![(KEYRING.to_owned(), Some(record))],
-        };
+        let batch =
+            Batch { conditions: vec![(KEYRING.to_owned(), old)], writes: vec![(KEYRING.to_owned(), Some(record))] };
         self.storage.commit(batch).await?;
         *self.keyring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(changed);
         self.fresh.fetch_sub(fresh, Ordering::Relaxed);

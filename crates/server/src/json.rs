@@ -91,6 +91,11 @@ pub fn object_to_vec(object: &Object) -> Vec<u8> {
     out
 }
 
+/// Appends the text of an object to `out`.
+pub fn write_object(object: &Object, out: &mut Vec<u8>) {
+    print::object(object, out);
+}
+
 impl fmt::Debug for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Value({})", self.kind())
@@ -160,7 +165,7 @@ impl From<&BTreeMap<String, String>> for Value {
 /// An [`Object`] from keys and what becomes a [`Value`].
 #[macro_export]
 macro_rules! object {
-    ($($key:literal : $value:expr),* $(,)?) => {
+    ($($key:tt : $value:expr),* $(,)?) => {
         $crate::json::Object::from([$(($key.to_owned(), $crate::json::Value::from($value))),*])
     };
 }

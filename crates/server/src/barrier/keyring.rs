@@ -101,11 +101,13 @@ impl Keyring {
     }
 
     /// The same for another root key.
+    #[must_use]
     pub fn under(&self, root_key: DataKey) -> Self {
         Self { root_key, name_key: self.name_key.clone(), terms: self.terms.clone() }
     }
 
     /// The same with `more` records in the newest term.
+    #[must_use]
     pub fn with_encryptions(&self, more: u64) -> Self {
         let mut counted = self.clone();
         if let Some(newest) = counted.terms.last_mut() {

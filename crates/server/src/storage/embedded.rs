@@ -42,7 +42,10 @@ impl Embedded {
         let file = file.map_err(|error| fail(error.to_string()))?;
         let mut builder = Database::builder();
         builder.set_cache_size(CACHE);
-        let database = builder.create_file(file).map_err(|error| fail(error.to_string()))?;
+        let database = redb::backends::FileBackend::new(file)
+            .map_err(redb::Error::from)
+            .and_then(|backend| builder.create_with_backend(backend).map_err(redb::Error::from))
+            .map_err(|error| fail(error.to_string()))?;
         // Readers find the table from the first moment.
         let prepare = || -> Result<(), redb::Error> {
             let transaction = database.begin_write()?;
@@ -179,7 +182,7 @@ fn write_group(database: &Database, group: &[Job]) -> Result<Vec<bool>, redb::Er
 fn holds(table: &Table<'_, &str, &[u8]>, batch: &Batch) -> Result<bool, redb::Error> {
     for (key, expected) in &batch.conditions {
         let found = table.get(key.as_str())?;
-        if found.as_ref().map(|value| value.value()) != expected.as_deref() {
+        if found.as_ref().map(redb::AccessGuard::value) != expected.as_deref() {
             return Ok(false);
         }
     }

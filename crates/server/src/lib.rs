@@ -8,7 +8,9 @@
 pub mod json;
 pub mod auth;
 pub mod barrier;
+pub mod config;
 pub mod core;
+pub mod dev;
 pub mod engine;
 pub mod hcl;
 mod help;

@@ -152,7 +152,7 @@ impl Catalog {
 }
 
 /// How long things live where nobody says, in seconds.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Times {
     /// If nobody says.
     pub default_ttl: i64,

@@ -1,5 +1,6 @@
 //! Secrets engines, a folder (or file) each.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::barrier::View;
@@ -27,16 +28,15 @@ pub fn add(catalog: Catalog) -> Catalog {
         .with_builtin(Class::Secret, "system", |_, link| Arc::new(Declared::new(system::System::new(link))))
 }
 
-/// All names below `folder`, those in folders too, sorted.
+/// All names below `folder`, those in folders too: of each folder its entries, then its folders'.
 async fn scan(view: &View, folder: &str) -> Result<Vec<String>> {
     let mut names = Vec::new();
-    let mut folders = vec![String::new()];
-    while let Some(inner) = folders.pop() {
+    let mut folders = VecDeque::from([String::new()]);
+    while let Some(inner) = folders.pop_front() {
         for name in view.list(&format!("{folder}{inner}"), "", 0).await? {
             let path = format!("{inner}{name}");
-            if name.ends_with('/') { folders.push(path) } else { names.push(path) }
+            if name.ends_with('/') { folders.push_back(path) } else { names.push(path) }
         }
     }
-    names.sort_unstable();
     Ok(names)
 }

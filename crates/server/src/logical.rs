@@ -18,7 +18,7 @@ pub use call::{Call, Input, MountInfo};
 pub use duration::{format_go, parse_seconds};
 pub use engine::{Backend, Declared, Engine, Found, Lease};
 pub use error::{Error, Result};
-pub use field::{Field, Kind};
+pub use field::{Field, Kind, go_type};
 pub use render::{auth as render_auth, render};
 pub use request::{Caller, Operation, Request, TokenText};
 pub use response::{Auth, Issued, Response, Secret, TokenType, WrapInfo};

@@ -48,7 +48,7 @@ impl Core {
         };
         let record = Record { response: result.as_ref().ok(), error: result.as_ref().err(), ..record };
         let audited = open.audit.response(&record).await;
-        if let Some(caller) = caller.as_ref().filter(|caller| caller.entry.uses == 1) {
+        if let Some(caller) = caller.as_ref().filter(|caller| caller.entry.uses < 0) {
             // It was the last use.
             open.revoke_token(&caller.hash).await?;
         }
@@ -65,12 +65,18 @@ impl Open {
             return Ok(());
         }
         let text = request.token.as_ref().ok_or_else(Error::no_token)?;
-        let (hash, entry) = self.tokens.find(text).await?.ok_or_else(Error::no_token)?;
+        let Some((hash, mut entry)) = self.tokens.find(text).await? else {
+            // Whoever brings a wrapped answer's token that was used should hear that, and sound the alarm.
+            let wraps = request.path.starts_with("sys/wrapping/");
+            return Err(if wraps { super::wrap::invalid() } else { Error::no_token() });
+        };
         if !is_from(&entry.auth.bound_cidrs, request.remote) {
             return Err(Error::no_token());
         }
         if entry.uses != 0 {
-            self.tokens.count_use(&hash).await?;
+            let more = self.tokens.count_use(&hash).await?;
+            // What a look at it shows; less than none marks the last use.
+            entry.uses = if more { entry.uses - 1 } else { -1 };
         }
         let acl = self.policies.acl(&entry.policies).await?;
         let entry = Arc::new(entry);

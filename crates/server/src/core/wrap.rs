@@ -50,7 +50,6 @@ impl Open {
 
     /// The hash of a wrapping token: that in the request's body, or the caller itself.
     async fn wrapping_hash(&self, given: Option<&TokenText>, caller: Option<&Caller>) -> Result<String> {
-        let invalid = || Error::bad_request("wrapping token is not valid or does not exist");
         if let Some(given) = given {
             let (hash, entry) = self.tokens.find(given).await?.ok_or_else(invalid)?;
             // The caller's own use was counted when it came.
@@ -68,7 +67,7 @@ impl Open {
         let is_caller = caller.is_some_and(|caller| caller.hash == hash);
         // The caller's own use was counted when it came.
         if !is_caller && self.tokens.count_use(&hash).await.is_err() {
-            return Err(Error::bad_request("wrapping token is not valid or does not exist"));
+            return Err(invalid());
         }
         let body = self.tokens.cubbyhole(&hash)?.get(RESPONSE).await?;
         self.revoke_token(&hash).await?;
@@ -80,7 +79,7 @@ impl Open {
     pub async fn wrapping_info(&self, given: Option<&TokenText>, caller: Option<&Caller>) -> Result<Object> {
         let hash = self.wrapping_hash(given, caller).await?;
         let info = self.tokens.cubbyhole(&hash)?.get(INFO).await?;
-        let info = info.ok_or_else(|| Error::bad_request("wrapping token is not valid or does not exist"))?;
+        let info = info.ok_or_else(invalid)?;
         json::parse_object(&info).map_err(|error| Error::internal(&error))
     }
 
@@ -96,4 +95,9 @@ impl Open {
         let info = self.keep(&body, &text("creation_path"), seconds, None).await?;
         Ok(Response { wrap_info: Some(info), ..Response::default() })
     }
+}
+
+/// A wrapping token that is none, or was used.
+pub(super) fn invalid() -> Error {
+    Error::bad_request("wrapping token is not valid or does not exist")
 }

@@ -124,6 +124,9 @@ pub async fn read(head: &Parts, body: Incoming, mut path: String, address: Socke
     }
     let kind = head.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim();
+    if operation == Operation::Patch && kind.is_empty() {
+        return Err(refuse(400, "mime: no media type"));
+    }
     if operation == Operation::Patch && kind != "application/merge-patch+json" {
         return Err(refuse(
             415,

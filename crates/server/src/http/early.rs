@@ -60,7 +60,7 @@ fn shown(core: &Core, status: &SealStatus) -> Object {
         "nonce": status.nonce.as_str(),
         "recovery_seal": status.recovery && status.initialized,
         "version": API_VERSION,
-        "build_date": "",
+        "commit_date": "",
         "migration": false,
         "storage_type": core.storage_kind(),
     };

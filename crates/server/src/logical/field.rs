@@ -63,8 +63,20 @@ impl Field {
     }
 }
 
+/// What the peer's language calls the type of a value; clients may look for it in errors.
+pub fn go_type(value: &Value) -> &'static str {
+    match value {
+        Value::Null | Value::Raw(_) => "nil",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "json.Number",
+        Value::String(_) => "string",
+        Value::Array(_) => "[]interface {}",
+        Value::Object(_) => "map[string]interface {}",
+    }
+}
+
 fn unexpected(expected: &str, value: &Value) -> String {
-    format!("'' expected type '{expected}', got unconvertible type '{}'", value.kind())
+    format!("'' expected type '{expected}', got unconvertible type '{}'", go_type(value))
 }
 
 pub(super) fn text(value: &Value) -> Result<String, String> {

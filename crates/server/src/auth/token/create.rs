@@ -113,6 +113,8 @@ async fn create(method: &Token, call: &Call<'_>, role: Option<Role>, orphan: boo
             no_default_policy: !names.iter().any(|name| name == DEFAULT),
             metadata: input.text_map("meta")?.unwrap_or_default(),
             display_name,
+            // What a renewal gives that asks for nothing.
+            ttl: if asked > 0 { ttl } else { 0 },
             explicit_max_ttl,
             period,
             num_uses,

@@ -45,8 +45,12 @@ async fn renew(method: &Token, call: &Call<'_>, hash: &str, text: Option<TokenTe
     // The mount that gave it says how long it may live, and its method whether it still may.
     let (mount, _) = open.mounts.route(&entry.path).ok_or_else(not_renewable)?;
     let is_login = mount.info.path.starts_with(AUTH) && mount.entry.kind != "token";
-    let auth =
-        if is_login { mount.backend.renew_login(&mount.view, entry.auth.clone()).await? } else { entry.auth.clone() };
+    let auth = if is_login {
+        let judged = mount.backend.renew_login(&mount.view, entry.auth.clone()).await;
+        judged.map_err(|error| Error::wrapped(500, &format!("failed to renew entry: {}", error.messages.join("; "))))?
+    } else {
+        entry.auth.clone()
+    };
     let wanted = Wanted {
         ttl: call.input.seconds("increment")?.unwrap_or(0).max(0),
         default_ttl: auth.ttl,

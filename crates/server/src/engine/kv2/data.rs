@@ -4,7 +4,7 @@ use super::merge::{merge, names};
 use super::meta::{Meta, Version};
 use super::{Kv2, answer, entry_path, meta_key, version_key};
 use crate::json::{self, Object, Value};
-use crate::logical::{Call, Error, Operation, Response, Result};
+use crate::logical::{Call, Error, Operation, Response, Result, go_type};
 
 impl Kv2 {
     pub(super) async fn read(&self, call: &Call<'_>) -> Result<Response> {
@@ -53,7 +53,7 @@ impl Kv2 {
         let contents = match call.input.raw("data") {
             Some(value @ (Value::Object(_) | Value::Null)) => value,
             Some(other) => {
-                let kind = other.kind();
+                let kind = go_type(other);
                 return Err(Error::bad_request(format!(
                     "error converting input for field \"data\": '' expected type 'map[string]interface {{}}', got unconvertible type '{kind}'"
                 )));

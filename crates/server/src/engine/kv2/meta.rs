@@ -75,7 +75,11 @@ impl Meta {
     }
 
     fn prune(&mut self, config: &Config) -> Vec<u64> {
-        let kept = [self.max_versions, config.max_versions, KEPT].into_iter().find(|kept| *kept > 0).unwrap_or(KEPT);
+        // The more generous of the two.
+        let kept = match self.max_versions.max(config.max_versions) {
+            0 => KEPT,
+            kept => kept,
+        };
         let mut gone = Vec::new();
         while self.versions.len() as u64 > kept
             && let Some((version, _)) = self.versions.pop_first()

@@ -6,7 +6,7 @@ use super::meta::Meta;
 use super::{Kv2, entry_path, meta_key, version_key};
 use crate::core::now_nanos;
 use crate::json::{Object, Value};
-use crate::logical::{Call, Error, Response, Result};
+use crate::logical::{Call, Error, Response, Result, go_type};
 
 /// As the peer has it: how many names, how long each may be, and its text.
 const CUSTOM: (usize, usize, usize) = (64, 128, 512);
@@ -130,8 +130,10 @@ impl Kv2 {
     pub(super) async fn list_detailed(&self, call: &Call<'_>) -> Result<Response> {
         let (folder, names) = Self::names(call).await?;
         let mut info = Object::new();
-        for name in names.iter().filter(|name| !name.ends_with('/')) {
-            if let Some(meta) = call.storage.read::<Meta>(&meta_key(&format!("{folder}{name}"))).await? {
+        for name in &names {
+            if name.ends_with('/') {
+                info.insert(name.clone(), Object::new().into());
+            } else if let Some(meta) = call.storage.read::<Meta>(&meta_key(&format!("{folder}{name}"))).await? {
                 info.insert(name.clone(), meta.shown().into());
             }
         }
@@ -172,7 +174,10 @@ fn custom(value: &Value) -> Result<BTreeMap<String, Option<String>>> {
             Value::Number(digits) => Some(digits.to_string()),
             Value::Bool(value) => Some(if *value { "1" } else { "0" }.to_owned()),
             Value::Null => None,
-            other => return Err(fail(format!("'' expected type 'string', got unconvertible type '{}'", other.kind()))),
+            other => {
+                let kind = go_type(other);
+                return Err(fail(format!("'' expected type 'string', got unconvertible type '{kind}'")));
+            }
         };
         if key.is_empty() || key.len() > CUSTOM.1 {
             return Err(fail(format!("length of key {key:?} must be between 1 and {}", CUSTOM.1)));

@@ -38,7 +38,7 @@ fn subkeys_have_names_and_no_values() {
 #[test]
 fn the_oldest_versions_go_when_there_are_too_many() {
     let mut meta = Meta { max_versions: 2, ..Meta::made_now() };
-    let config = Config { max_versions: 5, delete_after: 60, ..Config::default() };
+    let config = Config { max_versions: 1, delete_after: 60, ..Config::default() };
     assert_eq!(meta.add(&config), (1, vec![]));
     assert_eq!(meta.add(&config), (2, vec![]));
     assert_eq!(meta.add(&config), (3, vec![1]));

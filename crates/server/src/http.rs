@@ -146,8 +146,11 @@ async fn answer(
         return response;
     }
     let id = asked.request.id.clone();
-    match core.handle(asked.request).await {
-        Ok(response) => answer::response(response, &id),
-        Err(error) => answer::error(&error),
+    // By itself: a client that goes away, or does not wait, ends nothing half-way, and its answer is written down all the same.
+    let core = Arc::clone(core);
+    match tokio::spawn(async move { core.handle(asked.request).await }).await {
+        Ok(Ok(response)) => answer::response(response, &id),
+        Ok(Err(error)) => answer::error(&error),
+        Err(error) => answer::error(&crate::logical::Error::internal(&error)),
     }
 }

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use super::params::{self, Params};
@@ -179,8 +180,12 @@ async fn new_hash(call: &Call<'_>) -> Result<Option<String>> {
     }
 }
 
+/// How many passwords are hashed at once. Whoever sends many gets in the way of other logins, not of everything else.
+static HASHING: Semaphore = Semaphore::const_new(2);
+
 /// Off the threads that answer others: a hash takes tens of milliseconds.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    let _place = HASHING.acquire().await.map_err(|error| Error::internal(&error))?;
     tokio::task::spawn_blocking(work).await.map_err(|error| Error::internal(&error))
 }
 

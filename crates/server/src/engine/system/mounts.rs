@@ -1,5 +1,7 @@
 //! `sys/mounts`, `sys/auth`, `sys/remount`.
 
+use std::collections::BTreeMap;
+
 use super::{System, show};
 use crate::core::mount::{AUTH, Class, Config, Entry, is_protected};
 use crate::core::random;
@@ -141,12 +143,13 @@ async fn tune(system: &System, call: &Call<'_>, place: &Place) -> Result<Respons
             entry.description = description;
         }
         if let Some(options) = options {
-            if entry.kind == "kv" && options.get("version").is_some_and(|version| version == "2") {
-                let version = entry.options.as_ref().and_then(|options| options.get("version"));
-                if version.is_none_or(|version| version != "2") {
-                    // Their entries would be there and not be found.
+            if entry.kind == "kv" && options.contains_key("version") {
+                let version =
+                    |options: &BTreeMap<String, String>| options.get("version").is_some_and(|version| version == "2");
+                if version(&options) != entry.options.as_ref().is_some_and(version) {
+                    // One version's engine on the other's entries: they would not be found, or be found raw.
                     return Err(Error::bad_request(
-                        "a mount of kv version 1 cannot become one of version 2 on this server; mount another and copy",
+                        "the version of a kv mount cannot be changed on this server; mount another and copy",
                     ));
                 }
             }

@@ -1,3 +1,5 @@
+//! What is in storage says nothing, and what was changed there does not open.
+
 use std::collections::BTreeMap;
 
 use super::*;

@@ -49,6 +49,12 @@ impl Index {
         Self { view, next: AtomicI64::new(i64::MAX), earlier: Notify::new() }
     }
 
+    /// A transaction on the index alone.
+    #[cfg(test)]
+    pub fn begin(&self) -> Transaction {
+        self.view.begin()
+    }
+
     /// Will move `subject` from one end to another, in milliseconds since 1970; 0 is none.
     pub fn set(&self, transaction: &mut Transaction, subject: &Subject, from: i64, to: i64) -> Result<()> {
         if from == to {

@@ -1,3 +1,5 @@
+//! The language is read as the peer reads it, and nothing else is.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Values come out as they went in, and nothing panics.
+
 use proptest::prelude::*;
 
 use super::*;

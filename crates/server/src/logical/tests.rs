@@ -1,3 +1,5 @@
+//! Paths, times and fields are read as the peer reads them.
+
 use proptest::prelude::*;
 
 use super::field::{boolean, int, seconds, text_map, texts};

@@ -1,3 +1,5 @@
+//! Each seal opens what it wrapped, and nothing else.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -1,3 +1,5 @@
+//! Every backend keeps the same promises.
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

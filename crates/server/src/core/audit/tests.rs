@@ -1,3 +1,5 @@
+//! Records have no secrets, and go somewhere, or there is no answer.
+
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;

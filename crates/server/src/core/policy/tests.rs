@@ -1,3 +1,5 @@
+//! Which rule counts, compared with going through all of them.
+
 use std::time::Duration;
 
 use proptest::prelude::*;

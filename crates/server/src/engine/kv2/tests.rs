@@ -1,3 +1,5 @@
+//! Patches, names without values, and which versions go.
+
 use super::merge::{merge, names};
 use super::meta::{Config, Meta};
 use crate::json;

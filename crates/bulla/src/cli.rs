@@ -109,6 +109,9 @@ pub(crate) enum Command {
     /// Run the node service: secrets as files in memory, for the pods of a node
     #[command(after_help = command::node::EXAMPLES)]
     Node(Box<command::node::NodeArgs>),
+    /// Serve Vault's HTTP API
+    #[command(after_help = command::server::EXAMPLES)]
+    Server(command::server::ServerArgs),
     /// Print a script that completes this command line in a shell
     #[command(after_help = command::completion::EXAMPLES)]
     Completion(command::completion::CompletionArgs),
@@ -177,6 +180,7 @@ pub(crate) fn run(personality: Personality, argv: Vec<OsString>) -> Result<Code,
                     change(definition, &service, settings::define);
                     settings::with_file(definition, &service, argv, &env)?
                 }
+                Some("server") => command::server::ServerArgs::set_apart(argv),
                 _ => argv,
             }
         }
@@ -195,8 +199,8 @@ pub(crate) fn run(personality: Personality, argv: Vec<OsString>) -> Result<Code,
         }
     };
     let app = App::new(personality, cli.global);
-    let habit =
-        if matches!(cli.command, Command::Operator(_) | Command::Node(_)) { Habit::Service } else { Habit::Tool };
+    let is_service = matches!(cli.command, Command::Operator(_) | Command::Node(_) | Command::Server(_));
+    let habit = if is_service { Habit::Service } else { Habit::Tool };
     logging::start(&app.global, app.env.as_ref(), habit);
     dispatch(&app, cli.command)
 }
@@ -234,6 +238,7 @@ fn dispatch(app: &App, command: Command) -> Result<Code, Failure> {
         Command::Keyservice(args) => command::keyservice::run(app, &args),
         Command::Operator(args) => command::operator::run(app, &args),
         Command::Node(args) => command::node::run(app, &args),
+        Command::Server(args) => command::server::run(app, &args),
         Command::Completion(args) => command::completion::run(app, &args),
         Command::Man(args) => command::man::run(app, &args),
         Command::Publish(args) => command::publish::run(app, &args),

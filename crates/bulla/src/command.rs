@@ -22,6 +22,7 @@ pub(crate) mod publish;
 pub(crate) mod rotate;
 pub(crate) mod seal;
 pub(crate) mod sealing_keys;
+pub(crate) mod server;
 pub(crate) mod set;
 pub(crate) mod unset;
 pub(crate) mod updatekeys;

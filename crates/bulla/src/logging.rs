@@ -37,7 +37,7 @@ pub(crate) fn start(global: &GlobalArgs, env: &dyn Env, habit: Habit) {
         (None, true, Habit::Tool) => EnvFilter::new("debug"),
         // A client's own debug lines repeat answers of the API server.
         (None, true, Habit::Service) => EnvFilter::new(format!(
-            "{SERVICE},bulla=debug,bulla_kube=debug,bulla_operator=debug,bulla_node=debug,bulla_kms=debug"
+            "{SERVICE},bulla=debug,bulla_kube=debug,bulla_operator=debug,bulla_node=debug,bulla_server=debug,bulla_kms=debug"
         )),
         (None, false, Habit::Service) => EnvFilter::new(SERVICE),
         (None, false, Habit::Tool) => {

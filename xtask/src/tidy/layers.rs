@@ -28,6 +28,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("bulla-node", &["bulla-core", "bulla-kube", "bulla-store"]),
+    ("bulla-server", &["bulla-core", "bulla-kms"]),
     (
         "bulla",
         &[
@@ -38,6 +39,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "bulla-kube",
             "bulla-node",
             "bulla-operator",
+            "bulla-server",
             "bulla-store",
             "bulla-template",
         ],

@@ -30,5 +30,6 @@ mod seal_hybrid;
 mod seal_layout;
 mod seal_merge;
 mod seal_recovery;
+mod server;
 mod values;
 mod world;

@@ -46,10 +46,6 @@ impl Controller for Copier {
         (value(object), object.annotations().get(COPY).cloned())
     }
 
-    fn weight(&self, _: &ConfigMap) -> usize {
-        1000
-    }
-
     fn due(&self, known: &Known<'_, Self::Note, String>) -> Due {
         let (value, copy) = known.note;
         match (value == copy || value.as_ref() == known.memo, copy) {

@@ -1,0 +1,330 @@
+//! `server`: Vault's API. Its flags are the peer's, which have one dash or two.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bulla_core::{Env, KeyId, SecretBytes, file};
+use bulla_kms::Registry;
+use bulla_server::config::{self, Config, Listener, Seal, Storage};
+use bulla_server::core::mount::Times;
+use bulla_server::core::{Core, Options};
+use bulla_server::http::{Security, load_tls, serve};
+use bulla_server::logical::TokenText;
+use bulla_server::seal::{AutoSeal, fixed, service};
+use bulla_server::storage;
+use clap::Args;
+use rustls::ServerConfig;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::app::App;
+use crate::error::Failure;
+use crate::exit::Code;
+
+/// Examples for the help.
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  bulla server -dev
+  bulla server -dev -dev-root-token-id=root -dev-listen-address=127.0.0.1:8200
+  bulla server -config=/etc/bulla/server.hcl
+
+Flags, with one dash or two:
+  -config FILE              Vault's configuration file, HCL or JSON
+  -dev                      In memory, unsealed, with versioned secrets at secret/
+  -dev-root-token-id ID     The root token's text (default: a random one)
+  -dev-listen-address ADDR  Where it listens (default: 127.0.0.1:8200)
+  -dev-no-store-token       Taken, without effect: the token is stored nowhere
+
+SIGHUP reads certificates again and opens audit files anew. SIGTERM finishes what was asked.";
+
+/// Largest configuration, certificate and key file.
+const FILE: u64 = 1 << 20;
+
+/// Arguments of `server`.
+#[derive(Args, Debug)]
+pub(crate) struct ServerArgs {
+    /// Flags; see below
+    #[arg(value_name = "FLAGS", trailing_var_arg = true, allow_hyphen_values = true)]
+    flags: Vec<OsString>,
+}
+
+impl ServerArgs {
+    /// `bulla server -dev` with what tells the parser that the peer's flags follow, which have one dash and are not ours.
+    pub(crate) fn set_apart(mut argv: Vec<OsString>) -> Vec<OsString> {
+        if let Some(at) = argv.iter().position(|word| word == "server")
+            && argv.get(at + 1).is_some_and(|word| word != "--" && word != "--help")
+        {
+            argv.insert(at + 1, OsString::from("--"));
+        }
+        argv
+    }
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Flags {
+    dev: bool,
+    config: Option<PathBuf>,
+    root_token: Option<String>,
+    address: Option<String>,
+    help: bool,
+}
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// A configuration that cannot be used, a port that is taken, storage that does not open, a seal that does not.
+pub(crate) fn run(app: &App, args: &ServerArgs) -> Result<Code, Failure> {
+    let flags = Flags::read(&args.flags)?;
+    if flags.help {
+        say(&format!("Serve Vault's HTTP API\n\n{EXAMPLES}"))?;
+        return Ok(Code::Success);
+    }
+    let config = match (flags.dev, &flags.config) {
+        (true, None) => dev_config(&flags),
+        (false, Some(path)) => read_config(path)?,
+        (true, Some(_)) => return Err(Failure::generic("-dev and -config cannot be used together")),
+        (false, None) => {
+            return Err(
+                Failure::generic("there is no configuration").with_hint("give -config FILE, or -dev to try things out")
+            );
+        }
+    };
+    for listener in &config.listeners {
+        listener.check().map_err(Failure::generic)?;
+    }
+    for name in &config.ignored {
+        tracing::warn!(setting = name, "a setting of the configuration has no effect on this server");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::generic(format!("cannot start the asynchronous runtime: {error}")))?;
+    runtime.block_on(serve_until_stopped(app, &flags, config))?;
+    // What hangs in a blocking call must not keep the process.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    Ok(Code::Success)
+}
+
+async fn serve_until_stopped(app: &App, flags: &Flags, config: Config) -> Result<(), Failure> {
+    let failed = |error: &dyn std::fmt::Display| Failure::generic(error.to_string());
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| failed(&error))?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(|error| failed(&error))?;
+    let mut hang_up = signal(SignalKind::hangup()).map_err(|error| failed(&error))?;
+    let seals = config.seals.iter().map(|seal| open_seal(app, seal)).collect::<Result<Vec<_>, _>>()?;
+    let options = Options {
+        times: config.times,
+        audit: config.audit.clone(),
+        cluster_name: config.cluster_name.clone(),
+        catalog: bulla_server::catalog(),
+    };
+    let core = Core::new(open_storage(&config.storage)?, seals, options);
+    let (stop, stopped) = watch::channel(false);
+    let mut serving = Vec::new();
+    let mut certificates = Vec::new();
+    for listener in &config.listeners {
+        let security = match &listener.tls {
+            None => Security::Plain,
+            Some((certificate, key)) => {
+                let (tell, current) = watch::channel(load_tls(certificate, key).map_err(Failure::generic)?);
+                certificates.push((certificate.clone(), key.clone(), tell));
+                Security::Tls(current)
+            }
+        };
+        let socket = TcpListener::bind(&listener.address).await;
+        let socket = socket.map_err(|error| failed(&format!("cannot listen on {}: {error}", listener.address)))?;
+        serving.push(tokio::spawn(serve(socket, Arc::clone(&core), security, stopped.clone())));
+    }
+    if flags.dev {
+        announce_dev(&core, flags, &config.listeners).await?;
+    } else if core.has_auto_seal() {
+        match core.unseal_by_itself().await {
+            Ok(true) => tracing::info!("the server is unsealed"),
+            Ok(false) => tracing::info!("the server is not initialized"),
+            // It may be the key service that is down: it is asked again.
+            Err(error) => tracing::error!(%error, "the server is sealed"),
+        }
+    }
+    let mut retry = tokio::time::interval(Duration::from_secs(5));
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+            _ = hang_up.recv() => reload(&core, &certificates),
+            _ = retry.tick(), if core.has_auto_seal() && core.is_sealed() => {
+                if let Ok(true) = core.unseal_by_itself().await {
+                    tracing::info!("the server is unsealed");
+                }
+            }
+        }
+    }
+    let _ = stop.send(true);
+    for one in serving {
+        let _ = one.await;
+    }
+    core.seal().await;
+    Ok(())
+}
+
+fn reload(core: &Core, certificates: &[(PathBuf, PathBuf, watch::Sender<Arc<ServerConfig>>)]) {
+    if let Ok(open) = core.open() {
+        open.audit.reopen();
+    }
+    for (certificate, key, tell) in certificates {
+        match load_tls(certificate, key) {
+            Ok(config) => drop(tell.send(config)),
+            Err(error) => tracing::error!(error, "the certificate was not read again; the one before it stays"),
+        }
+    }
+}
+
+impl Flags {
+    fn read(arguments: &[OsString]) -> Result<Self, Failure> {
+        let mut flags = Self::default();
+        let mut rest = arguments.iter();
+        while let Some(argument) = rest.next() {
+            let text = argument.to_str().ok_or_else(|| Failure::generic("an argument is not UTF-8"))?;
+            let name = text.strip_prefix("--").or_else(|| text.strip_prefix('-'));
+            let name = name.ok_or_else(|| Failure::generic(format!("unexpected argument {text:?}")))?;
+            let (name, mut value) =
+                name.split_once('=').map_or((name, None), |(name, value)| (name, Some(value.to_owned())));
+            if matches!(name, "config" | "dev-root-token-id" | "dev-listen-address") && value.is_none() {
+                value = rest.next().and_then(|value| value.to_str()).map(str::to_owned);
+            }
+            let need = || Failure::generic(format!("-{name} needs a value"));
+            let is_on = || match value.as_deref() {
+                None | Some("true" | "1") => Ok(true),
+                Some("false" | "0") => Ok(false),
+                Some(other) => Err(Failure::generic(format!("-{name} is true or false, not {other:?}"))),
+            };
+            match name {
+                "config" => flags.config = Some(value.ok_or_else(need)?.into()),
+                "dev" => flags.dev = is_on()?,
+                "dev-no-store-token" => drop(is_on()?),
+                "dev-root-token-id" => flags.root_token = Some(value.ok_or_else(need)?),
+                "dev-listen-address" => flags.address = Some(value.ok_or_else(need)?),
+                "help" | "h" => flags.help = true,
+                other => {
+                    return Err(Failure::generic(format!("the flag -{other} is not known"))
+                        .with_hint("see: bulla server -help"));
+                }
+            }
+        }
+        // What is given for a server of this kind is meant for one.
+        flags.dev |= flags.root_token.is_some() || flags.address.is_some();
+        Ok(flags)
+    }
+}
+
+fn dev_config(flags: &Flags) -> Config {
+    const TTL: i64 = 768 * 3600;
+    let address = flags.address.clone().unwrap_or_else(|| "127.0.0.1:8200".to_owned());
+    Config {
+        listeners: vec![Listener { address, tls: None, insecure: true }],
+        storage: Storage::Memory,
+        seals: Vec::new(),
+        audit: Vec::new(),
+        times: Times { default_ttl: TTL, max_ttl: TTL },
+        cluster_name: String::new(),
+        pid_file: None,
+        ignored: Vec::new(),
+    }
+}
+
+fn read_config(path: &Path) -> Result<Config, Failure> {
+    let failed = |error: &dyn std::fmt::Display| Failure::generic(format!("{}: {error}", path.display()));
+    let bytes = file::read(path, FILE).map_err(|error| failed(&error))?;
+    let text = std::str::from_utf8(bytes.expose()).map_err(|_| failed(&"not UTF-8"))?;
+    config::parse(text).map_err(|error| failed(&error))
+}
+
+fn open_storage(storage: &Storage) -> Result<Arc<dyn storage::Storage>, Failure> {
+    let failed = |error: &dyn std::fmt::Display| Failure::generic(error.to_string());
+    match storage {
+        Storage::Memory => Ok(Arc::new(storage::Memory::default())),
+        Storage::Embedded(folder) => {
+            std::fs::create_dir_all(folder)
+                .map_err(|error| failed(&format!("cannot make {}: {error}", folder.display())))?;
+            let opened = storage::Embedded::open(&folder.join("bulla.redb")).map_err(|error| failed(&error))?;
+            Ok(Arc::new(opened))
+        }
+    }
+}
+
+fn open_seal(app: &App, seal: &Seal) -> Result<Arc<dyn AutoSeal>, Failure> {
+    let failed = |error: &dyn std::fmt::Display| Failure::generic(error.to_string());
+    let id = match seal {
+        Seal::Static { id, key, previous } => {
+            let mut fixed = fixed::Fixed::new(id.clone(), static_key(app.env.as_ref(), key)?);
+            if let Some((id, key)) = previous {
+                fixed = fixed.with_previous(id.clone(), static_key(app.env.as_ref(), key)?);
+            }
+            return Ok(Arc::new(fixed));
+        }
+        Seal::Transit(url) => KeyId::parse_vault_transit(url).map_err(|error| failed(&error))?,
+        Seal::AwsKms(arn) => {
+            KeyId::AwsKms { arn: arn.clone(), role: None, context: std::collections::BTreeMap::new(), profile: None }
+        }
+        Seal::Local(path) => KeyId::Local { path: path.clone() },
+    };
+    let registry = Registry::new(Arc::clone(&app.env), bulla_kms::Options::default());
+    let opened = registry.open(&id).map_err(|error| failed(&error))?;
+    Ok(Arc::new(service::Service::new(opened)))
+}
+
+/// `file://PATH`, `env://NAME`, or the key itself in base64 or hex.
+fn static_key(env: &dyn Env, place: &str) -> Result<bulla_core::DataKey, Failure> {
+    let failed = |error: &dyn std::fmt::Display| Failure::generic(format!("the static seal's key: {error}"));
+    let bytes = if let Some(path) = place.strip_prefix("file://") {
+        file::read_key(Path::new(path), FILE).map_err(|error| failed(&error))?
+    } else if let Some(name) = place.strip_prefix("env://") {
+        SecretBytes::from(env.text(name).ok_or_else(|| failed(&format!("{name} is not set")))?.into_bytes())
+    } else {
+        SecretBytes::from(place.as_bytes())
+    };
+    fixed::read_key(&bytes).map_err(|error| failed(&error))
+}
+
+async fn announce_dev(core: &Core, flags: &Flags, listeners: &[Listener]) -> Result<(), Failure> {
+    let root = flags.root_token.clone().map(TokenText::new);
+    let dev = bulla_server::dev::start(core, root).await.map_err(|error| Failure::generic(error.to_string()))?;
+    let address = listeners.first().map_or("", |listener| listener.address.as_str());
+    // As the peer does: whoever tries things out needs them, and there is nothing else in this server.
+    say(&format!(
+        "WARNING! dev mode: everything is in memory, and gone with this process.\n\n    $ export VAULT_ADDR='http://{address}'\n\nUnseal Key: {}\nRoot Token: {}",
+        STANDARD.encode(dev.unseal_key.expose()),
+        dev.root_token.expose()
+    ))
+}
+
+fn say(text: &str) -> Result<(), Failure> {
+    writeln!(std::io::stdout(), "{text}")
+        .map_err(|error| Failure::new(Code::CouldNotWriteOutput, format!("cannot write to standard output: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_have_one_dash_or_two() {
+        let read = |arguments: &[&str]| Flags::read(&arguments.iter().map(OsString::from).collect::<Vec<_>>());
+        let flags =
+            read(&["-dev", "--dev-root-token-id=r", "-dev-listen-address", "127.0.0.1:1", "-dev-no-store-token"])
+                .unwrap();
+        assert!(flags.dev);
+        assert_eq!((flags.root_token.as_deref(), flags.address.as_deref()), (Some("r"), Some("127.0.0.1:1")));
+        assert_eq!(read(&["-config=x"]).unwrap().config, Some("x".into()));
+        assert!(
+            read(&["-nope"]).is_err()
+                && read(&["x"]).is_err()
+                && read(&["-config"]).is_err()
+                && read(&["-dev=maybe"]).is_err()
+        );
+    }
+}

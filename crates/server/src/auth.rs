@@ -1,0 +1,20 @@
+//! Auth methods, a folder (or file) each.
+
+use std::sync::Arc;
+
+use crate::core::mount::{Catalog, Class};
+use crate::logical::Declared;
+
+pub mod approle;
+pub mod params;
+pub mod token;
+pub mod userpass;
+
+/// `catalog` with all of them.
+#[must_use]
+pub fn add(catalog: Catalog) -> Catalog {
+    catalog
+        .with(Class::Auth, "approle", |_, _| Arc::new(Declared::new(approle::AppRole)))
+        .with(Class::Auth, "userpass", |_, _| Arc::new(Declared::new(userpass::Userpass)))
+        .with_builtin(Class::Auth, "token", |_, link| Arc::new(Declared::new(token::Token::new(link))))
+}

@@ -1,0 +1,77 @@
+//! Logging in.
+
+use super::role::id_key;
+use super::secret::remove;
+use super::{Role, SecretId, role_key, secret_key};
+use crate::core::{is_from, now_nanos};
+use crate::logical::{Call, Error, Response, Result};
+
+/// A wrong role and a wrong secret id are one answer.
+pub async fn log_in(call: &Call<'_>) -> Result<Response> {
+    let id = call.input.text("role_id")?.unwrap_or_default();
+    if id.is_empty() {
+        return Err(Error::new(500, "missing role_id"));
+    }
+    let secret = call.input.text("secret_id")?.unwrap_or_default();
+    let invalid = || Error::bad_request("invalid role or secret ID");
+    let storage = call.storage;
+    let Some(name) = storage.get(&id_key(&id)).await? else {
+        // As long as it takes to look for a secret id.
+        storage.get(&secret_key(storage, &id, &secret).await?).await?;
+        return Err(invalid());
+    };
+    let name = String::from_utf8_lossy(&name).into_owned();
+    let role: Role = storage.read(&role_key(&name)).await?.ok_or_else(invalid)?;
+    // Before a use is counted: who may not come from there takes none away.
+    if !is_from(&role.secret_id_bound_cidrs, call.request.remote)
+        || !is_from(&role.params.bound_cidrs, call.request.remote)
+    {
+        return Err(Error::bad_request("source address is not allowed by the CIDR blocks of the role"));
+    }
+    let mut auth = role.params.auth(call.request.remote);
+    if role.bind_secret_id {
+        if secret.is_empty() {
+            return Err(Error::bad_request("missing secret_id"));
+        }
+        let entry = take(call, &name, &secret).await?.ok_or_else(invalid)?;
+        if !is_from(&entry.cidrs, call.request.remote) {
+            return Err(Error::bad_request("source address is not allowed by the CIDR blocks of the secret id"));
+        }
+        if !entry.token_cidrs.is_empty() {
+            auth.bound_cidrs = entry.token_cidrs;
+        }
+        auth.metadata = entry.metadata;
+    }
+    auth.metadata.insert("role_name".to_owned(), name);
+    auth.internal.insert("role_id".to_owned(), id);
+    Ok(Response { auth: Some(auth), ..Response::empty() })
+}
+
+/// Counts a use of a secret id. `None`: there is no such, or it has no more.
+async fn take(call: &Call<'_>, role: &str, secret: &str) -> Result<Option<SecretId>> {
+    let key = secret_key(call.storage, role, secret).await?;
+    let mut attempt = 0;
+    loop {
+        let mut transaction = call.storage.begin();
+        let Some(mut entry) = transaction.read::<SecretId>(call.storage, &key).await? else { return Ok(None) };
+        if !entry.is_alive() {
+            remove(call.storage, role, &entry.accessor).await?;
+            return Ok(None);
+        }
+        match entry.uses {
+            0 => return Ok(Some(entry)),
+            1 => {
+                transaction.delete(call.storage, &key)?;
+                transaction.delete(call.storage, &format!("accessor/{role}/{}", entry.accessor))?;
+            }
+            _ => {
+                entry.uses -= 1;
+                entry.updated = now_nanos();
+                transaction.write(call.storage, &key, &entry)?;
+            }
+        }
+        if transaction.try_commit(&mut attempt).await? {
+            return Ok(Some(entry));
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Roles.
+
+use super::{Role, done, find_role, name, need_role, role_key};
+use crate::auth::params::{check_cidrs, parse_policies};
+use crate::core::random;
+use crate::json::{Object, Value};
+use crate::logical::{Call, Error, Input, Response, Result};
+
+pub async fn list(call: &Call<'_>) -> Result<Response> {
+    let (after, limit) = call.input.page()?;
+    Response::list(call.storage.list("role/", &after, limit).await?)
+}
+
+pub async fn exists(call: &Call<'_>) -> Result<bool> {
+    Ok(find_role(call).await?.is_some())
+}
+
+pub async fn read(call: &Call<'_>) -> Result<Response> {
+    let role = find_role(call).await?.ok_or_else(Error::not_found)?;
+    Ok(Response::data(shown(&role)))
+}
+
+pub fn shown(role: &Role) -> Object {
+    let mut shown = role.params.shown();
+    let cidrs = &role.secret_id_bound_cidrs;
+    shown.extend(object! {
+        "bind_secret_id": role.bind_secret_id,
+        "local_secret_ids": role.local_secret_ids,
+        "secret_id_bound_cidrs": if cidrs.is_empty() { Value::Null } else { cidrs.as_slice().into() },
+        "secret_id_num_uses": role.secret_id_num_uses,
+        "secret_id_ttl": role.secret_id_ttl,
+    });
+    shown
+}
+
+pub async fn write(call: &Call<'_>) -> Result<Response> {
+    let mut role = find_role(call).await?.unwrap_or_default();
+    apply(&mut role, &call.input)?;
+    if let Some(id) = call.input.text("role_id")?.filter(|id| !id.is_empty()) {
+        return store(call, role, Some(id)).await;
+    }
+    store(call, role, None).await
+}
+
+/// Changes what is given.
+pub fn apply(role: &mut Role, input: &Input<'_>) -> Result<()> {
+    role.bind_secret_id = input.bool("bind_secret_id")?.unwrap_or(role.bind_secret_id);
+    role.local_secret_ids = input.bool("local_secret_ids")?.unwrap_or(role.local_secret_ids);
+    for field in ["bound_cidr_list", "secret_id_bound_cidrs"] {
+        if let Some(cidrs) = input.texts(field)? {
+            check_cidrs(&cidrs)?;
+            role.secret_id_bound_cidrs = cidrs;
+        }
+    }
+    role.secret_id_num_uses = input.int("secret_id_num_uses")?.unwrap_or(role.secret_id_num_uses);
+    role.secret_id_ttl = input.seconds("secret_id_ttl")?.unwrap_or(role.secret_id_ttl);
+    if role.secret_id_num_uses < 0 || role.secret_id_ttl < 0 {
+        return Err(Error::bad_request("num_uses and ttl cannot be negative"));
+    }
+    if let Some(names) = input.texts("policies")? {
+        role.params.policies = parse_policies(&names);
+    }
+    role.params.apply(input)
+}
+
+/// Writes a role. An id belongs to one role.
+pub async fn store(call: &Call<'_>, mut role: Role, id: Option<String>) -> Result<Response> {
+    if !role.bind_secret_id && role.secret_id_bound_cidrs.is_empty() && role.params.bound_cidrs.is_empty() {
+        return Err(Error::wrapped(500, "at least one constraint should be enabled on the role"));
+    }
+    let (name, before) = (name(call), role.id.clone());
+    if let Some(id) = id {
+        role.id = id;
+    }
+    if role.id.is_empty() {
+        role.id = random::uuid()?;
+    }
+    let mut attempt = 0;
+    loop {
+        let mut transaction = call.storage.begin();
+        let taken = transaction.get(call.storage, &id_key(&role.id)).await?;
+        if taken.is_some_and(|owner| owner.as_slice() != name.as_bytes()) {
+            return Err(Error::bad_request("role_id already in use"));
+        }
+        if !before.is_empty() && before != role.id {
+            transaction.delete(call.storage, &id_key(&before))?;
+        }
+        transaction.put(call.storage, &id_key(&role.id), name.as_bytes())?;
+        transaction.write(call.storage, &role_key(&name), &role)?;
+        if transaction.try_commit(&mut attempt).await? {
+            return Ok(done());
+        }
+    }
+}
+
+/// Where a role is found by its id.
+pub fn id_key(id: &str) -> String {
+    // An id is any text; its hex is one segment.
+    format!("id/{}", crate::core::hex(id.as_bytes()))
+}
+
+pub async fn delete(call: &Call<'_>) -> Result<Response> {
+    let Some(role) = find_role(call).await? else { return Ok(done()) };
+    let name = name(call);
+    for accessor in call.storage.list(&format!("accessor/{name}/"), "", 0).await? {
+        super::secret::remove(call.storage, &name, &accessor).await?;
+    }
+    let mut transaction = call.storage.begin();
+    transaction.delete(call.storage, &id_key(&role.id))?;
+    transaction.delete(call.storage, &role_key(&name))?;
+    transaction.commit().await?;
+    Ok(done())
+}
+
+pub async fn read_id(call: &Call<'_>) -> Result<Response> {
+    let role = find_role(call).await?.ok_or_else(Error::not_found)?;
+    Ok(Response::data(object! { "role_id": role.id.as_str() }))
+}
+
+pub async fn write_id(call: &Call<'_>) -> Result<Response> {
+    let role = need_role(call).await?;
+    let id = call.input.text("role_id")?.unwrap_or_default();
+    if id.is_empty() {
+        return Err(Error::bad_request("missing role_id"));
+    }
+    store(call, role, Some(id)).await
+}

@@ -1,0 +1,312 @@
+//! The server's configuration file, in Vault's form: HCL or JSON.
+//!
+//! What this server does not have is an error that names what it has, if leaving it out would make the server less safe or something else
+//! than was asked for; settings without effect here are listed, to be warned of.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::core::audit::DeviceConfig;
+use crate::core::mount::Times;
+use crate::hcl::{self, Body, Value};
+use crate::logical::parse_seconds;
+
+/// 768 h, as the peer has it.
+const TTL: i64 = 768 * 3600;
+
+/// A configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Where it listens.
+    pub listeners: Vec<Listener>,
+    /// Where it keeps things.
+    pub storage: Storage,
+    /// What opens it.
+    pub seals: Vec<Seal>,
+    /// Where it writes what is done.
+    pub audit: Vec<DeviceConfig>,
+    /// How long things live where nobody says.
+    pub times: Times,
+    /// The cluster's name.
+    pub cluster_name: String,
+    /// Where its process id is written.
+    pub pid_file: Option<PathBuf>,
+    /// Settings that have no effect.
+    pub ignored: Vec<String>,
+}
+
+/// Where it listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// `HOST:PORT`.
+    pub address: String,
+    /// The certificate and its key; none is plain HTTP.
+    pub tls: Option<(PathBuf, PathBuf)>,
+    /// Whether plain HTTP is allowed where others can listen.
+    pub insecure: bool,
+}
+
+/// Where it keeps things.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Storage {
+    /// In memory.
+    Memory,
+    /// In a file in this folder.
+    Embedded(PathBuf),
+}
+
+/// What opens it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seal {
+    /// A key in the configuration: its id and where it is (`file://PATH`, `env://NAME`), and those of the one before it.
+    Static {
+        /// Its id.
+        id: String,
+        /// Where it is.
+        key: String,
+        /// The same of the one before it.
+        previous: Option<(String, String)>,
+    },
+    /// Vault's transit engine: `address/v1/mount/keys/key`.
+    Transit(String),
+    /// A key of AWS KMS, by its ARN.
+    AwsKms(String),
+    /// A key file of bulla's.
+    Local(PathBuf),
+}
+
+/// Reads a configuration.
+///
+/// # Errors
+/// What is wrong, and what to write in its place.
+pub fn parse(text: &str) -> Result<Config, String> {
+    let body = hcl::parse(text).map_err(|error| format!("the configuration cannot be read: {error}"))?;
+    let mut config = Config {
+        listeners: Vec::new(),
+        storage: Storage::Memory,
+        seals: Vec::new(),
+        audit: Vec::new(),
+        times: Times { default_ttl: TTL, max_ttl: TTL },
+        cluster_name: String::new(),
+        pid_file: None,
+        ignored: Vec::new(),
+    };
+    let mut storage = None;
+    for item in &body.items {
+        let keys: Vec<&str> = item.keys.iter().map(String::as_str).collect();
+        match (keys.as_slice(), &item.value) {
+            (["listener", kind], Value::Body(inner)) => config.listeners.push(listener(kind, inner)?),
+            (["storage" | "backend", kind], Value::Body(inner)) if storage.is_none() => {
+                storage = Some(self::storage(kind, inner)?)
+            }
+            (["storage" | "backend", _], _) => return Err("there are two storages; a server has one".to_owned()),
+            (["seal", kind], Value::Body(inner)) => config.seals.extend(seal(kind, inner)?),
+            (["audit", kind, path], Value::Body(inner)) => config.audit.push(audit(kind, path, inner)?),
+            (["audit", kind], Value::Body(inner)) => config.audit.push(audit(kind, kind, inner)?),
+            (["default_lease_ttl"], value) => config.times.default_ttl = seconds("default_lease_ttl", value)?,
+            (["max_lease_ttl"], value) => config.times.max_ttl = seconds("max_lease_ttl", value)?,
+            (["cluster_name"], value) => config.cluster_name = value.text().unwrap_or_default(),
+            (["pid_file"], value) => config.pid_file = value.text().map(PathBuf::from),
+            (["ha_storage", ..], _) => {
+                return Err("ha_storage is not supported: this server is one process on one storage".to_owned());
+            }
+            ([name, ..], _) => config.ignored.push((*name).to_owned()),
+            ([], _) => {}
+        }
+    }
+    config.storage = storage.ok_or("there is no storage: write storage \"embedded\" { path = \"/var/lib/bulla\" }")?;
+    if config.listeners.is_empty() {
+        return Err("there is no listener: write listener \"tcp\" { address = \"127.0.0.1:8200\" … }".to_owned());
+    }
+    if config.times.default_ttl > config.times.max_ttl {
+        return Err("default_lease_ttl is more than max_lease_ttl".to_owned());
+    }
+    Ok(config)
+}
+
+fn text(body: &Body, key: &str) -> Option<String> {
+    body.value(key).and_then(Value::text).filter(|text| !text.is_empty())
+}
+
+fn is_on(body: &Body, key: &str) -> Result<bool, String> {
+    match text(body, key).as_deref() {
+        None | Some("false" | "0") => Ok(false),
+        Some("true" | "1") => Ok(true),
+        Some(_) => Err(format!("{key} is true or false")),
+    }
+}
+
+fn seconds(name: &str, value: &Value) -> Result<i64, String> {
+    let seconds = value.text().ok_or(()).and_then(|text| parse_seconds(&text).map_err(drop));
+    seconds.ok().filter(|seconds| *seconds > 0).ok_or_else(|| format!("{name} is a duration, like \"768h\""))
+}
+
+fn listener(kind: &str, body: &Body) -> Result<Listener, String> {
+    if kind != "tcp" {
+        return Err(format!("listener {kind:?} is not supported; \"tcp\" is"));
+    }
+    let address = text(body, "address").unwrap_or_else(|| "127.0.0.1:8200".to_owned());
+    let files = text(body, "tls_cert_file").zip(text(body, "tls_key_file"));
+    if is_on(body, "tls_require_and_verify_client_cert")? {
+        return Err("tls_require_and_verify_client_cert is not supported by this server yet".to_owned());
+    }
+    let tls = match (is_on(body, "tls_disable")?, files) {
+        (true, _) => None,
+        (false, Some((certificate, key))) => Some((certificate.into(), key.into())),
+        (false, None) => {
+            return Err(format!("listener {address}: write tls_cert_file and tls_key_file, or tls_disable = true"));
+        }
+    };
+    let insecure = is_on(body, "allow_plaintext_on_the_network")?;
+    Ok(Listener { address, tls, insecure })
+}
+
+impl Listener {
+    /// Whether what is said there stays on this machine, is encrypted, or may be heard by others.
+    ///
+    /// # Errors
+    /// If it may be heard and nobody said so.
+    pub fn check(&self) -> Result<(), String> {
+        let host = self.address.rsplit_once(':').map_or(self.address.as_str(), |(host, _)| host);
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let is_loopback =
+            host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+        if self.tls.is_some() || is_loopback || self.insecure {
+            return Ok(());
+        }
+        Err(format!(
+            "listener {}: without TLS every token and secret can be read on the network; give tls_cert_file and tls_key_file, listen on 127.0.0.1, or, if something before it does TLS, write allow_plaintext_on_the_network = true",
+            self.address
+        ))
+    }
+}
+
+fn storage(kind: &str, body: &Body) -> Result<Storage, String> {
+    match kind {
+        "inmem" => Ok(Storage::Memory),
+        "embedded" => {
+            let path =
+                text(body, "path").ok_or("storage \"embedded\" needs a path: the folder it keeps its file in")?;
+            Ok(Storage::Embedded(path.into()))
+        }
+        "file" | "raft" => {
+            Err(format!("storage {kind:?} is not supported; the nearest is storage \"embedded\" {{ path = \"…\" }}"))
+        }
+        "postgresql" | "mysql" | "consul" | "etcd" | "dynamodb" | "s3" | "gcs" => {
+            Err(format!("storage {kind:?} is not supported yet; \"embedded\" and \"inmem\" are"))
+        }
+        other => Err(format!("storage {other:?} is not known; \"embedded\" and \"inmem\" are")),
+    }
+}
+
+/// None for a seal that is off, and for people's shares.
+fn seal(kind: &str, body: &Body) -> Result<Option<Seal>, String> {
+    if is_on(body, "disabled")? {
+        return Ok(None);
+    }
+    let need = |key: &str| text(body, key).ok_or_else(|| format!("seal {kind:?} needs {key}"));
+    Ok(Some(match kind {
+        "shamir" => return Ok(None),
+        "static" => Seal::Static {
+            id: need("current_key_id")?,
+            key: need("current_key")?,
+            previous: text(body, "previous_key_id").zip(text(body, "previous_key")),
+        },
+        "transit" => {
+            let address = need("address")?;
+            let mount = text(body, "mount_path").unwrap_or_else(|| "transit".to_owned());
+            Seal::Transit(format!(
+                "{}/v1/{}/keys/{}",
+                address.trim_end_matches('/'),
+                mount.trim_matches('/'),
+                need("key_name")?
+            ))
+        }
+        "awskms" => Seal::AwsKms(need("kms_key_id")?),
+        "local" => Seal::Local(need("path")?.into()),
+        other => {
+            return Err(format!(
+                "seal {other:?} is not supported; \"shamir\", \"static\", \"transit\", \"awskms\" and \"local\" are"
+            ));
+        }
+    }))
+}
+
+fn audit(kind: &str, path: &str, body: &Body) -> Result<DeviceConfig, String> {
+    let mut options = BTreeMap::new();
+    for item in body.all("options") {
+        let Value::Body(inner) = &item.value else { return Err(format!("audit {path:?}: options is a block")) };
+        for option in &inner.items {
+            let ([name], Some(text)) = (option.keys.as_slice(), option.value.text()) else {
+                return Err(format!("audit {path:?}: each option is a text"));
+            };
+            options.insert(name.clone(), text);
+        }
+    }
+    let path = format!("{}/", path.trim_matches('/'));
+    Ok(DeviceConfig {
+        path,
+        kind: kind.to_owned(),
+        description: text(body, "description").unwrap_or_default(),
+        options,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_of_the_peer_is_read() {
+        let config = parse(
+            r#"
+            ui = true
+            listener "tcp" { address = "0.0.0.0:8200" tls_cert_file = "/c" tls_key_file = "/k" }
+            storage "embedded" { path = "/var/lib/bulla" }
+            seal "static" { current_key_id = "1" current_key = "file:///key" }
+            audit "file" "main" { description = "d" options { file_path = "stdout" log_raw = false } }
+            max_lease_ttl = "24h"
+            default_lease_ttl = 3600
+            "#,
+        )
+        .unwrap();
+        assert_eq!(config.storage, Storage::Embedded("/var/lib/bulla".into()));
+        assert_eq!(config.listeners[0].tls, Some(("/c".into(), "/k".into())));
+        assert_eq!((config.times.default_ttl, config.times.max_ttl), (3600, 86_400));
+        assert_eq!(config.audit[0].path, "main/");
+        assert_eq!(config.audit[0].options["log_raw"], "false");
+        assert_eq!(config.ignored, ["ui"]);
+        let json = r#"{"listener":{"tcp":{"address":"127.0.0.1:1","tls_disable":"true"}},"storage":{"inmem":{}}}"#;
+        let config = parse(json).unwrap();
+        assert_eq!(config.storage, Storage::Memory);
+        assert!(config.listeners[0].tls.is_none());
+    }
+
+    #[test]
+    fn what_is_not_there_names_what_is() {
+        let listener = "listener \"tcp\" { tls_disable = true }\n";
+        for (text, expected) in [
+            ("storage \"raft\" { path = \"x\" }", "storage \"embedded\""),
+            ("storage \"postgresql\" {}", "not supported yet"),
+            ("storage \"inmem\" {}\nseal \"pkcs11\" {}", "\"transit\""),
+            ("", "there is no storage"),
+            ("storage \"inmem\" {}\nha_storage \"consul\" {}", "ha_storage"),
+            ("storage \"inmem\" {}\nmax_lease_ttl = \"x\"", "max_lease_ttl is a duration"),
+        ] {
+            let error = parse(&format!("{listener}{text}")).unwrap_err();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+        assert!(parse("storage \"inmem\" {}\nlistener \"tcp\" {}").unwrap_err().contains("tls_cert_file"));
+    }
+
+    #[test]
+    fn plain_http_stays_on_the_machine_unless_somebody_says_so() {
+        let listener = |address: &str, insecure| Listener { address: address.to_owned(), tls: None, insecure };
+        assert!(listener("127.0.0.1:8200", false).check().is_ok());
+        assert!(listener("[::1]:8200", false).check().is_ok());
+        for address in ["0.0.0.0:8200", "[::]:8200", "10.0.0.1:8200", "vault:8200", ":8200"] {
+            assert!(listener(address, false).check().is_err(), "{address}");
+            assert!(listener(address, true).check().is_ok());
+        }
+    }
+}

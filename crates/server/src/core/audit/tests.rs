@@ -1,0 +1,107 @@
+//! Records have no secrets, and go somewhere, or there is no answer.
+
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+use crate::json;
+use crate::logical::{Operation, Request, Response, TokenText};
+use crate::storage::Memory;
+
+async fn broker(path: &std::path::Path, more: &[(&str, &str)]) -> Result<Broker> {
+    let barrier = Barrier::initialize(Arc::new(Memory::default()), bulla_core::DataKey::generate().unwrap()).await;
+    let mut options = BTreeMap::from([("file_path".to_owned(), path.to_str().unwrap().to_owned())]);
+    options.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+    let config = DeviceConfig { path: "f/".to_owned(), kind: "file".to_owned(), description: String::new(), options };
+    Broker::open(&Arc::new(barrier.unwrap()), &[config]).await
+}
+
+fn request() -> Request {
+    Request {
+        id: "the-id".to_owned(),
+        operation: Operation::Read,
+        path: "secret/x".to_owned(),
+        data: object! { "password": "hunter2", "deep": object! { "list": vec!["hunter2"] }, "n": 5 },
+        token: Some(TokenText::new("s.thetoken".to_owned())),
+        wrap_ttl: None,
+        remote: Some([127, 0, 0, 1].into()),
+        remote_port: 5,
+    }
+}
+
+#[tokio::test]
+async fn a_record_has_no_secret_in_it_and_the_same_text_hashes_alike() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.log");
+    let broker = broker(&path, &[]).await.unwrap();
+    let request = request();
+    let response = Response::data(object! { "value": json::Value::Raw(b"{\"k\":\"hunter2\"}".as_slice().into()) });
+    let record = Record { request: &request, caller: None, mount: None, response: Some(&response), error: None };
+    broker.request(&record).await.unwrap();
+    broker.response(&record).await.unwrap();
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(!text.contains("hunter2") && !text.contains("thetoken"), "{text}");
+    let hash = broker.devices()[0].hash("hunter2");
+    assert_eq!(text.matches(&hash).count(), 5, "{text}");
+    let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines[0]["type"], "request");
+    assert_eq!(lines[0]["request"]["data"]["n"], 5);
+    assert_eq!(lines[0]["request"]["client_token"], broker.devices()[0].hash("s.thetoken"));
+    assert_eq!(lines[1]["type"], "response");
+    assert_eq!(lines[1]["request"]["id"], "the-id");
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[tokio::test]
+async fn a_file_that_is_deleted_is_made_anew_and_a_long_one_is_moved() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.log");
+    let broker = broker(&path, &[("rotate_bytes", "100"), ("rotate_keep", "2")]).await.unwrap();
+    let request = request();
+    let record = Record { request: &request, caller: None, mount: None, response: None, error: None };
+    broker.request(&record).await.unwrap();
+    std::fs::remove_file(&path).unwrap();
+    broker.request(&record).await.unwrap();
+    assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 1);
+    for _ in 0..3 {
+        broker.request(&record).await.unwrap();
+    }
+    let mut names: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["audit.log", "audit.log.1", "audit.log.2"]);
+}
+
+#[tokio::test]
+async fn without_any_device_that_writes_there_is_no_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sub");
+    std::fs::create_dir(&path).unwrap();
+    let broker = broker(&path.join("audit.log"), &[]).await.unwrap();
+    std::fs::remove_dir_all(&path).unwrap();
+    let request = request();
+    let record = Record { request: &request, caller: None, mount: None, response: None, error: None };
+    assert_eq!(broker.request(&record).await.unwrap_err().status, 500);
+    std::fs::create_dir(&path).unwrap();
+    broker.request(&record).await.unwrap();
+    assert!(self::broker(folder.path(), &[]).await.is_err(), "a folder is no file");
+    assert!(self::broker(&path.join("x"), &[("log_raw", "maybe")]).await.is_err());
+}
+
+#[tokio::test]
+async fn a_device_that_blocks_is_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    // Somebody has it open and does not read.
+    let _reader = std::fs::File::options().read(true).write(true).open(&path).unwrap();
+    let broker = broker(&path, &[]).await.unwrap();
+    let mut request = request();
+    request.data = object! { "long": "x".repeat(100_000) };
+    for at in 0..3000 {
+        request.data.insert(format!("k{at}"), "v".into());
+    }
+    let record = Record { request: &request, caller: None, mount: None, response: None, error: None };
+    let started = std::time::Instant::now();
+    assert!(broker.request(&record).await.is_err());
+    assert!(broker.request(&record).await.is_err());
+    assert!(started.elapsed() < PATIENCE * 2, "the second is not waited for");
+}

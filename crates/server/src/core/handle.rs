@@ -1,0 +1,294 @@
+//! A request, from the edge to the answer: who asks, whether it may, that it is written down, what is done, what is made of what was done.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::audit::Record;
+use super::mount::Mount;
+use super::token::Entry;
+use super::ttl::{self, Wanted};
+use super::{Core, Open, lease, now_millis, policy};
+use crate::json::Object;
+use crate::logical::{
+    Access, Auth, Call, Caller, Error, Found, Issued, Operation, Request, Response, Result, Secret, TokenType,
+};
+
+/// What a request leads to.
+struct Target {
+    mount: Arc<Mount>,
+    found: Option<Found>,
+    below: String,
+}
+
+impl Core {
+    /// Answers a request. Nothing of the answer leaves before it is written down.
+    ///
+    /// # Errors
+    /// What the client gets instead.
+    pub async fn handle(&self, mut request: Request) -> Result<Response> {
+        let open = self.open()?;
+        let target = open.mounts.route(&request.path).map(|(mount, below)| Target {
+            found: mount.backend.find(below),
+            below: below.to_owned(),
+            mount,
+        });
+        let mut caller = None;
+        let admitted = open.admit(&mut request, target.as_ref(), &mut caller).await;
+        let record = Record {
+            request: &request,
+            caller: caller.as_ref(),
+            mount: target.as_ref().map(|target| target.mount.as_ref()),
+            response: None,
+            error: admitted.as_ref().err(),
+        };
+        open.audit.request(&record).await?;
+        let result = match &admitted {
+            Ok(()) => open.perform(&request, target.as_ref(), caller.as_ref()).await,
+            Err(error) => Err(error.clone()),
+        };
+        let record = Record { response: result.as_ref().ok(), error: result.as_ref().err(), ..record };
+        let audited = open.audit.response(&record).await;
+        if let Some(caller) = caller.as_ref().filter(|caller| caller.entry.uses < 0) {
+            // It was the last use.
+            open.revoke_token(&caller.hash).await?;
+        }
+        audited.and(result)
+    }
+}
+
+impl Open {
+    /// Finds who asks, and whether they may. Sets the caller, and the operation to what it is.
+    async fn admit(&self, request: &mut Request, target: Option<&Target>, caller: &mut Option<Caller>) -> Result<()> {
+        let found = target.and_then(|target| target.found.as_ref());
+        let access = found.map_or(Access::Token, |found| found.described.access);
+        if access == Access::Open {
+            return Ok(());
+        }
+        let text = request.token.as_ref().ok_or_else(Error::no_token)?;
+        let Some((hash, mut entry)) = self.tokens.find(text).await? else {
+            // Whoever brings a wrapped answer's token that was used should hear that, and sound the alarm.
+            let wraps = request.path.starts_with("sys/wrapping/");
+            return Err(if wraps { super::wrap::invalid() } else { Error::no_token() });
+        };
+        if !is_from(&entry.auth.bound_cidrs, request.remote) {
+            return Err(Error::no_token());
+        }
+        if entry.uses != 0 {
+            let more = self.tokens.count_use(&hash).await?;
+            // What a look at it shows; less than none marks the last use.
+            entry.uses = if more { entry.uses - 1 } else { -1 };
+        }
+        let acl = self.policies.acl(&entry.policies).await?;
+        let entry = Arc::new(entry);
+        let caller = caller.insert(Caller { hash, entry, acl });
+        if let (Some(target), Some(found)) = (target, found)
+            && request.operation == Operation::Update
+        {
+            let call = target.call(request, Some(caller), found);
+            if target.mount.backend.exists(found, &call).await? == Some(false) {
+                request.operation = Operation::Create;
+            }
+        }
+        let verdict = caller.acl.check(request.operation, &request.path, request);
+        if !verdict.allowed || access == Access::Sudo && !verdict.sudo {
+            return Err(Error::denied());
+        }
+        Ok(())
+    }
+
+    /// Does what is asked, and makes tokens, leases and wrapped answers of it.
+    async fn perform(&self, request: &Request, target: Option<&Target>, caller: Option<&Caller>) -> Result<Response> {
+        let Some(target) = target else {
+            return Err(Error::new(404, format!("no handler for route {:?}. route entry not found.", request.path)));
+        };
+        let found = target.found.as_ref().ok_or_else(Error::unsupported_path)?;
+        let call = target.call(request, caller, found);
+        if request.operation == Operation::Help {
+            return Ok(crate::help::of(&target.mount, &found.described, &target.below));
+        }
+        let mut response = target.mount.backend.handle(found, &call, request.operation).await?;
+        let unknown = unknown_fields(found, request);
+        if !unknown.is_empty() && !matches!(request.operation, Operation::Read | Operation::List | Operation::Scan) {
+            let names = unknown.join(" ");
+            response.warnings.push(format!("Endpoint ignored these unrecognized parameters: [{names}]"));
+        }
+        if let Some(auth) = response.auth.take() {
+            let (issued, warnings) = self.log_in(auth, request, &target.mount).await?;
+            response.issued = Some(issued);
+            response.warnings.extend(warnings);
+        }
+        if let Some(secret) = response.secret.take() {
+            let lease = self.lease(secret, request, target, caller).await?;
+            response.lease = Some((lease.id.clone(), lease.seconds_left(), lease.renewable));
+        }
+        let has_answer = response.data.is_some() || response.issued.is_some() || response.raw.is_some();
+        match request.wrap_ttl.or(response.wrap_ttl) {
+            Some(ttl)
+                if has_answer && response.wrap_info.is_none() && response.status.is_none_or(|status| status < 300) =>
+            {
+                self.wrap(request, &response, ttl).await
+            }
+            _ => Ok(response),
+        }
+    }
+
+    /// Makes the token of a login.
+    async fn log_in(&self, auth: Auth, request: &Request, mount: &Mount) -> Result<(Issued, Vec<String>)> {
+        let policies = policies(&auth.policies, auth.no_default_policy);
+        if policies.iter().any(|name| name == policy::ROOT) {
+            return Err(Error::bad_request("auth methods cannot create root tokens"));
+        }
+        let by_mount = mount.entry.config.token_type;
+        let batch = match auth.token_type {
+            TokenType::Batch | TokenType::DefaultBatch => true,
+            TokenType::Default => matches!(by_mount, Some(TokenType::Batch | TokenType::DefaultBatch)),
+            TokenType::Service | TokenType::DefaultService => false,
+        };
+        if batch && (auth.num_uses != 0 || auth.period != 0) {
+            return Err(Error::bad_request("batch tokens cannot have a number of uses or a period"));
+        }
+        let wanted = Wanted {
+            ttl: 0,
+            default_ttl: auth.ttl,
+            max_ttl: auth.max_ttl,
+            period: auth.period,
+            explicit_max_ttl: auth.explicit_max_ttl,
+            age: 0,
+        };
+        let (ttl, warnings) = ttl::resolve(wanted, &mount.info);
+        let kind = mount.entry.path.trim_end_matches('/').replace('/', "-");
+        let display_name = if auth.display_name.is_empty() { kind } else { format!("{kind}-{}", auth.display_name) };
+        let entry = Entry {
+            path: request.path.clone(),
+            auth: Auth { display_name, ..auth },
+            policies,
+            ttl,
+            batch,
+            ..Entry::default()
+        };
+        let (issued, _) = self.tokens.issue(entry, None, &self.expiry).await?;
+        Ok((issued, warnings))
+    }
+
+    /// Makes the lease of a secret.
+    async fn lease(
+        &self,
+        secret: Secret,
+        request: &Request,
+        target: &Target,
+        caller: Option<&Caller>,
+    ) -> Result<lease::Lease> {
+        let wanted = Wanted { default_ttl: secret.ttl, max_ttl: secret.max_ttl, ..Wanted::default() };
+        let (seconds, _) = ttl::resolve(wanted, &target.mount.info);
+        let most =
+            if secret.max_ttl > 0 { secret.max_ttl.min(target.mount.info.max_ttl) } else { target.mount.info.max_ttl };
+        let now = now_millis();
+        let lease = lease::Lease {
+            mount: target.mount.info.path.clone(),
+            token: caller.filter(|caller| !caller.entry.batch).map(|caller| caller.hash.clone()),
+            expires: now.saturating_add(seconds.saturating_mul(1000)),
+            latest: now.saturating_add(most.saturating_mul(1000)),
+            renewable: secret.renewable,
+            internal: secret.internal,
+            ..lease::Lease::default()
+        };
+        self.leases.make(&request.path, lease, &self.expiry).await
+    }
+}
+
+impl Target {
+    fn call<'a>(&'a self, request: &'a Request, caller: Option<&'a Caller>, found: &'a Found) -> Call<'a> {
+        Call {
+            request,
+            path: &self.below,
+            mount: &self.mount.info,
+            storage: &self.mount.view,
+            caller,
+            input: found.input(&request.data),
+        }
+    }
+}
+
+/// Policies in lower case, each once, sorted, with `default` unless it is not wanted.
+pub fn policies(names: &[String], no_default: bool) -> Vec<String> {
+    let mut policies: Vec<String> = names.iter().map(|name| name.trim().to_lowercase()).collect();
+    policies.retain(|name| !name.is_empty());
+    if policies.iter().any(|name| name == policy::ROOT) {
+        return vec![policy::ROOT.to_owned()];
+    }
+    if !no_default {
+        policies.push(policy::DEFAULT.to_owned());
+    }
+    policies.sort_unstable();
+    policies.dedup();
+    policies
+}
+
+/// Fields that were sent and are not declared. A path that takes any field declares none.
+fn unknown_fields(found: &Found, request: &Request) -> Vec<String> {
+    let declared = &found.described.fields;
+    if declared.is_empty() || found.described.pattern.ends_with("*}") {
+        return Vec::new();
+    }
+    let known = |name: &str| {
+        declared.iter().any(|field| field.name == name) || found.captures.iter().any(|(one, _)| *one == name)
+    };
+    let data: &Object = &request.data;
+    data.keys().filter(|name| !known(name)).cloned().collect()
+}
+
+/// Whether `remote` is in one of the networks, or there are none.
+pub fn is_from(cidrs: &[String], remote: Option<IpAddr>) -> bool {
+    cidrs.is_empty() || remote.is_some_and(|remote| cidrs.iter().any(|cidr| contains(cidr, remote)))
+}
+
+/// Whether `text` is a network, `10.0.0.0/8`, or an address.
+pub fn is_cidr(text: &str) -> bool {
+    parse_cidr(text).is_some()
+}
+
+fn parse_cidr(text: &str) -> Option<(IpAddr, u8)> {
+    let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
+    let address: IpAddr = address.parse().ok()?;
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    let bits = bits.map_or(Some(most), |bits| bits.parse().ok().filter(|bits| *bits <= most))?;
+    Some((address, bits))
+}
+
+fn contains(cidr: &str, remote: IpAddr) -> bool {
+    let Some((network, bits)) = parse_cidr(cidr) else { return false };
+    let remote = remote.to_canonical();
+    let as_bits = |address: IpAddr| match address {
+        IpAddr::V4(address) => u128::from(u32::from(address)) << 96,
+        IpAddr::V6(address) => u128::from(address),
+    };
+    let mask = if bits == 0 { 0 } else { u128::MAX << (128 - u32::from(bits)) };
+    network.is_ipv4() == remote.is_ipv4() && as_bits(network) & mask == as_bits(remote) & mask
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_in_its_network_alone() {
+        let cidrs = vec!["10.1.0.0/16".to_owned(), "::1".to_owned()];
+        for (address, expected) in
+            [("10.1.2.3", true), ("10.2.0.1", false), ("::1", true), ("::2", false), ("::ffff:10.1.0.9", true)]
+        {
+            assert_eq!(is_from(&cidrs, address.parse().ok()), expected, "{address}");
+        }
+        assert!(!is_from(&cidrs, None) && is_from(&[], None));
+        assert!(is_from(&["0.0.0.0/0".to_owned()], "1.2.3.4".parse().ok()));
+        assert!(!is_from(&["0.0.0.0/0".to_owned()], "::1".parse().ok()));
+        assert!(!is_cidr("10.0.0.0/33") && !is_cidr("x") && is_cidr("fe80::/10"));
+    }
+
+    #[test]
+    fn policies_are_sorted_with_default_and_root_stands_alone() {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        assert_eq!(policies(&names(&["B", "a", "b", ""]), false), ["a", "b", "default"]);
+        assert_eq!(policies(&names(&["a"]), true), ["a"]);
+        assert_eq!(policies(&names(&["a", "root"]), false), ["root"]);
+    }
+}

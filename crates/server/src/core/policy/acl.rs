@@ -1,0 +1,314 @@
+//! The rules of several policies, compiled: what a token may do.
+//!
+//! Patterns without a wildcard are found by their hash, those with a `*` alone by their length, longest first; those with a `+` are few, and gone
+//! through. Of all patterns that match and are not exact one counts: whose first wildcard comes later; then one without a `*`; then with fewer
+//! `+`; then the longer; then the later in the alphabet.
+
+use std::collections::HashMap;
+
+use super::rules::{Grant, Rule, capability};
+use crate::hcl;
+use crate::json;
+use crate::logical::{Operation, Request};
+
+/// Compiled rules.
+#[derive(Debug, Default)]
+pub struct Acl {
+    root: bool,
+    exact: HashMap<String, Grant>,
+    prefixes: HashMap<String, Grant>,
+    /// The lengths of `prefixes`, longest first.
+    lengths: Vec<usize>,
+    segments: Vec<Segmented>,
+}
+
+/// A pattern with `+`.
+#[derive(Debug)]
+struct Segmented {
+    pattern: String,
+    prefix: bool,
+    grant: Grant,
+}
+
+/// A pattern and what it allows.
+pub type Pattern<'a> = (&'a str, &'a Grant);
+
+/// What came of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Whether it may be done.
+    pub allowed: bool,
+    /// Whether paths that need `sudo` may be used too.
+    pub sudo: bool,
+}
+
+const DENIED: Verdict = Verdict { allowed: false, sudo: false };
+
+impl Acl {
+    /// May do everything.
+    pub fn root() -> Self {
+        Self { root: true, ..Self::default() }
+    }
+
+    /// Of these rules.
+    pub fn compile<'a>(rules: impl IntoIterator<Item = &'a Rule>) -> Self {
+        let mut acl = Self::default();
+        for rule in rules {
+            if is_segmented(&rule.pattern) {
+                let same = |one: &&mut Segmented| one.pattern == rule.pattern && one.prefix == rule.prefix;
+                match acl.segments.iter_mut().find(same) {
+                    Some(one) => merge(&mut one.grant, &rule.grant),
+                    None => acl.segments.push(Segmented {
+                        pattern: rule.pattern.clone(),
+                        prefix: rule.prefix,
+                        grant: rule.grant.clone(),
+                    }),
+                }
+                continue;
+            }
+            let table = if rule.prefix { &mut acl.prefixes } else { &mut acl.exact };
+            table
+                .entry(rule.pattern.clone())
+                .and_modify(|grant| merge(grant, &rule.grant))
+                .or_insert_with(|| rule.grant.clone());
+        }
+        acl.lengths = acl.prefixes.keys().map(String::len).collect();
+        acl.lengths.sort_unstable_by(|a, b| b.cmp(a));
+        acl.lengths.dedup();
+        acl
+    }
+
+    /// Whether it may do everything.
+    pub const fn is_root(&self) -> bool {
+        self.root
+    }
+
+    /// Whether `operation` may be done on `path`, for a request with these fields and this wrapping.
+    pub fn check(&self, operation: Operation, path: &str, request: &Request) -> Verdict {
+        if self.root {
+            return Verdict { allowed: true, sudo: true };
+        }
+        if operation == Operation::Help {
+            return Verdict { allowed: true, sudo: false };
+        }
+        let needed = match operation {
+            Operation::Create => capability::CREATE,
+            Operation::Read => capability::READ,
+            Operation::Update => capability::UPDATE,
+            Operation::Patch => capability::PATCH,
+            Operation::Delete => capability::DELETE,
+            Operation::List => capability::LIST,
+            Operation::Scan => capability::SCAN,
+            Operation::Help => 0,
+        };
+        let lists = matches!(operation, Operation::List | Operation::Scan);
+        // A folder that is denied without its slash is not listed with it either.
+        if lists && self.exact.get(path.trim_end_matches('/')).is_some_and(is_deny) {
+            return DENIED;
+        }
+        let Some(grant) = self.grant(path, lists) else { return DENIED };
+        if is_deny(grant) || grant.capabilities & needed == 0 || !fits(grant, operation, request) {
+            return DENIED;
+        }
+        Verdict { allowed: true, sudo: grant.capabilities & capability::SUDO != 0 }
+    }
+
+    /// The bits for `path`; those of `DENY` alone if there is nothing.
+    pub fn capabilities(&self, path: &str) -> u16 {
+        let grant = self.grant(path, path.ends_with('/'));
+        grant.map_or(capability::DENY, |grant| grant.capabilities)
+    }
+
+    /// The names for `path`, as the peer lists them.
+    pub fn capability_names(&self, path: &str) -> Vec<&'static str> {
+        if self.root {
+            return vec!["root"];
+        }
+        let bits = self.capabilities(path);
+        if bits & capability::DENY != 0 || bits == 0 {
+            return vec!["deny"];
+        }
+        capability::NAMES.iter().filter(|(_, bit)| bits & bit != 0).map(|(name, _)| *name).collect()
+    }
+
+    /// Whether anything at all is allowed at or below `path`.
+    pub fn allows_below(&self, path: &str) -> bool {
+        let allows = |grant: &Grant| !is_deny(grant) && grant.capabilities != 0;
+        self.root
+            || self.exact.iter().any(|(one, grant)| one.starts_with(path) && allows(grant))
+            || self
+                .prefixes
+                .iter()
+                .any(|(one, grant)| (one.starts_with(path) || path.starts_with(one)) && allows(grant))
+            || self.segments.iter().any(|one| {
+                let both = one.pattern.split('/').zip(path.split('/'));
+                let all =
+                    both.clone().all(|(pattern, segment)| pattern == "+" || segment.is_empty() || pattern == segment);
+                all && allows(&one.grant)
+            })
+    }
+
+    /// Every pattern as it is written, exact ones first, for whoever shows what a token may do.
+    pub fn patterns(&self) -> (Vec<Pattern<'_>>, Vec<Pattern<'_>>) {
+        let exact = self.exact.iter().map(|(pattern, grant)| (pattern.as_str(), grant)).collect();
+        let segments = self.segments.iter().map(|one| (one.pattern.as_str(), &one.grant));
+        let globs = self.prefixes.iter().map(|(pattern, grant)| (pattern.as_str(), grant)).chain(segments).collect();
+        (exact, globs)
+    }
+
+    fn grant(&self, path: &str, lists: bool) -> Option<&Grant> {
+        if let Some(grant) = self.exact.get(path) {
+            return Some(grant);
+        }
+        if lists && let Some(grant) = self.exact.get(path.trim_end_matches('/')) {
+            return Some(grant);
+        }
+        let prefix = self.lengths.iter().find_map(|length| {
+            let (pattern, grant) = self.prefixes.get_key_value(path.get(..*length)?)?;
+            Some((Rank { first: pattern.len(), whole: false, fewer: 0, length: pattern.len(), pattern }, grant))
+        });
+        let segmented = self.segments.iter().filter(|one| one.matches(path)).map(|one| (one.rank(), &one.grant));
+        prefix.into_iter().chain(segmented).max_by_key(|(rank, _)| *rank).map(|(_, grant)| grant)
+    }
+}
+
+/// What decides between patterns; the greatest counts.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank<'a> {
+    /// Where the first wildcard is.
+    first: usize,
+    /// Whether there is no `*`.
+    whole: bool,
+    /// Minus the number of `+`.
+    fewer: isize,
+    /// How long it is.
+    length: usize,
+    /// And itself.
+    pattern: &'a str,
+}
+
+impl Segmented {
+    fn rank(&self) -> Rank<'_> {
+        let plus = self.pattern.split('/').filter(|segment| *segment == "+").count();
+        Rank {
+            first: self.pattern.find('+').unwrap_or(self.pattern.len()),
+            whole: !self.prefix,
+            fewer: -isize::try_from(plus).unwrap_or(isize::MAX),
+            length: self.pattern.len(),
+            pattern: &self.pattern,
+        }
+    }
+
+    fn matches(&self, path: &str) -> bool {
+        let mut segments = path.split('/');
+        let mut patterns = self.pattern.split('/').peekable();
+        while let Some(pattern) = patterns.next() {
+            let Some(segment) = segments.next() else { return false };
+            if self.prefix && patterns.peek().is_none() {
+                // What stands before the `*` begins the segment; the rest is anything.
+                return segment.starts_with(pattern);
+            }
+            if pattern != "+" && pattern != segment {
+                return false;
+            }
+        }
+        segments.next().is_none()
+    }
+}
+
+fn is_segmented(pattern: &str) -> bool {
+    pattern.split('/').any(|segment| segment == "+")
+}
+
+fn is_deny(grant: &Grant) -> bool {
+    grant.capabilities & capability::DENY != 0
+}
+
+/// Two rules with one pattern: capabilities add up, and a denial wins.
+fn merge(grant: &mut Grant, other: &Grant) {
+    if is_deny(grant) {
+        return;
+    }
+    if is_deny(other) {
+        *grant = Grant { capabilities: capability::DENY, ..Grant::default() };
+        return;
+    }
+    grant.capabilities |= other.capabilities;
+    let lesser = |a: Option<i64>, b: Option<i64>| match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    };
+    grant.min_wrapping_ttl = lesser(grant.min_wrapping_ttl, other.min_wrapping_ttl);
+    grant.max_wrapping_ttl = lesser(grant.max_wrapping_ttl, other.max_wrapping_ttl);
+    for (mine, theirs) in [(&mut grant.allowed, &other.allowed), (&mut grant.denied, &other.denied)] {
+        for (name, values) in theirs {
+            match mine.get_mut(name) {
+                // No values are all of them.
+                Some(known) if known.is_empty() || values.is_empty() => known.clear(),
+                Some(known) => known.extend(values.iter().cloned()),
+                None => drop(mine.insert(name.clone(), values.clone())),
+            }
+        }
+    }
+    for name in &other.required {
+        if !grant.required.contains(name) {
+            grant.required.push(name.clone());
+        }
+    }
+}
+
+/// Whether the request's wrapping and fields are what the grant wants.
+fn fits(grant: &Grant, operation: Operation, request: &Request) -> bool {
+    let wrapped = request.wrap_ttl.map(|ttl| i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX));
+    if grant.max_wrapping_ttl.is_some_and(|max| wrapped.is_none_or(|ttl| ttl > max))
+        || grant.min_wrapping_ttl.is_some_and(|min| wrapped.is_none_or(|ttl| ttl < min))
+    {
+        return false;
+    }
+    if !matches!(operation, Operation::Read | Operation::Create | Operation::Update | Operation::Patch) {
+        return true;
+    }
+    let lower = || request.data.iter().map(|(name, value)| (name.to_lowercase(), value));
+    if !grant.required.iter().all(|name| lower().any(|(sent, _)| sent == *name)) {
+        return false;
+    }
+    if request.data.is_empty() {
+        return true;
+    }
+    if grant.denied.contains_key("*") {
+        return false;
+    }
+    if lower().any(|(name, value)| grant.denied.get(&name).is_some_and(|values| is_among(value, values))) {
+        return false;
+    }
+    if grant.allowed.is_empty() {
+        return true;
+    }
+    let all = grant.allowed.contains_key("*");
+    lower().all(|(name, value)| grant.allowed.get(&name).map_or(all, |values| is_among(value, values)))
+}
+
+/// Whether `value` is one of `values`, which may begin or end with `*`; none is any.
+fn is_among(value: &json::Value, values: &[hcl::Value]) -> bool {
+    values.is_empty() || values.iter().any(|one| is_like(value, one))
+}
+
+fn is_like(value: &json::Value, pattern: &hcl::Value) -> bool {
+    match (value, pattern) {
+        (json::Value::String(text), hcl::Value::String(pattern)) => {
+            match (pattern.strip_prefix('*'), pattern.strip_suffix('*')) {
+                (Some(""), _) => true,
+                (Some(inner), Some(_)) => text.contains(inner.strip_suffix('*').unwrap_or(inner)),
+                (Some(end), None) => text.ends_with(end),
+                (None, Some(start)) => text.starts_with(start),
+                (None, None) => text == pattern,
+            }
+        }
+        (json::Value::Number(digits), hcl::Value::Number(wanted)) => **digits == **wanted,
+        (json::Value::Bool(value), hcl::Value::Bool(wanted)) => value == wanted,
+        (json::Value::Array(many), hcl::Value::List(wanted)) => {
+            many.len() == wanted.len() && many.iter().zip(wanted).all(|(value, wanted)| is_like(value, wanted))
+        }
+        _ => false,
+    }
+}

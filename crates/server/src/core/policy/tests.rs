@@ -1,0 +1,217 @@
+//! Which rule counts, compared with going through all of them.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::barrier::Barrier;
+use crate::json;
+use crate::logical::{Operation, Request};
+
+fn request(data: json::Object) -> Request {
+    Request {
+        id: String::new(),
+        operation: Operation::Read,
+        path: String::new(),
+        data,
+        token: None,
+        wrap_ttl: None,
+        remote: None,
+        remote_port: 0,
+    }
+}
+
+fn acl(texts: &[&str]) -> Acl {
+    let rules: Vec<Rule> = texts.iter().flat_map(|text| parse(text).unwrap()).collect();
+    Acl::compile(&rules)
+}
+
+fn may(acl: &Acl, operation: Operation, path: &str) -> bool {
+    acl.check(operation, path, &request(json::Object::new())).allowed
+}
+
+#[test]
+fn of_patterns_that_match_the_most_particular_counts() {
+    let acl = acl(&[r#"
+        path "secret/*" { capabilities = ["read"] }
+        path "secret/team/*" { capabilities = ["update"] }
+        path "secret/team/exact" { capabilities = ["delete"] }
+        path "secret/+/plus" { capabilities = ["list"] }
+        path "a/+/+/d" { capabilities = ["read"] }
+        path "a/+/c/*" { capabilities = ["update"] }
+        path "x/+" { capabilities = ["read"] }
+        path "x/*" { capabilities = ["update"] }
+        path "pre/+/fix*" { capabilities = ["read"] }
+    "#]);
+    let cases = [
+        ("secret/x", vec!["read"]),
+        ("secret/team/y", vec!["update"]),
+        ("secret/team/exact", vec!["delete"]),
+        // The prefix has its wildcard later.
+        ("secret/team/plus", vec!["update"]),
+        ("secret/other/plus", vec!["list"]),
+        ("a/b/c/d", vec!["read"]),
+        ("a/b/c/e", vec!["update"]),
+        ("x/y", vec!["read"]),
+        ("x/y/z", vec!["update"]),
+        ("pre/any/fixture/deep", vec!["read"]),
+        ("pre/any/more/fixture", vec!["deny"]),
+        ("pre/any/fixture", vec!["read"]),
+        ("nothing", vec!["deny"]),
+        ("secret", vec!["deny"]),
+    ];
+    for (path, expected) in cases {
+        assert_eq!(acl.capability_names(path), expected, "{path}");
+    }
+}
+
+#[test]
+fn capabilities_of_one_pattern_add_up_and_a_denial_wins() {
+    let both = acl(&[r#"path "a" { capabilities = ["read"] }"#, r#"path "/a" { capabilities = ["list", "sudo"] }"#]);
+    assert_eq!(both.capability_names("a"), ["list", "read", "sudo"]);
+    let denied = acl(&[r#"path "a" { capabilities = ["read"] }"#, r#"path "a" { policy = "deny" }"#]);
+    assert_eq!(denied.capability_names("a"), ["deny"]);
+    let legacy = acl(&[r#"path "a" { policy = "write" }"#]);
+    assert_eq!(legacy.capability_names("a"), ["create", "delete", "list", "read", "update"]);
+}
+
+#[test]
+fn a_denied_folder_is_not_listed_with_its_slash() {
+    let acl = acl(&[r#"path "s/*" { capabilities = ["list", "read"] } path "s/x" { capabilities = ["deny"] }"#]);
+    assert!(may(&acl, Operation::List, "s/y/"));
+    assert!(!may(&acl, Operation::List, "s/x/"));
+    assert!(!may(&acl, Operation::List, "s/x"));
+    let exact = self::acl(&[r#"path "m/x" { capabilities = ["list"] }"#]);
+    assert!(may(&exact, Operation::List, "m/x/"));
+    assert!(!may(&exact, Operation::Read, "m/x/"));
+}
+
+#[test]
+fn fields_are_required_allowed_and_denied() {
+    let acl = acl(&[r#"path "a" {
+        capabilities = ["update"]
+        required_parameters = ["Name"]
+        allowed_parameters = { "name" = ["x*", "*y"], "any" = [] }
+        denied_parameters = { "bad" = [], "any" = ["no"] }
+    }"#]);
+    let may = |data| acl.check(Operation::Update, "a", &request(data)).allowed;
+    assert!(may(object! { "name": "x1" }));
+    assert!(may(object! { "NAME": "oy", "any": 5 }));
+    assert!(!may(object! { "name": "z" }));
+    assert!(!may(object! { "any": "yes" }));
+    assert!(!may(object! { "name": "x", "any": "no" }));
+    assert!(!may(object! { "name": "x", "bad": 1 }));
+    assert!(!may(object! { "name": "x", "other": 1 }));
+    assert!(!may(object! {}));
+}
+
+#[test]
+fn answers_are_wrapped_as_long_as_the_policy_wants() {
+    let acl = acl(&[r#"path "a" { capabilities = ["read"] min_wrapping_ttl = "10s" max_wrapping_ttl = 60 }"#]);
+    for (seconds, expected) in [(None, false), (Some(5), false), (Some(10), true), (Some(60), true), (Some(61), false)]
+    {
+        let mut request = request(json::Object::new());
+        request.wrap_ttl = seconds.map(Duration::from_secs);
+        assert_eq!(acl.check(Operation::Read, "a", &request).allowed, expected, "{seconds:?}");
+    }
+}
+
+#[test]
+fn what_is_no_policy_is_refused_with_its_reason() {
+    let cases = [
+        ("path \"x\" {", "object expected"),
+        ("path \"x\" { capabilities = [\"foo\"] }", "invalid capability \"foo\""),
+        ("pth \"x\" { capabilities = [\"read\"] }", "invalid key \"pth\""),
+        ("path \"x\" { cap = [\"read\"] }", "invalid key \"cap\" on line 1"),
+        ("path \"a/+*\" { capabilities = [\"read\"] }", "'+*' is forbidden"),
+        ("path \"a/{{identity.entity.id}}\" { capabilities = [\"read\"] }", "identity engine"),
+        ("path \"a\" { capabilities = [\"read\"] expiration = \"2020-01-01\" }", "not supported"),
+        ("path \"a\" { capabilities = [\"deny\"] capabilities = [\"read\"] }", "twice"),
+        ("path { capabilities = [\"read\"] }", "path \"…\""),
+        ("path \"a\" { capabilities = \"read\" }", "list"),
+        ("path \"a\" { capabilities = [\"read\"] min_wrapping_ttl = 5 max_wrapping_ttl = 2 }", "cannot be less"),
+    ];
+    for (text, expected) in cases {
+        let error = parse(text).unwrap_err();
+        assert!(error.contains(expected), "{text}: {error}");
+    }
+    assert!(parse(r#"{"path":{"secret/*":{"capabilities":["read"]},"b":{"policy":"read"}}}"#).unwrap().len() == 2);
+    assert!(parse(default::TEXT).is_ok() && parse(default::WRAPPING_TEXT).is_ok());
+}
+
+#[tokio::test]
+async fn compiled_rules_go_exactly_when_a_policy_of_theirs_changes() {
+    let storage = Arc::new(crate::storage::Memory::default());
+    let barrier = Barrier::initialize(storage, bulla_core::DataKey::generate().unwrap()).await.unwrap();
+    let policies = Policies::new(&Arc::new(barrier));
+    policies.write("a", r#"path "x" { capabilities = ["read"] }"#).await.unwrap();
+    policies.write("b", r#"path "y" { capabilities = ["read"] }"#).await.unwrap();
+    let (only_a, only_b) = (vec!["a".to_owned()], vec!["b".to_owned()]);
+    let (first, other) = (policies.acl(&only_a).await.unwrap(), policies.acl(&only_b).await.unwrap());
+    assert!(Arc::ptr_eq(&first, &policies.acl(&only_a).await.unwrap()));
+    policies.write("a", r#"path "x" { capabilities = ["update"] }"#).await.unwrap();
+    assert_eq!(policies.acl(&only_a).await.unwrap().capability_names("x"), ["update"]);
+    assert!(Arc::ptr_eq(&other, &policies.acl(&only_b).await.unwrap()));
+    policies.delete("a").await.unwrap();
+    assert_eq!(policies.acl(&only_a).await.unwrap().capability_names("x"), ["deny"]);
+    assert!(policies.write("root", "").await.is_err() && policies.delete("default").await.is_err());
+}
+
+/// The rules gone through one by one, to compare with.
+fn slow(rules: &[Rule], path: &str) -> u16 {
+    let matches = |rule: &&Rule| {
+        let patterns: Vec<&str> = rule.pattern.split('/').collect();
+        let segments: Vec<&str> = path.split('/').collect();
+        if !rule.prefix {
+            return patterns.len() == segments.len()
+                && patterns.iter().zip(&segments).all(|(pattern, segment)| *pattern == "+" || pattern == segment);
+        }
+        if !patterns.contains(&"+") {
+            return path.starts_with(&rule.pattern);
+        }
+        let (last, front) = patterns.split_last().unwrap();
+        patterns.len() <= segments.len()
+            && front.iter().zip(&segments).all(|(pattern, segment)| *pattern == "+" || pattern == segment)
+            && segments[patterns.len() - 1].starts_with(last)
+    };
+    let plus = |rule: &Rule| rule.pattern.split('/').filter(|segment| *segment == "+").count();
+    let key = |rule: &Rule| {
+        let whole = !rule.prefix && plus(rule) == 0;
+        let first = rule.pattern.split('/').scan(0, |at, segment| {
+            let here = *at;
+            *at += segment.len() + 1;
+            Some((here, segment))
+        });
+        let first = first.filter(|(_, segment)| *segment == "+").map(|(at, _)| at).next().unwrap_or(rule.pattern.len());
+        (whole, first, !rule.prefix, usize::MAX - plus(rule), rule.pattern.len(), rule.pattern.clone())
+    };
+    let best = rules.iter().filter(matches).map(key).max();
+    let same = rules.iter().filter(matches).filter(|rule| Some(key(rule)) == best);
+    let bits = same.fold(0, |bits, rule| bits | rule.grant.capabilities);
+    if bits & capability::DENY != 0 || best.is_none() { capability::DENY } else { bits }
+}
+
+proptest! {
+    #[test]
+    fn compiled_rules_say_what_going_through_them_says(
+        patterns in prop::collection::vec(("[ab+]{1,2}(/[ab+]{1,2}){0,3}", any::<bool>(), 0_u16..256), 1..8),
+        path in "[ab]{1,2}(/[ab]{1,2}){0,4}",
+    ) {
+        let rules: Vec<Rule> = patterns
+            .into_iter()
+            .filter(|(pattern, prefix, _)| !(pattern.ends_with('+') && *prefix))
+            .map(|(pattern, prefix, bits)| {
+                let capabilities = if bits & 1 != 0 { 1 } else { bits };
+                Rule { pattern, prefix, grant: Grant { capabilities, ..Grant::default() } }
+            })
+            .collect();
+        prop_assert_eq!(Acl::compile(&rules).capabilities(&path), slow(&rules, &path), "{:?}", rules);
+    }
+
+    #[test]
+    fn no_text_panics(text in any::<String>()) {
+        let _ = parse(&text);
+        let _ = parse(&format!("path \"{text}\" {{ capabilities = [\"read\"] }}"));
+    }
+}

@@ -1,0 +1,305 @@
+//! Initializing, unsealing, sealing, and new shares.
+
+use std::sync::Arc;
+
+use bulla_core::{DataKey, SecretBytes};
+
+use super::policy::ROOT;
+use super::token::Entry;
+use super::{Core, Open, random};
+use crate::barrier::{Barrier, BarrierError};
+use crate::logical::{Auth, Error, Issued, Result, TokenText};
+use crate::seal::{SealError, Shares, Stored, Wrapped, shamir};
+use crate::storage::Batch;
+
+/// Shares that were given so far, for one purpose.
+#[derive(Default)]
+pub(super) struct Progress {
+    given: Vec<SecretBytes>,
+    nonce: String,
+}
+
+/// What a server is to be initialized with.
+#[derive(Clone, Copy, Debug)]
+pub struct Init {
+    /// How the unseal key, or with a seal that opens by itself the recovery key, is shared.
+    pub shares: Shares,
+}
+
+/// What initializing gives, once.
+pub struct Initialized {
+    /// The shares.
+    pub shares: Vec<SecretBytes>,
+    /// Whether they are of the recovery key.
+    pub recovery: bool,
+    /// The first token.
+    pub root_token: TokenText,
+}
+
+/// What unsealing came to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Attempt {
+    /// More shares are needed.
+    More,
+    /// It is open.
+    Open,
+}
+
+/// What everybody may know.
+#[derive(Clone, Debug, Default)]
+pub struct SealStatus {
+    /// The seal's kind.
+    pub kind: String,
+    /// Whether there is a keyring.
+    pub initialized: bool,
+    /// Whether it is sealed.
+    pub sealed: bool,
+    /// How many shares are needed, of how many.
+    pub threshold: usize,
+    /// Of how many.
+    pub shares: usize,
+    /// How many are there.
+    pub progress: usize,
+    /// Which attempt it is.
+    pub nonce: String,
+    /// Whether the shares are of the recovery key.
+    pub recovery: bool,
+    /// The cluster's name and id, when it is open.
+    pub cluster: Option<(String, String)>,
+}
+
+impl Core {
+    async fn stored(&self) -> Result<Option<Stored>> {
+        let bytes = self.storage.get(Stored::PATH).await.map_err(BarrierError::from)?;
+        let Some(bytes) = bytes else { return Ok(None) };
+        let stored: Stored =
+            serde_json::from_slice(&bytes).map_err(|_| Error::internal(&"the seal's record is damaged"))?;
+        if stored.version != Stored::VERSION {
+            return Err(Error::internal(&"the seal's record was written by another version"));
+        }
+        Ok(Some(stored))
+    }
+
+    /// Whether there is a keyring.
+    pub async fn is_initialized(&self) -> Result<bool> {
+        Ok(self.stored().await?.is_some())
+    }
+
+    /// Whether it opens by itself.
+    pub fn has_auto_seal(&self) -> bool {
+        !self.seals.is_empty()
+    }
+
+    /// What everybody may know.
+    pub async fn seal_status(&self) -> Result<SealStatus> {
+        let kind = self.seals.first().map_or(shamir::NAME, |seal| seal.kind()).to_owned();
+        let open = self.open().ok();
+        let progress = self.changing.lock().await;
+        let Some(stored) = self.stored().await? else {
+            return Ok(SealStatus { kind, sealed: true, recovery: self.has_auto_seal(), ..SealStatus::default() });
+        };
+        Ok(SealStatus {
+            kind,
+            initialized: true,
+            sealed: open.is_none(),
+            threshold: stored.shares.threshold,
+            shares: stored.shares.shares,
+            progress: progress.given.len(),
+            nonce: progress.nonce.clone(),
+            recovery: !stored.is_shamir(),
+            cluster: open.map(|open| open.cluster.clone()),
+        })
+    }
+
+    /// Makes all keys, and the first token. With a seal that opens by itself the server is open then, else it is sealed.
+    ///
+    /// # Errors
+    /// 400 if there are keys, or the numbers do not go together.
+    pub async fn initialize(&self, init: Init) -> Result<Initialized> {
+        let mut progress = self.changing.lock().await;
+        if self.stored().await?.is_some() {
+            return Err(Error::bad_request("Vault is already initialized"));
+        }
+        let auto = self.has_auto_seal();
+        check_shares(init.shares, auto)?;
+        let (root_key, share_key) = (DataKey::generate()?, DataKey::generate()?);
+        let mut wrapped = Vec::new();
+        if !auto {
+            let one = shamir::wrap(&share_key, &root_key).map_err(|error| Error::internal(&error))?;
+            wrapped.push(Wrapped { seal: shamir::NAME.to_owned(), wrapped: one });
+        }
+        for seal in &self.seals {
+            let one = seal.wrap(&root_key).await.map_err(|error| seal_failed("wrap", &error))?;
+            wrapped.push(Wrapped { seal: seal.name(), wrapped: one });
+        }
+        let shares = if init.shares.shares == 0 { Vec::new() } else { split(&share_key, init.shares)? };
+        let name = if self.options.cluster_name.is_empty() {
+            format!("vault-cluster-{}", random::short_hex()?)
+        } else {
+            self.options.cluster_name.clone()
+        };
+        let stored = Stored {
+            version: Stored::VERSION,
+            root_key: wrapped,
+            shares: init.shares,
+            cluster_name: name,
+            cluster_id: random::uuid()?,
+        };
+        let barrier = match Barrier::initialize(Arc::clone(&self.storage), root_key.clone()).await {
+            Ok(barrier) => barrier,
+            // A keyring whose seal's record was never written opens for nobody: an initialization that was killed half-way.
+            Err(error) if error.is_conflict() => {
+                return Err(Error::bad_request(
+                    "the storage has a keyring and no seal: an earlier initialization was interrupted; empty the storage and initialize again",
+                ));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let barrier = Arc::new(barrier);
+        if auto {
+            // Only to tell a right recovery key from a wrong one.
+            let hash = recovery_hash(&share_key);
+            crate::barrier::View::plain(&barrier, "sys/core/").put("recovery", hash.as_ref()).await?;
+        }
+        let cluster = (stored.cluster_name.clone(), stored.cluster_id.clone());
+        let open = self.start(barrier, cluster).await?;
+        let root_token = open.root_token(None).await?.token;
+        // Last: with this record the server is initialized, and before it is not.
+        let record = serde_json::to_vec(&stored).map_err(|error| Error::internal(&error))?;
+        let batch = Batch {
+            conditions: vec![(Stored::PATH.to_owned(), None)],
+            writes: vec![(Stored::PATH.to_owned(), Some(record))],
+        };
+        self.storage.commit(batch).await.map_err(BarrierError::from)?;
+        drop(open);
+        if !auto {
+            self.stop().await;
+        }
+        *progress = Progress::default();
+        Ok(Initialized { shares, recovery: auto, root_token })
+    }
+
+    /// Opens by a seal that needs nobody. `Ok(false)`: the server is not initialized.
+    ///
+    /// # Errors
+    /// If no seal opens, what each said.
+    pub async fn unseal_by_itself(&self) -> Result<bool> {
+        let _progress = self.changing.lock().await;
+        if !self.is_sealed() {
+            return Ok(true);
+        }
+        let Some(stored) = self.stored().await? else { return Ok(false) };
+        let mut failures = Vec::new();
+        for seal in &self.seals {
+            let Some(wrapped) = stored.wrapped_by(&seal.name()) else {
+                failures.push(format!("{}: the root key was never wrapped by this seal", seal.name()));
+                continue;
+            };
+            match seal.unwrap(wrapped).await {
+                Ok(root_key) => {
+                    self.open_with(root_key, &stored).await?;
+                    return Ok(true);
+                }
+                Err(error) => failures.push(format!("{}: {error}", seal.name())),
+            }
+        }
+        Err(Error::new(500, format!("no seal opens: {}", failures.join("; "))))
+    }
+
+    async fn open_with(&self, root_key: DataKey, stored: &Stored) -> Result<Arc<Open>> {
+        let barrier = Barrier::open(Arc::clone(&self.storage), root_key).await?;
+        self.start(Arc::new(barrier), (stored.cluster_name.clone(), stored.cluster_id.clone())).await
+    }
+
+    /// Forgets the shares that were given.
+    pub async fn reset_unseal(&self) {
+        *self.changing.lock().await = Progress::default();
+    }
+
+    /// Takes a share of the unseal key.
+    ///
+    /// # Errors
+    /// 400 for what is no share, and for shares that do not open: all are forgotten then.
+    pub async fn unseal(&self, share: SecretBytes) -> Result<Attempt> {
+        let mut progress = self.changing.lock().await;
+        let stored = self.stored().await?.ok_or_else(|| Error::bad_request("server is not yet initialized"))?;
+        if !self.is_sealed() {
+            return Ok(Attempt::Open);
+        }
+        let Some(wrapped) = stored.wrapped_by(shamir::NAME) else {
+            return Err(Error::bad_request("this server is unsealed by its seal, not by shares"));
+        };
+        if share.len() < 16 {
+            return Err(Error::bad_request("invalid key: key is shorter than minimum 16 bytes"));
+        }
+        if !shamir::is_share(&share, stored.shares.threshold) {
+            return Err(Error::bad_request("invalid key: it has not the length of a share of this server's key"));
+        }
+        if progress.given.contains(&share) {
+            return Ok(Attempt::More);
+        }
+        if progress.nonce.is_empty() {
+            progress.nonce = random::uuid()?;
+        }
+        progress.given.push(share);
+        if progress.given.len() < stored.shares.threshold {
+            return Ok(Attempt::More);
+        }
+        let given = std::mem::take(&mut *progress).given;
+        let root_key = shamir::combine(&given).and_then(|key| shamir::unwrap(&key, wrapped));
+        let root_key = root_key.map_err(|_| {
+            Error::bad_request(
+                "failed to decrypt keys from storage: the shares do not open this server; all were forgotten",
+            )
+        })?;
+        self.open_with(root_key, &stored).await?;
+        Ok(Attempt::Open)
+    }
+
+    /// Forgets all keys.
+    pub async fn seal(&self) {
+        let mut progress = self.changing.lock().await;
+        *progress = Progress::default();
+        self.stop().await;
+    }
+}
+
+impl Open {
+    /// Makes a token that may do everything and has no end.
+    pub async fn root_token(&self, id: Option<TokenText>) -> Result<Issued> {
+        let entry = Entry {
+            path: "auth/token/root".to_owned(),
+            policies: vec![ROOT.to_owned()],
+            auth: Auth { display_name: "root".to_owned(), policies: vec![ROOT.to_owned()], ..Auth::default() },
+            ..Entry::default()
+        };
+        Ok(self.tokens.issue(entry, id, &self.expiry).await?.0)
+    }
+}
+
+fn check_shares(shares: Shares, auto: bool) -> Result<()> {
+    let Shares { shares, threshold } = shares;
+    let bad = |what: &str| Err(Error::bad_request(format!("invalid seal configuration: {what}")));
+    match (shares, threshold) {
+        (0, 0) if auto => Ok(()),
+        (0, _) => bad("shares must be at least one"),
+        (_, 0) => bad("threshold must be at least one"),
+        (2.., 1) => bad("threshold must be greater than one for multiple shares"),
+        (256.., _) => bad("shares must be less than 256"),
+        _ if threshold > shares => bad("threshold cannot be larger than shares"),
+        _ => Ok(()),
+    }
+}
+
+fn split(key: &DataKey, shares: Shares) -> Result<Vec<SecretBytes>> {
+    shamir::split(key, shares).map_err(|error| Error::bad_request(error.to_string()))
+}
+
+fn recovery_hash(key: &DataKey) -> aws_lc_rs::digest::Digest {
+    aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key.expose())
+}
+
+fn seal_failed(what: &str, error: &SealError) -> Error {
+    tracing::error!(%error, "the seal could not {what} the root key");
+    Error::new(500, format!("the seal could not {what} the root key: {error}"))
+}

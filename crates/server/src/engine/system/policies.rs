@@ -1,0 +1,71 @@
+//! `sys/policy` and `sys/policies/acl`.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::System;
+use crate::core::policy::Policy;
+use crate::core::time_text;
+use crate::json::Object;
+use crate::logical::{Call, Error, Response, Result};
+
+pub async fn list(system: &System, _: &Call<'_>) -> Result<Response> {
+    Response::list(system.open()?.policies.names().await?)
+}
+
+pub async fn list_old(system: &System, _: &Call<'_>) -> Result<Response> {
+    let names = system.open()?.policies.names().await?;
+    Ok(Response::flat(object! { "keys": names.as_slice(), "policies": names.as_slice() }))
+}
+
+pub async fn read(system: &System, call: &Call<'_>) -> Result<Response> {
+    Ok(Response::data(find(system, call, "policy").await?))
+}
+
+pub async fn read_old(system: &System, call: &Call<'_>) -> Result<Response> {
+    Ok(Response::flat(find(system, call, "rules").await?))
+}
+
+async fn find(system: &System, call: &Call<'_>, text: &str) -> Result<Object> {
+    let name = name(call);
+    if name == crate::core::policy::ROOT {
+        return Ok(object! { "name": name, text: "" });
+    }
+    let policy: Policy = system.open()?.policies.read(&name).await?.ok_or_else(Error::not_found)?;
+    Ok(object! {
+        "allow_slashes_in_identity_templates": false,
+        "allow_wildcards_in_identity_templates": false,
+        "cas_required": false,
+        "modified": time_text(policy.modified),
+        "name": name,
+        text: policy.text,
+        "version": policy.version,
+    })
+}
+
+fn name(call: &Call<'_>) -> String {
+    call.input.capture("name").to_lowercase()
+}
+
+pub async fn write(system: &System, call: &Call<'_>) -> Result<Response> {
+    let name = name(call);
+    if name.is_empty() || name.contains('/') || name.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        return Err(Error::bad_request("the name of a policy has no slashes and no spaces"));
+    }
+    let text = match call.input.text("policy")? {
+        Some(text) if !text.is_empty() => text,
+        _ => call.input.text("rules")?.unwrap_or_default(),
+    };
+    if text.is_empty() {
+        return Err(Error::bad_request("'policy' parameter not supplied or empty"));
+    }
+    // As text or in base64, without saying which.
+    let decoded = STANDARD.decode(text.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    system.open()?.policies.write(&name, &decoded.unwrap_or(text)).await?;
+    Ok(Response::empty())
+}
+
+pub async fn delete(system: &System, call: &Call<'_>) -> Result<Response> {
+    system.open()?.policies.delete(&name(call)).await?;
+    Ok(Response::empty())
+}

@@ -1,0 +1,70 @@
+//! `sys/tools`: random bytes and hashes.
+
+use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::System;
+use crate::core::hex;
+use crate::logical::{Call, Error, Field, Kind, Response, Result};
+
+const FORMAT: Field = Field::new("format", Kind::Text, "`base64` or `hex`.");
+
+pub const RANDOM: &[Field] = &[
+    Field::new("bytes", Kind::Int, "How many."),
+    Field::new("urlbytes", Kind::Text, "How many, in the path."),
+    Field::new("source", Kind::Text, "Without effect: there is one."),
+    FORMAT,
+];
+
+pub const HASH: &[Field] = &[
+    Field::new("input", Kind::Text, "What is hashed, in base64."),
+    Field::new("algorithm", Kind::Text, "`sha2-224`, `sha2-256`, `sha2-384` or `sha2-512`."),
+    Field::new("urlalgorithm", Kind::Text, "The same, in the path."),
+    FORMAT,
+];
+
+pub async fn random(_: &System, call: &Call<'_>) -> Result<Response> {
+    const MOST: usize = 128 << 10;
+    let in_path = call.input.capture("urlbytes");
+    let wanted = if in_path.is_empty() { call.input.int("bytes")?.unwrap_or(32) } else { in_path.parse().unwrap_or(0) };
+    let wanted = usize::try_from(wanted).ok().filter(|bytes| (1..=MOST).contains(bytes));
+    let wanted = wanted.ok_or_else(|| Error::bad_request(format!("\"bytes\" is from 1 to {MOST}")))?;
+    let mut bytes = vec![0; wanted];
+    getrandom::fill(&mut bytes)?;
+    let text = match call.input.text("format")?.as_deref() {
+        None | Some("base64" | "") => STANDARD.encode(&bytes),
+        Some("hex") => hex(&bytes),
+        Some(other) => {
+            return Err(Error::bad_request(format!(
+                "unsupported encoding format {other:?}; must be \"hex\" or \"base64\""
+            )));
+        }
+    };
+    Ok(Response::data(object! { "random_bytes": text }))
+}
+
+pub async fn hash(_: &System, call: &Call<'_>) -> Result<Response> {
+    let in_path = call.input.capture("urlalgorithm").to_owned();
+    let name = if in_path.is_empty() { call.input.text("algorithm")?.unwrap_or_default() } else { in_path };
+    let algorithm = match name.as_str() {
+        "sha2-224" => &digest::SHA224,
+        "" | "sha2-256" => &digest::SHA256,
+        "sha2-384" => &digest::SHA384,
+        "sha2-512" => &digest::SHA512,
+        other => return Err(Error::bad_request(format!("unsupported algorithm {other}"))),
+    };
+    let input = call.input.text("input")?.unwrap_or_default();
+    let input = STANDARD.decode(input).map_err(|_| Error::bad_request("unable to decode input as base64"))?;
+    let sum = digest::digest(algorithm, &input);
+    let text = match call.input.text("format")?.as_deref() {
+        None | Some("hex" | "") => hex(sum.as_ref()),
+        Some("base64") => STANDARD.encode(sum.as_ref()),
+        Some(other) => {
+            return Err(Error::bad_request(format!(
+                "unsupported encoding format {other:?}; must be \"hex\" or \"base64\""
+            )));
+        }
+    };
+    Ok(Response::data(object! { "sum": text }))
+}

@@ -1,0 +1,156 @@
+//! HTTP: connections, and what of Vault's API is about HTTP rather than about secrets.
+//!
+//! Anybody may connect, so what a connection costs is bounded: how many there are, how long a request's head may take, how large a body is and how
+//! long it may take.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+mod answer;
+mod asked;
+mod early;
+mod tls;
+
+pub use tls::load as load_tls;
+
+use crate::core::Core;
+
+/// How long until a request's head is there, from the connection's begin or the last answer.
+const HEAD_TIME: Duration = Duration::from_secs(30);
+/// How long a request's body may take, and what it asks for.
+const REQUEST_TIME: Duration = Duration::from_secs(90);
+/// How long a TLS handshake may take.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+/// What a connection may keep of what it reads.
+const BUFFER: usize = 64 << 10;
+/// How many connections there are at once; more wait to be accepted.
+const CONNECTIONS: usize = 16 << 10;
+
+/// What becomes of the connections of a listener.
+#[derive(Clone)]
+pub enum Security {
+    /// As they are.
+    Plain,
+    /// TLS, with the configuration that is current when somebody connects.
+    Tls(watch::Receiver<Arc<ServerConfig>>),
+}
+
+/// Serves until `stop` says so, then finishes what was asked.
+pub async fn serve(listener: TcpListener, core: Arc<Core>, security: Security, mut stop: watch::Receiver<bool>) {
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut connections = JoinSet::new();
+    loop {
+        let next = async {
+            let place = room.clone().acquire_owned().await.map_err(std::io::Error::other)?;
+            let (stream, address) = listener.accept().await?;
+            Ok::<_, std::io::Error>((place, stream, address))
+        };
+        let accepted = tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => break,
+            accepted = next => accepted,
+        };
+        match accepted {
+            Ok((place, stream, address)) => {
+                let (core, security, stop) = (Arc::clone(&core), security.clone(), stop.clone());
+                connections.spawn(async move {
+                    let _place = place;
+                    // An answer is one packet more often than not.
+                    let _ = stream.set_nodelay(true);
+                    match security {
+                        Security::Plain => answer_all(stream, core, address, stop).await,
+                        Security::Tls(current) => {
+                            let acceptor = TlsAcceptor::from(Arc::clone(&current.borrow()));
+                            match tokio::time::timeout(HANDSHAKE_TIME, acceptor.accept(stream)).await {
+                                Ok(Ok(stream)) => answer_all(stream, core, address, stop).await,
+                                Ok(Err(error)) => tracing::debug!(%error, %address, "a TLS handshake failed"),
+                                Err(_) => tracing::debug!(%address, "a TLS handshake took too long"),
+                            }
+                        }
+                    }
+                });
+            }
+            // The caller's, or no more file descriptors.
+            Err(error) => {
+                tracing::debug!(%error, "a connection was not accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+        while connections.try_join_next().is_some() {}
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+/// Answers the requests of one connection.
+async fn answer_all(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    core: Arc<Core>,
+    address: SocketAddr,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(BUFFER);
+    let service = service_fn(move |request: http::Request<Incoming>| {
+        let core = Arc::clone(&core);
+        async move {
+            let answered = tokio::time::timeout(REQUEST_TIME, answer(&core, request, address)).await;
+            Ok::<http::Response<Full<Bytes>>, Infallible>(answered.unwrap_or_else(|_| {
+                answer::errors(503, &["context deadline exceeded: the request took too long".to_owned()])
+            }))
+        }
+    });
+    let connection = http.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    // An error is the caller's: it went away, was too slow, or does not speak HTTP.
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}
+
+/// Answers one request.
+async fn answer(
+    core: &Arc<Core>,
+    request: http::Request<Incoming>,
+    address: SocketAddr,
+) -> http::Response<Full<Bytes>> {
+    let (head, body) = request.into_parts();
+    let path = match asked::path(&head.uri) {
+        Ok(path) => path,
+        Err(response) => return *response,
+    };
+    if let Some(response) = asked::check_namespace(&head.headers) {
+        return response;
+    }
+    let asked = match asked::read(&head, body, path, address).await {
+        Ok(asked) => asked,
+        Err(response) => return *response,
+    };
+    if let Some(response) = early::try_answer(core, &asked).await {
+        return response;
+    }
+    let id = asked.request.id.clone();
+    // By itself: a client that goes away, or does not wait, ends nothing half-way, and its answer is written down all the same.
+    let core = Arc::clone(core);
+    match tokio::spawn(async move { core.handle(asked.request).await }).await {
+        Ok(Ok(response)) => answer::response(response, &id),
+        Ok(Err(error)) => answer::error(&error),
+        Err(error) => answer::error(&crate::logical::Error::internal(&error)),
+    }
+}

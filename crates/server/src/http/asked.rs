@@ -1,0 +1,294 @@
+//! Requests: a path, a method, headers and a body become what is asked for.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Response, Uri};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use zeroize::Zeroizing;
+
+use super::answer;
+use crate::core::random;
+use crate::json::{self, Object, Value};
+use crate::logical::{Operation, Request, TokenText, parse_seconds};
+
+/// The longest body, as the peer has it.
+const BODY: usize = 32 << 20;
+/// The longest path below `/v1/`.
+const PATH: usize = 16 << 10;
+
+/// An answer that comes before anything is asked. In a box: it is large, and rare.
+type Early = Box<Response<Full<Bytes>>>;
+
+/// What is asked for.
+pub struct Asked {
+    /// For the core.
+    pub request: Request,
+}
+
+fn refuse(status: u16, message: impl Into<String>) -> Early {
+    Box::new(answer::errors(status, &[message.into()]))
+}
+
+/// The path below `/v1/`, decoded. One that is not clean is sent to the clean one.
+pub fn path(uri: &Uri) -> Result<String, Early> {
+    let decoded = decode(uri.path(), Plus::Plus).ok_or_else(|| refuse(400, "the path is not UTF-8"))?;
+    let inner = decoded.strip_prefix('/').unwrap_or(&decoded);
+    let segments: Vec<&str> = inner.split('/').collect();
+    let last = segments.len() - 1;
+    let unclean = |(at, segment): (usize, &&str)| matches!(*segment, "." | "..") || segment.is_empty() && at != last;
+    if segments.iter().enumerate().any(unclean) {
+        return Err(redirect(&segments, uri.query()));
+    }
+    let Some(path) = decoded.strip_prefix("/v1/") else {
+        return Err(Box::new(answer::with(404, "text/plain; charset=utf-8", b"404 page not found\n".to_vec())));
+    };
+    if path.len() > PATH {
+        return Err(refuse(414, "the path is too long"));
+    }
+    if path.chars().any(char::is_control) {
+        return Err(refuse(400, "the path has characters that cannot be printed"));
+    }
+    Ok(path.to_owned())
+}
+
+fn redirect(segments: &[&str], query: Option<&str>) -> Early {
+    let mut clean: Vec<&str> = Vec::new();
+    for segment in segments {
+        match *segment {
+            "" | "." => {}
+            ".." => drop(clean.pop()),
+            other => clean.push(other),
+        }
+    }
+    let mut location = String::new();
+    for segment in clean {
+        location.push('/');
+        encode(segment, &mut location);
+    }
+    if segments.last().is_none_or(|last| last.is_empty()) {
+        location.push('/');
+    }
+    if let Some(query) = query {
+        location.push('?');
+        location.push_str(query);
+    }
+    let mut response = answer::with(307, "text/html; charset=utf-8", Vec::new());
+    if let Ok(location) = HeaderValue::from_str(&location) {
+        response.headers_mut().insert(LOCATION, location);
+    }
+    Box::new(response)
+}
+
+/// There is the root namespace alone.
+pub fn check_namespace(headers: &HeaderMap) -> Option<Response<Full<Bytes>>> {
+    let given = headers.get("x-vault-namespace")?;
+    let name = given.to_str().unwrap_or("?").trim_matches('/');
+    if name.is_empty() || name == "root" {
+        return None;
+    }
+    let mut response = answer::errors(404, &["namespace not found".to_owned()]);
+    response.headers_mut().insert("x-vault-namespace", given.clone());
+    Some(response)
+}
+
+/// What is asked for.
+pub async fn read(head: &Parts, body: Incoming, mut path: String, address: SocketAddr) -> Result<Asked, Early> {
+    let query = query(head.uri.query().unwrap_or_default())?;
+    let is = |name: &str| {
+        query
+            .get(name)
+            .and_then(Value::as_str)
+            .is_some_and(|text| matches!(text, "true" | "1" | "t" | "T" | "TRUE" | "True"))
+    };
+    let operation = match head.method.as_str() {
+        "GET" if query.contains_key("help") => Operation::Help,
+        "GET" if is("list") => Operation::List,
+        "GET" if is("scan") => Operation::Scan,
+        "GET" => Operation::Read,
+        "HEAD" if path == "sys/health" => Operation::Read,
+        "POST" | "PUT" => Operation::Update,
+        "PATCH" => Operation::Patch,
+        "DELETE" => Operation::Delete,
+        "LIST" => Operation::List,
+        "SCAN" => Operation::Scan,
+        _ => return Err(Box::new(answer::errors(405, &[]))),
+    };
+    let lists = matches!(operation, Operation::List | Operation::Scan);
+    if lists && !path.ends_with('/') {
+        path.push('/');
+    }
+    let kind = head.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    if operation == Operation::Patch && kind.is_empty() {
+        return Err(refuse(400, "mime: no media type"));
+    }
+    if operation == Operation::Patch && kind != "application/merge-patch+json" {
+        return Err(refuse(
+            415,
+            format!("PATCH requires Content-Type of application/merge-patch+json, provided {kind}"),
+        ));
+    }
+    let mut data = match operation {
+        Operation::Update | Operation::Patch => fields(body, kind).await?,
+        _ => query,
+    };
+    if !matches!(operation, Operation::Update | Operation::Patch) {
+        for name in ["list", "scan", "help"] {
+            data.remove(name);
+        }
+    }
+    let request = Request {
+        id: random::uuid().map_err(|_| refuse(500, "internal error"))?,
+        operation,
+        path,
+        data,
+        token: token(&head.headers),
+        wrap_ttl: wrap_ttl(&head.headers)?,
+        remote: Some(address.ip()),
+        remote_port: address.port(),
+    };
+    Ok(Asked { request })
+}
+
+fn token(headers: &HeaderMap) -> Option<TokenText> {
+    let direct = headers.get("x-vault-token").and_then(|token| token.to_str().ok());
+    let bearer = || headers.get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ");
+    let text = direct.filter(|token| !token.is_empty()).or_else(bearer)?.trim();
+    (!text.is_empty()).then(|| TokenText::new(text.to_owned()))
+}
+
+fn wrap_ttl(headers: &HeaderMap) -> Result<Option<Duration>, Early> {
+    let Some(given) = headers.get("x-vault-wrap-ttl").and_then(|ttl| ttl.to_str().ok()) else { return Ok(None) };
+    if headers.get("x-vault-wrap-format").is_some_and(|format| format == "jwt") {
+        return Err(refuse(400, "the wrapping format jwt is not supported"));
+    }
+    let seconds =
+        parse_seconds(given).map_err(|error| refuse(400, format!("error parsing X-Vault-Wrap-TTL: {error}")))?;
+    match u64::try_from(seconds) {
+        Ok(0) => Ok(None),
+        Ok(seconds) => Ok(Some(Duration::from_secs(seconds))),
+        Err(_) => Err(refuse(400, "requested wrap ttl cannot be negative")),
+    }
+}
+
+/// The fields of a body: JSON whatever it calls itself, unless it is a form and does not look like JSON.
+async fn fields(body: Incoming, kind: &str) -> Result<Object, Early> {
+    let collected = Limited::new(body, BODY).collect().await.map_err(|error| {
+        if error.is::<http_body_util::LengthLimitError>() {
+            refuse(413, format!("the request body is longer than the limit of {BODY} bytes"))
+        } else {
+            refuse(400, "the request body could not be read")
+        }
+    })?;
+    let bytes = Zeroizing::new(collected.to_bytes().to_vec());
+    let text = bytes.trim_ascii();
+    if text.is_empty() {
+        return Ok(Object::new());
+    }
+    if kind == "application/x-www-form-urlencoded" && !matches!(text.first(), Some(b'{' | b'[')) {
+        let text = std::str::from_utf8(text).map_err(|_| refuse(400, "the form is not UTF-8"))?;
+        return query(text);
+    }
+    json::parse_object(text).map_err(|error| refuse(400, format!("failed to decode JSON input: {error}")))
+}
+
+/// `a=1&b=2`; a name that is there twice is a list.
+fn query(text: &str) -> Result<Object, Early> {
+    let mut fields = Object::new();
+    for pair in text.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let both = decode(name, Plus::Space).zip(decode(value, Plus::Space));
+        let (name, value) = both.ok_or_else(|| refuse(400, "the query is malformed"))?;
+        match fields.get_mut(&name) {
+            None => drop(fields.insert(name, Value::String(value))),
+            Some(Value::Array(values)) => values.push(Value::String(value)),
+            Some(first) => {
+                let values = vec![std::mem::take(first), Value::String(value)];
+                *first = Value::Array(values);
+            }
+        }
+    }
+    Ok(fields)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Plus {
+    Plus,
+    Space,
+}
+
+/// `%41` is `A`. `None` if an escape is malformed or the result is not UTF-8.
+fn decode(text: &str, plus: Plus) -> Option<String> {
+    if !text.contains(['%', '+']) {
+        return Some(text.to_owned());
+    }
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        rest = tail;
+        match first {
+            b'%' => {
+                let [high, low, tail @ ..] = rest else { return None };
+                let digit = |byte: u8| char::from(byte).to_digit(16);
+                out.push(u8::try_from(digit(*high)? * 16 + digit(*low)?).ok()?);
+                rest = tail;
+            }
+            b'+' if plus == Plus::Space => out.push(b' '),
+            byte => out.push(*byte),
+        }
+    }
+    String::from_utf8(out).ok()
+}
+
+fn encode(text: &str, out: &mut String) {
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_decoded_and_unclean_ones_sent_on() {
+        let of = |text: &str| {
+            path(&text.parse().unwrap()).map_err(|response| {
+                let location = response.headers().get(LOCATION).map(|location| location.to_str().unwrap().to_owned());
+                (response.status().as_u16(), location.unwrap_or_default())
+            })
+        };
+        assert_eq!(of("/v1/secret/a%20b"), Ok("secret/a b".to_owned()));
+        assert_eq!(of("/v1/secret/a+b/"), Ok("secret/a+b/".to_owned()));
+        assert_eq!(of("/v1/"), Ok(String::new()));
+        for (unclean, clean) in [
+            ("/v1/secret/../sys/x", "/v1/sys/x"),
+            ("/v1/secret//x?a=1", "/v1/secret/x?a=1"),
+            ("/v1/secret/%2e%2e/x/", "/v1/x/"),
+            ("/v1/a/./b%20c", "/v1/a/b%20c"),
+            ("/../../v1/x", "/v1/x"),
+        ] {
+            assert_eq!(of(unclean), Err((307, clean.to_owned())), "{unclean}");
+        }
+        assert_eq!(of("/ui").unwrap_err().0, 404);
+        for bad in ["/v1/%ff", "/v1/a%00", "/v1/%0a", "/v1/%zz"] {
+            assert_eq!(of(bad).unwrap_err().0, 400, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_query_has_texts_and_lists() {
+        let fields = query("a=1&b=x%20y+z&a=2&c").unwrap_or_default();
+        assert_eq!(fields, object! { "a": vec!["1", "2"], "b": "x y z", "c": "" });
+        assert!(query("a=%").is_err());
+    }
+}

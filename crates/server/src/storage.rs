@@ -1,0 +1,116 @@
+//! Where bytes are kept: keys are paths, values are opaque.
+//!
+//! The trait is what every backend has in common, and no more: an embedded file, a database server, memory. What is above encrypts; a
+//! backend never sees plaintext and need not keep anything secret. One process at a time uses a backend. One that several machines can
+//! reach takes a lock when it is opened, and a commit under a lost lock is [`StorageError::Fenced`].
+//!
+//! Writes come as a [`Batch`]: all of it is there, or nothing. A batch may carry conditions, which is how reading, deciding and writing
+//! become one step without locks (see the barrier's transactions).
+
+use async_trait::async_trait;
+
+mod embedded;
+mod memory;
+
+pub use embedded::Embedded;
+pub use memory::Memory;
+
+/// The longest value, in bytes: the peer's limit for one entry, and what encryption adds.
+pub const MAX_VALUE: usize = (1 << 20) + 4096;
+/// The longest key, in bytes.
+pub const MAX_KEY: usize = 32 << 10;
+
+/// A place for bytes.
+#[async_trait]
+pub trait Storage: Send + Sync {
+    /// The backend's name, as `storage_type` of the seal's status has it.
+    fn kind(&self) -> &'static str;
+
+    /// The value of `key`.
+    async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StorageError>;
+
+    /// The names directly below `prefix`, which is empty or ends with `/`; those of folders end with `/`. Sorted by bytes, those after
+    /// `after` alone, at most `limit` of them (0: all).
+    async fn list(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<String>, StorageError>;
+
+    /// Does all of `batch`, or nothing. When it comes back, what was written survives the end of the process and of power.
+    ///
+    /// # Errors
+    /// [`StorageError::Conflict`] if a condition does not hold.
+    async fn commit(&self, batch: Batch) -> Result<(), StorageError>;
+}
+
+/// What is written together, and what must hold for it.
+#[derive(Clone, Default)]
+pub struct Batch {
+    /// Keys, and the value each must have (`None`: not be there).
+    pub conditions: Vec<(String, Option<Vec<u8>>)>,
+    /// Keys, and the value each gets (`None`: it is deleted).
+    pub writes: Vec<(String, Option<Vec<u8>>)>,
+}
+
+impl Batch {
+    fn checked(&self) -> Result<(), StorageError> {
+        for (key, value) in &self.writes {
+            if key.len() > MAX_KEY {
+                return Err(StorageError::TooLarge { what: "key", limit: MAX_KEY });
+            }
+            if value.as_ref().is_some_and(|value| value.len() > MAX_VALUE) {
+                return Err(StorageError::TooLarge { what: "value", limit: MAX_VALUE });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why storage did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StorageError {
+    /// Somebody else wrote meanwhile: read again, decide again.
+    #[error("the entry was changed meanwhile")]
+    Conflict,
+    /// Another process took over.
+    #[error("another server writes to this storage now")]
+    Fenced,
+    /// Longer than an entry may be.
+    #[error("the {what} is longer than the limit of {limit} bytes")]
+    TooLarge {
+        /// What is too long.
+        what: &'static str,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// The backend failed.
+    #[error("cannot {action} the storage: {reason}")]
+    Backend {
+        /// `open`, `read` or `write`.
+        action: &'static str,
+        /// What it said.
+        reason: String,
+    },
+}
+
+impl StorageError {
+    pub(crate) fn backend(action: &'static str) -> impl Fn(String) -> Self {
+        move |reason| Self::Backend { action, reason }
+    }
+}
+
+/// The name below `prefix` that `key` has: itself, or its folder with the slash.
+fn child<'k>(prefix: &str, key: &'k str) -> Option<&'k str> {
+    let rest = key.strip_prefix(prefix)?;
+    Some(rest.find('/').map_or(rest, |slash| &rest[..=slash]))
+}
+
+/// Where listing goes on behind the name `child` below `prefix`: past all of a folder.
+fn behind(prefix: &str, child: &str) -> String {
+    match child.strip_suffix('/') {
+        // The character after the slash.
+        Some(folder) => format!("{prefix}{folder}0"),
+        None => format!("{prefix}{child}\0"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,196 @@
+//! Storage in one file, by redb: a B-tree with copy-on-write pages, so that the file holds the last commit whatever happens.
+//!
+//! Writers queue. One thread takes all that wait, makes one transaction of them, and one fsync answers them together: with many writers the
+//! disk is not asked for each. Readers see the last commit and wait for nobody. Why redb: docs/decisions/embedded-storage.md.
+
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::{Arc, mpsc};
+
+use async_trait::async_trait;
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, Table, TableDefinition};
+use tokio::sync::oneshot;
+
+use super::{Batch, Storage, StorageError, behind, child};
+
+const TABLE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("entries");
+/// Pages kept in memory; behind them is the system's cache.
+const CACHE: usize = 16 << 20;
+/// How many batches one fsync may answer, and how many bytes they may have: one slow commit must not become a very slow one.
+const GROUP: usize = 1024;
+const GROUP_BYTES: usize = 16 << 20;
+
+/// Entries in a file.
+pub struct Embedded {
+    database: Arc<Database>,
+    writer: mpsc::Sender<Job>,
+}
+
+struct Job {
+    batch: Batch,
+    answer: oneshot::Sender<Result<(), StorageError>>,
+}
+
+impl Embedded {
+    /// Opens the file at `path`, mode 0600, or makes it.
+    ///
+    /// # Errors
+    /// [`StorageError::Backend`]: another process has it open, it is damaged, or the system refuses.
+    pub fn open(path: &Path) -> Result<Self, StorageError> {
+        let fail = |reason: String| StorageError::backend("open")(format!("{}: {reason}", path.display()));
+        let file = std::fs::File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+        let file = file.map_err(|error| fail(error.to_string()))?;
+        let mut builder = Database::builder();
+        builder.set_cache_size(CACHE);
+        let database = redb::backends::FileBackend::new(file)
+            .map_err(redb::Error::from)
+            .and_then(|backend| builder.create_with_backend(backend).map_err(redb::Error::from))
+            .map_err(|error| fail(error.to_string()))?;
+        // Readers find the table from the first moment.
+        let prepare = || -> Result<(), redb::Error> {
+            let transaction = database.begin_write()?;
+            transaction.open_table(TABLE)?;
+            transaction.commit()?;
+            Ok(())
+        };
+        prepare().map_err(|error| fail(error.to_string()))?;
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            let synced = std::fs::File::open(folder).and_then(|folder| folder.sync_all());
+            synced.map_err(|error| fail(error.to_string()))?;
+        }
+        let database = Arc::new(database);
+        let (writer, jobs) = mpsc::channel();
+        let theirs = Arc::clone(&database);
+        std::thread::Builder::new()
+            .name("storage".to_owned())
+            .spawn(move || write_all(&theirs, &jobs))
+            .map_err(|error| fail(error.to_string()))?;
+        Ok(Self { database, writer })
+    }
+
+    fn read(&self, key: &str) -> Result<Option<Vec<u8>>, redb::Error> {
+        let table = self.database.begin_read()?.open_table(TABLE)?;
+        Ok(table.get(key)?.map(|value| value.value().to_vec()))
+    }
+
+    fn names(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<String>, redb::Error> {
+        let table = self.database.begin_read()?.open_table(TABLE)?;
+        let mut names: Vec<String> = Vec::new();
+        let mut from = if after.is_empty() { prefix.to_owned() } else { behind(prefix, after) };
+        'seek: while limit == 0 || names.len() < limit {
+            for entry in table.range::<&str>(from.as_str()..)? {
+                let (key, _) = entry?;
+                let Some(name) = child(prefix, key.value()) else { return Ok(names) };
+                if name.is_empty() {
+                    continue;
+                }
+                names.push(name.to_owned());
+                if names.len() == limit {
+                    return Ok(names);
+                }
+                // Past a folder's contents in one step; plain entries follow each other.
+                if name.ends_with('/') {
+                    from = behind(prefix, name);
+                    continue 'seek;
+                }
+            }
+            break;
+        }
+        Ok(names)
+    }
+}
+
+#[async_trait]
+impl Storage for Embedded {
+    fn kind(&self) -> &'static str {
+        "embedded"
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StorageError> {
+        self.read(key).map_err(|error| StorageError::backend("read")(error.to_string()))
+    }
+
+    async fn list(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<String>, StorageError> {
+        self.names(prefix, after, limit).map_err(|error| StorageError::backend("read")(error.to_string()))
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<(), StorageError> {
+        batch.checked()?;
+        let gone = || StorageError::backend("write")("its thread has ended".to_owned());
+        let (answer, answered) = oneshot::channel();
+        self.writer.send(Job { batch, answer }).map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
+    }
+}
+
+/// Commits what comes, in groups, until nobody can send any more.
+fn write_all(database: &Database, jobs: &mpsc::Receiver<Job>) {
+    while let Ok(first) = jobs.recv() {
+        let mut bytes = first.batch.size();
+        let mut group = vec![first];
+        while group.len() < GROUP
+            && bytes < GROUP_BYTES
+            && let Ok(job) = jobs.try_recv()
+        {
+            bytes += job.batch.size();
+            group.push(job);
+        }
+        match write_group(database, &group) {
+            Ok(outcomes) => {
+                for (job, held) in group.into_iter().zip(outcomes) {
+                    // Who asked may have gone away.
+                    let _ = job.answer.send(if held { Ok(()) } else { Err(StorageError::Conflict) });
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "the storage could not be written");
+                for job in group {
+                    let _ = job.answer.send(Err(StorageError::backend("write")(error.to_string())));
+                }
+            }
+        }
+    }
+}
+
+/// One transaction for all of `group`; for each, whether its conditions held.
+fn write_group(database: &Database, group: &[Job]) -> Result<Vec<bool>, redb::Error> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_durability(Durability::Immediate)?;
+    let mut table = transaction.open_table(TABLE)?;
+    let mut outcomes = Vec::with_capacity(group.len());
+    for job in group {
+        let held = holds(&table, &job.batch)?;
+        if held {
+            for (key, value) in &job.batch.writes {
+                match value {
+                    Some(value) => table.insert(key.as_str(), value.as_slice())?,
+                    None => table.remove(key.as_str())?,
+                };
+            }
+        }
+        outcomes.push(held);
+    }
+    drop(table);
+    if outcomes.contains(&true) {
+        transaction.commit()?;
+    } else {
+        transaction.abort()?;
+    }
+    Ok(outcomes)
+}
+
+fn holds(table: &Table<'_, &str, &[u8]>, batch: &Batch) -> Result<bool, redb::Error> {
+    for (key, expected) in &batch.conditions {
+        let found = table.get(key.as_str())?;
+        if found.as_ref().map(redb::AccessGuard::value) != expected.as_deref() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+impl Batch {
+    fn size(&self) -> usize {
+        self.writes.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum()
+    }
+}

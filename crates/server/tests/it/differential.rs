@@ -1,0 +1,175 @@
+//! The same requests to the real OpenBao and to ours, the answers compared: status, names, types, values, error texts.
+//!
+//! `exchange.txt` has the requests, `differences.txt` where ours differs and why.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use bulla_test_support::bao::Bao;
+use bulla_test_support::http;
+use serde_json::Value;
+
+use crate::ours::{Ours, ROOT};
+
+const EXCHANGE: &str = include_str!("exchange.txt");
+const DIFFERENCES: &str = include_str!("differences.txt");
+
+/// Names whose values are each server's own.
+const OWN: &[&str] = &[
+    "request_id",
+    "accessor",
+    "uuid",
+    "description",
+    "running_plugin_version",
+    "plugin_version",
+    "cluster_id",
+    "cluster_name",
+    "version",
+    "commit_date",
+    "build_date",
+    "server_time_utc",
+    "entity_id",
+    "wrapped_accessor",
+    "secret_id_accessor",
+    "secret_id",
+    "role_id",
+    "nonce",
+    "migration_id",
+    "random_bytes",
+    "encryptions",
+    "client_token",
+    "token",
+    "token_accessor",
+    "creation_time_unix",
+    "creation_time",
+    "last_renewal_time",
+];
+
+struct Step<'a> {
+    line: usize,
+    token: &'a str,
+    headers: Vec<(&'a str, &'a str)>,
+    method: &'a str,
+    path: &'a str,
+    body: &'a str,
+    saves: Vec<(&'a str, &'a str)>,
+}
+
+fn steps() -> Vec<Step<'static>> {
+    let mut steps: Vec<Step<'static>> = Vec::new();
+    for (at, line) in EXCHANGE.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        if let Some(rest) = line.strip_prefix("= ") {
+            steps.last_mut().unwrap().saves.push(rest.split_once(' ').unwrap());
+            continue;
+        }
+        let (mut token, mut headers, mut rest) = ("{root}", Vec::new(), line);
+        if let Some(after) = rest.strip_prefix("as ") {
+            (token, rest) = after.split_once(' ').unwrap();
+        }
+        while let Some(after) = rest.strip_prefix('[') {
+            let (header, tail) = after.split_once("] ").unwrap();
+            headers.push(header.split_once(": ").unwrap());
+            rest = tail;
+        }
+        let (method, rest) = rest.split_once(' ').unwrap_or((rest, ""));
+        let (path, body) = rest.split_once(' ').unwrap_or((rest, ""));
+        steps.push(Step { line: at + 1, token, headers, method, path, body, saves: Vec::new() });
+    }
+    steps
+}
+
+fn fill(text: &str, saved: &BTreeMap<String, String>) -> String {
+    saved.iter().fold(text.to_owned(), |text, (name, value)| text.replace(&format!("{{{name}}}"), value))
+}
+
+fn ask(address: SocketAddr, step: &Step<'_>, saved: &mut BTreeMap<String, String>) -> (u16, Value) {
+    let token = fill(step.token, saved);
+    let mut headers = step.headers.clone();
+    if token != "nobody" {
+        headers.push(("X-Vault-Token", &token));
+    }
+    let (status, body) =
+        http(address, step.method, &format!("/v1/{}", fill(step.path, saved)), &headers, &fill(step.body, saved));
+    let answer = serde_json::from_str(&body).unwrap_or(Value::String(body));
+    for (name, pointer) in &step.saves {
+        let value = answer.pointer(pointer).and_then(Value::as_str);
+        let value = value.unwrap_or_else(|| panic!("line {}: nothing at {pointer} of {answer}", step.line));
+        saved.insert((*name).to_owned(), value.to_owned());
+    }
+    (status, answer)
+}
+
+/// Where two answers differ: `pointer: theirs | ours`.
+fn compare(at: &str, theirs: &Value, ours: &Value, found: &mut Vec<String>) {
+    match (theirs, ours) {
+        (Value::Object(a), Value::Object(b)) => {
+            for (key, value) in a {
+                let inner = format!("{at}/{key}");
+                match b.get(key) {
+                    Some(_) if OWN.contains(&key.as_str()) => {}
+                    Some(other) => compare(&inner, value, other, found),
+                    None => found.push(format!("{inner}: {value} | nothing")),
+                }
+            }
+            for (key, value) in b.iter().filter(|(key, _)| !a.contains_key(*key)) {
+                found.push(format!("{at}/{key}: nothing | {value}"));
+            }
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            for (i, (a, b)) in a.iter().zip(b).enumerate() {
+                compare(&format!("{at}/{i}"), a, b, found);
+            }
+        }
+        (Value::String(a), Value::String(b)) if is_time(a) && is_time(b) => {}
+        // A second may pass between the two.
+        (Value::Number(a), Value::Number(b))
+            if a.as_i64().zip(b.as_i64()).is_some_and(|(a, b)| (a - b).abs() <= 2 && a > 10) => {}
+        (a, b) if a == b => {}
+        (a, b) => found.push(format!("{at}: {a} | {b}")),
+    }
+}
+
+fn is_time(text: &str) -> bool {
+    text.len() >= 20 && text.as_bytes()[4] == b'-' && text.as_bytes()[10] == b'T' && text.ends_with('Z')
+}
+
+/// The differences that are known: those of a request, and those of all (`*`).
+fn known(step: &Step<'_>, difference: &str) -> bool {
+    DIFFERENCES.lines().filter(|line| !line.starts_with('#')).any(|line| {
+        let Some((request, part)) = line.split_once(" :: ") else { return false };
+        let asked = format!("{} {}", step.method, step.path);
+        let matches = |pattern: &str, text: &str| match pattern.split_once('*') {
+            Some((start, end)) => {
+                text.starts_with(start) && text.ends_with(end) && text.len() >= start.len() + end.len()
+            }
+            None => pattern == text,
+        };
+        matches(request.trim(), &asked) && difference.starts_with(part.trim())
+    })
+}
+
+#[test]
+fn answers_are_those_of_openbao() {
+    let (bao, ours) = (Bao::start(), Ours::dev());
+    let root = || BTreeMap::from([("root".to_owned(), ROOT.to_owned())]);
+    let (mut theirs_saved, mut ours_saved) = (root(), root());
+    let mut failures = Vec::new();
+    for step in steps() {
+        let theirs = ask(bao.0.address, &step, &mut theirs_saved);
+        let our = ask(ours.address, &step, &mut ours_saved);
+        let mut found = Vec::new();
+        if theirs.0 != our.0 {
+            found.push(format!("status: {} {} | {} {}", theirs.0, theirs.1, our.0, our.1));
+        } else {
+            compare("", &theirs.1, &our.1, &mut found);
+        }
+        for difference in found.iter().filter(|difference| !known(&step, difference)) {
+            failures.push(format!("line {}: {} {} :: {difference}", step.line, step.method, step.path));
+        }
+    }
+    assert!(failures.is_empty(), "{} differences:\n{}", failures.len(), failures.join("\n"));
+}

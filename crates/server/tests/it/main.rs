@@ -1,0 +1,9 @@
+//! A server of ours, started here, against what the real OpenBao does.
+
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "test code: a failure is a panic")]
+
+mod cli;
+mod differential;
+mod faults;
+mod flows;
+mod ours;

@@ -45,7 +45,7 @@ pub fn write(folder: &Path) -> Result<Vec<PathBuf>> {
 
 /// Gives every node an image with one program. A program that is not static gets this machine's libraries with it: tests need not
 /// wait for a static one to be built.
-#[cfg(feature = "sealing")]
+#[cfg(feature = "bench-cluster")]
 pub fn load(cluster: &Cluster, name: &str, program: &Path) -> Result<()> {
     load_ready_for(cluster, name, program, None)
 }

@@ -1,3 +1,5 @@
+//! One fetch for many, with a far side that counts how often it is asked.
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::join_all;

@@ -81,7 +81,7 @@ mod tests {
             let (early, late) = (begun.elapsed(), expected + Duration::from_millis(2));
             assert!(early >= expected && early <= late, "{n}: {early:?}");
         }
-        tokio::time::sleep(Duration::from_secs(60)).await;
+        tokio::time::sleep(Duration::from_mins(1)).await;
         let begun = Instant::now();
         for _ in 0..5 {
             drop(limit.pass(Duration::ZERO).await.unwrap());

@@ -144,11 +144,11 @@ impl Inner {
                 .collect();
             held.leased.retain(|leased| leased.answer.is_some());
             let mut distinct: Vec<&Query> = Vec::new();
-            queries.into_iter().for_each(|query| {
+            for query in queries {
                 if !distinct.contains(&query) {
-                    distinct.push(query)
+                    distinct.push(query);
                 }
-            });
+            }
             self.read(ask, &who, proof, &distinct, held, &mut read).await.map_err(explain)?;
         }
 
@@ -267,7 +267,8 @@ impl Inner {
             let volumes = self.volumes.lock().unwrap_or_else(PoisonError::into_inner);
             !volumes.values().any(|held| held.who.as_ref().is_some_and(|(other, _)| *other == who))
         };
-        let (mut own, mut orphans): (Vec<(Arc<VaultSession>, Vec<String>)>, Vec<String>) = Default::default();
+        let mut own: Vec<(Arc<VaultSession>, Vec<String>)> = Vec::new();
+        let mut orphans = Vec::new();
         for leased in leased {
             let Some(session) = leased.session else {
                 orphans.push(leased.lease.id);

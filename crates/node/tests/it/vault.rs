@@ -262,7 +262,7 @@ async fn a_service_that_starts_again_leaves_leased_values_as_they_are() {
     let versions = pod.versions.clone();
     let answer = pod.fetch(&provider, &parameters).await.unwrap();
     assert!(answer.content.is_none() && answer.versions == versions && answer.again.is_some(), "{answer:?}");
-    assert_eq!(broker.users().0, [first.clone()]);
+    assert_eq!(broker.users().0, std::slice::from_ref(&first));
     // Its neighbour changed, and the value is in the volume alone: another is made.
     world.secret("leased", "two");
     let answer = pod.fetch(&provider, &parameters).await.unwrap();

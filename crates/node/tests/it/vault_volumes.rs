@@ -1,5 +1,6 @@
 //! Volumes of the provider `vault`, from the request to the files and back: what asks again, what is remembered, what goes with a pod.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -68,12 +69,8 @@ async fn a_leased_value_is_kept_alive_over_a_restart_replaced_in_time_and_given_
         uid: "u".to_owned(),
         service_account: "app".to_owned(),
     };
-    let volume = Volume {
-        pod,
-        class: "c".to_owned(),
-        tokens: [("vault".to_owned(), token)].into(),
-        secrets: Default::default(),
-    };
+    let volume =
+        Volume { pod, class: "c".to_owned(), tokens: [("vault".to_owned(), token)].into(), secrets: BTreeMap::new() };
     let target = half.volume("p");
     let request = Request { path: format!("/pods/{target}"), target: target.clone(), volume, owner: Owner::default() };
     let file = || fs::read_to_string(half.look("pods").join(&target).join("user")).unwrap();
@@ -83,7 +80,7 @@ async fn a_leased_value_is_kept_alive_over_a_restart_replaced_in_time_and_given_
     let user = file();
     assert!(first.expected().is_empty());
     tokio::time::sleep(Duration::from_secs(5)).await;
-    assert_eq!(first.expected(), [target.clone()], "it is to be renewed");
+    assert_eq!(first.expected(), std::slice::from_ref(&target), "it is to be renewed");
     first.refresh(&target).await;
     assert!(first.expected().is_empty());
     drop(first);

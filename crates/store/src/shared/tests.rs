@@ -1,3 +1,5 @@
+//! One fetch for many, with a far side that counts how often it is asked.
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::join_all;
@@ -15,6 +17,7 @@ struct Far {
 
 type Answer = Result<Fetched<Vec<u8>>, StoreError>;
 
+#[allow(clippy::unnecessary_wraps, reason = "it is one of the answers that a fetch gives")]
 fn for_all(text: &str) -> Answer {
     Ok(Fetched::ForAll(text.as_bytes().to_vec()))
 }

@@ -82,9 +82,12 @@ impl Pattern {
     }
 }
 
+/// Which addresses a server's name may lead to.
+pub(super) type MayReach = fn(IpAddr) -> bool;
+
 impl Rules {
     /// The address that is meant, and where its name may lead.
-    pub(super) fn address(&self, named: Option<&str>) -> Result<(Url, fn(IpAddr) -> bool), StoreError> {
+    pub(super) fn address(&self, named: Option<&str>) -> Result<(Url, MayReach), StoreError> {
         let invalid = |message: String| StoreError::new(StoreErrorKind::Invalid, message);
         let default = self.default_address.as_deref().map(parse).transpose().map_err(&invalid)?;
         let Some(named) = named else {

@@ -92,12 +92,11 @@ fn take(text: &[u8]) -> Option<(&[u8], &[u8])> {
                 depth += 1;
                 at += 1;
             }
-            b'}' | b']' | b',' if depth == 0 => break,
+            b'}' | b']' | b',' | b':' | b' ' | b'\t' | b'\n' | b'\r' if depth == 0 => break,
             b'}' | b']' => {
                 depth -= 1;
                 at += 1;
             }
-            b':' | b' ' | b'\t' | b'\n' | b'\r' if depth == 0 => break,
             _ => {
                 at += 1;
                 continue;

@@ -37,7 +37,8 @@ impl Method {
 pub struct Query {
     pub(super) method: Method,
     pub(super) path: String,
-    pub(super) query: Option<String>,
+    /// What follows a `?`, encoded.
+    pub(super) parameters: Option<String>,
     pub(super) body: String,
 }
 
@@ -66,8 +67,8 @@ impl Query {
             .map(serde_json::to_string)
             .transpose()
             .map_err(|_| "the arguments cannot be written as JSON".to_owned())?;
-        let (path, query) = (path.to_owned(), query.filter(|query| !query.is_empty()).map(str::to_owned));
-        Ok(Self { method, path, query, body: body.unwrap_or_default() })
+        let (path, parameters) = (path.to_owned(), query.filter(|query| !query.is_empty()).map(str::to_owned));
+        Ok(Self { method, path, parameters, body: body.unwrap_or_default() })
     }
 
     /// How it is asked.
@@ -82,8 +83,8 @@ impl Query {
 
     /// All of it as one text, which no other request has. It names the arguments: for digests, not for people.
     pub fn text(&self) -> String {
-        let Self { method, path, query, body } = self;
-        format!("{method:?} {path}?{} {body}", query.as_deref().unwrap_or_default())
+        let Self { method, path, parameters, body } = self;
+        format!("{method:?} {path}?{} {body}", parameters.as_deref().unwrap_or_default())
     }
 }
 
@@ -120,9 +121,9 @@ mod tests {
     fn a_path_is_taken_as_people_write_it() {
         for written in ["secret/data/a b", "/secret/data/a b", "/v1/secret/data/a b", "v1/secret/data/a b?"] {
             let query = get(written).unwrap();
-            assert_eq!((query.path(), query.query.as_deref()), ("secret/data/a b", None), "{written}");
+            assert_eq!((query.path(), query.parameters.as_deref()), ("secret/data/a b", None), "{written}");
         }
-        assert_eq!(get("secret/data/a?version=2").unwrap().query.as_deref(), Some("version=2"));
+        assert_eq!(get("secret/data/a?version=2").unwrap().parameters.as_deref(), Some("version=2"));
     }
 
     #[test]

@@ -137,7 +137,7 @@ impl Session for VaultSession {
     async fn read(&self, query: &Query) -> Result<Answer, StoreError> {
         let begun = Timestamp::now();
         let body = Bytes::from(query.body.clone());
-        let reply = self.ask(query.method.http(), &query.path, query.query.as_deref(), body).await?;
+        let reply = self.ask(query.method.http(), &query.path, query.parameters.as_deref(), body).await?;
         Answer::read(reply.body, query.method, begun).ok_or_else(|| error::confused(&self.server.address, &query.path))
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
 use bulla_store::limit::Rate;
 use bulla_store::vault::{Addresses, Authorities, Connection, Login, Method, Query, Rules, Vault, VaultSession};
 use bulla_store::{Session, Store, StoreError, StoreErrorKind};
@@ -79,10 +80,13 @@ impl World {
         let mut login = self.login();
         change(&mut login);
         let error = self.vault.log_in(&login).await.err().unwrap();
-        assert!(!error.to_string().contains(&*login.jwt.expose()), "{error}");
+        assert!(!error.to_string().contains(login.jwt.expose()), "{error}");
         error
     }
 }
+
+/// What is different about a login.
+type Change = Box<dyn FnOnce(&mut Login)>;
 
 fn text(value: &bulla_core::SecretBytes) -> String {
     String::from_utf8(value.expose().to_vec()).unwrap()
@@ -137,7 +141,7 @@ async fn only_the_account_of_the_role_logs_in() {
         let error = world.refused(|login| login.jwt = service_account_token(namespace, account, "vault").into()).await;
         assert_eq!(error.kind, StoreErrorKind::Denied, "{error}");
     }
-    let cases: [(&str, Box<dyn FnOnce(&mut Login)>, StoreErrorKind); 6] = [
+    let cases: [(&str, Change, StoreErrorKind); 6] = [
         ("role", Box::new(|login| login.role = "none".to_owned()), StoreErrorKind::Denied),
         (
             "audience",
@@ -189,7 +193,6 @@ async fn a_role_of_the_method_jwt_logs_in_and_is_no_account() {
     std::fs::File::create(folder.path().join("signed"))
         .and_then(|mut file| std::io::Write::write_all(&mut file, signed.as_bytes()))
         .unwrap();
-    use base64::Engine as _;
     let signature = base64::engine::general_purpose::URL_SAFE_NO_PAD
         .encode(run(&["dgst", "-sha256", "-sign", "key.pem", "signed"]));
     let mount = world.bao.auth("jwt");

@@ -92,9 +92,11 @@ impl Held {
     /// For this version of the class. What is held for another one is not what is wanted now. What a service before this one held is taken over.
     pub(super) fn adopt(&mut self, class: &str, who: &Who, pod: &str, remembered: &Remembered, now: Timestamp) {
         if self.class != class {
-            self.class = class.to_owned();
+            class.clone_into(&mut self.class);
             let former: Vec<Leased> = std::mem::take(&mut self.leased);
-            former.into_iter().for_each(|leased| self.replace(leased));
+            for leased in former {
+                self.replace(leased);
+            }
             if remembered.class == class {
                 self.leased = remembered.leases.iter().filter_map(|lease| lease.leased(now)).collect();
             }

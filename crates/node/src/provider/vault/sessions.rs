@@ -41,11 +41,14 @@ pub(super) struct Readings {
     pub(super) is_for_all: bool,
 }
 
+/// Sessions by whom they are of: an account, or a pod of it.
+type Idle = HashMap<(Who, Option<String>), Vec<Arc<VaultSession>>>;
+
 /// The sessions of this node that nobody uses at the moment. Who uses one has it alone: what they are given a lease for can be theirs to end.
 pub(super) struct Sessions {
     vault: Vault,
     /// Those of a whole account, and those of one pod.
-    idle: Mutex<HashMap<(Who, Option<String>), Vec<Arc<VaultSession>>>>,
+    idle: Mutex<Idle>,
 }
 
 impl Sessions {

@@ -97,7 +97,7 @@ pub fn parse(text: &str) -> Result<Config, String> {
         match (keys.as_slice(), &item.value) {
             (["listener", kind], Value::Body(inner)) => config.listeners.push(listener(kind, inner)?),
             (["storage" | "backend", kind], Value::Body(inner)) if storage.is_none() => {
-                storage = Some(self::storage(kind, inner)?)
+                storage = Some(self::storage(kind, inner)?);
             }
             (["storage" | "backend", _], _) => return Err("there are two storages; a server has one".to_owned()),
             (["seal", kind], Value::Body(inner)) => config.seals.extend(seal(kind, inner)?),

@@ -105,13 +105,13 @@ pub(crate) fn run(app: &App, args: &ServerArgs) -> Result<Code, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::generic(format!("cannot start the asynchronous runtime: {error}")))?;
-    runtime.block_on(serve_until_stopped(app, &flags, config))?;
+    runtime.block_on(serve_until_stopped(app, &flags, &config))?;
     // What hangs in a blocking call must not keep the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(Code::Success)
 }
 
-async fn serve_until_stopped(app: &App, flags: &Flags, config: Config) -> Result<(), Failure> {
+async fn serve_until_stopped(app: &App, flags: &Flags, config: &Config) -> Result<(), Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::generic(error.to_string());
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| failed(&error))?;
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| failed(&error))?;

@@ -162,10 +162,10 @@ fn answers_are_those_of_openbao() {
         let theirs = ask(bao.0.address, &step, &mut theirs_saved);
         let our = ask(ours.address, &step, &mut ours_saved);
         let mut found = Vec::new();
-        if theirs.0 != our.0 {
-            found.push(format!("status: {} {} | {} {}", theirs.0, theirs.1, our.0, our.1));
-        } else {
+        if theirs.0 == our.0 {
             compare("", &theirs.1, &our.1, &mut found);
+        } else {
+            found.push(format!("status: {} {} | {} {}", theirs.0, theirs.1, our.0, our.1));
         }
         for difference in found.iter().filter(|difference| !known(&step, difference)) {
             failures.push(format!("line {}: {} {} :: {difference}", step.line, step.method, step.path));

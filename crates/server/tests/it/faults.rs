@@ -16,7 +16,7 @@ fn what_is_no_request_gets_an_error_and_harms_nobody() {
             ["secret/data/x", "auth/token/create", "sys/policies/acl/p", "sys/mounts/m", "sys/unseal", "sys/init"]
         {
             let (status, _) = ours.ask(ROOT, "POST", path, body);
-            assert!((400..500).contains(&status), "{path} {:.20}: {status}", body);
+            assert!((400..500).contains(&status), "{path} {body:.20}: {status}");
         }
     }
     let (status, _) = ours.ask(ROOT, "POST", "secret/data/x", &format!("{{\"data\":{{\"a\":\"{long}\"}}}}"));

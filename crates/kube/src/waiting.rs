@@ -108,7 +108,7 @@ mod tests {
         let text = |n: usize| format!("{n} {}", "x".repeat(n * 37 % 5000));
         let mut places: Vec<_> = (0..500).map(|n| Some(waiting.put(&text(n)).unwrap())).collect();
         let full = waiting.bytes();
-        assert!(full >= 500 * 2000 && full < 500 * 4000, "{full}");
+        assert!((500 * 2000..500 * 4000).contains(&full), "{full}");
         // In another order than they came; some are only left.
         for n in (0..500).step_by(2).chain((0..500).skip(1).step_by(2).collect::<Vec<_>>().into_iter().rev()) {
             let place = places[n].take().unwrap();
@@ -132,6 +132,9 @@ mod tests {
             places.push(place);
         }
         assert!(waiting.bytes() <= MOST && places.len() == MOST / (BLOCK * 3 + 2), "{}", places.len());
-        places.into_iter().for_each(|place| waiting.leave(place));
+        for place in places {
+            waiting.leave(place);
+        }
+        assert_eq!(waiting.bytes(), 0);
     }
 }

@@ -23,6 +23,7 @@ root, on the one node of a test cluster.";
 
 /// Arguments of `demo`.
 #[derive(Args, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(crate) struct DemoArgs {
     /// Leave the folder in place, to look around in
     #[arg(long)]

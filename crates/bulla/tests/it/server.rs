@@ -27,7 +27,7 @@ impl Server {
         let server = Self { child, address };
         let started = Instant::now();
         while http(address, "GET", "/v1/sys/health", &[], "").0 != expected {
-            assert!(started.elapsed() < Duration::from_secs(60), "it is not ready");
+            assert!(started.elapsed() < Duration::from_mins(1), "it is not ready");
             std::thread::sleep(Duration::from_millis(5));
         }
         server

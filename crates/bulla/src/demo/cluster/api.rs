@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::storage::v1::CSIDriver;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, LogParams, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind, Request, TypeMeta};
-use kube::discovery::{Discovery, verbs};
+use kube::discovery::{ApiGroup, Discovery, verbs};
 use kube::{Client, ResourceExt};
 use serde::Deserialize;
 use serde_json::Value;
@@ -202,7 +202,7 @@ impl Cluster {
         let discovery = Discovery::new(self.0.clone());
         let discovery = discovery.run().await.map_err(failed("cannot ask which kinds there are"))?;
         let (mut objects, mut kinds, mut found) = (0, 0, BTreeSet::new());
-        for (resource, capabilities) in discovery.groups().flat_map(|group| group.recommended_resources()) {
+        for (resource, capabilities) in discovery.groups().flat_map(ApiGroup::recommended_resources) {
             if !capabilities.supports_operation(verbs::LIST) {
                 continue;
             }

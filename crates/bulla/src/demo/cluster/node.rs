@@ -195,7 +195,7 @@ fn etcd(processes: &[Process], secrets: &[Secret]) -> Result<Look, Failure> {
     Ok(tally.look(Place::Etcd, "files"))
 }
 
-/// A region of memory that is a process' own, from a line of `/proc/PID/maps` (proc_pid_maps(5)).
+/// A region of memory that is a process' own, from a line of `/proc/PID/maps` (see proc(5)).
 fn region(line: &str) -> Option<(u64, u64)> {
     let mut fields = line.split_ascii_whitespace();
     let (range, permissions) = (fields.next()?, fields.next()?);
@@ -244,7 +244,7 @@ fn scan(
 /// Whether a file is memory: on a tmpfs.
 fn is_memory(path: &Path) -> bool {
     const TMPFS_MAGIC: i64 = 0x0102_1994;
-    rustix::fs::statfs(path).is_ok_and(|system| i64::from(system.f_type) == TMPFS_MAGIC)
+    rustix::fs::statfs(path).is_ok_and(|system| system.f_type == TMPFS_MAGIC)
 }
 
 /// Whether a folder is etcd's, which is looked into for itself.

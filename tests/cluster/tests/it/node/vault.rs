@@ -121,7 +121,7 @@ fn an_unmodified_class_of_the_vault_provider_mounts_rotates_and_gives_back_what_
     namespace.wait_for_pod("a", "Running");
     assert_eq!(cat(&namespace, "a", "/secrets/db-password"), "one");
     let user = cat(&namespace, "a", "/secrets/broker-user");
-    assert_eq!(world.broker.users().0, [user.clone()]);
+    assert_eq!(world.broker.users().0, std::slice::from_ref(&user));
     // What an account may not have, its pod does not get; the reason is in its events.
     namespace.eventually("the refusal", || complaints(&namespace, "intruder").contains("refused the login"));
     assert_ne!(namespace.field("pod/intruder", ".status.phase"), "Running");

@@ -24,8 +24,6 @@ use state::Name;
 
 #[cfg(feature = "bench-cluster")]
 pub use images::load as load_image;
-#[cfg(feature = "bench-cluster")]
-pub use node::hierarchies;
 pub use state::Cluster;
 pub use up::wait_for;
 

@@ -109,6 +109,7 @@ impl Mounted {
                     let shown = folder.join(&path);
                     let value = checked(&name, &shown, &contents, self.exact)?;
                     if let Some((other, _)) = found.insert(name.clone(), (shown.clone(), value)) {
+                        self.check_mappings(&used, Found::Some)?;
                         return Err(Failure::generic(format!(
                             "{} and {} would both be the variable {name}",
                             other.display(),
@@ -119,7 +120,7 @@ impl Mounted {
                 }
             }
         }
-        self.check_mappings(&used)?;
+        self.check_mappings(&used, Found::All)?;
         if found.is_empty() {
             return Err(Failure::generic(format!("there is no file in {}", self.shown()))
                 .with_hint("is the volume mounted in this container?"));
@@ -213,27 +214,30 @@ impl Mounted {
         Ok(vec![name])
     }
 
-    /// That each mapping found one file.
-    fn check_mappings(&self, used: &[usize]) -> Result<(), Failure> {
+    /// That no mapping found more than one file, and, once all are found, that each found one.
+    fn check_mappings(&self, used: &[usize], found: Found) -> Result<(), Failure> {
         for (mapping, used) in self.mappings.iter().zip(used) {
-            let file = mapping.file.display();
-            match used {
-                0 => {
-                    let message = format!("--map {}={file}: there is no such file in {}", mapping.name, self.shown());
-                    return Err(Failure::new(Code::NoFile, message));
-                }
-                1 => {}
-                _ => {
-                    return Err(Failure::generic(format!(
-                        "--map {}={file}: more than one folder has it",
-                        mapping.name
-                    ))
+            let map = format!("--map {}={}", mapping.name, mapping.file.display());
+            if *used == 0 && found == Found::All {
+                let message = format!("{map}: there is no such file in {}", self.shown());
+                return Err(Failure::new(Code::NoFile, message));
+            }
+            if *used > 1 {
+                return Err(Failure::generic(format!("{map}: more than one folder has it"))
                     .with_hint("write the folder before it"));
-                }
             }
         }
         Ok(())
     }
+}
+
+/// Which files are found.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Found {
+    /// Those so far.
+    Some,
+    /// All of them.
+    All,
 }
 
 impl Mapping {

@@ -67,7 +67,7 @@ pub struct Run {
 pub struct Figures {
     pub seconds: f64,
     pub cpu: f64,
-    /// Processor seconds of everything else in the cluster meanwhile: API server, etcd, kubelet.
+    /// Processor seconds of the cluster's components meanwhile: API server, etcd, kubelet.
     pub others: f64,
     /// Private operations that it made, where it counts them.
     pub operations: Option<f64>,
@@ -155,7 +155,7 @@ impl<'a> Contender<'a> {
 
 fn figures(cluster: &Cluster, account: &Account, end: Instant) -> Result<Figures> {
     let cpu = account.cpu()?;
-    let others = account.cluster_cpu()? - account.cluster_before - cpu;
+    let others = account.components_cpu()? - account.before;
     // The API server passes it on: the machine has no way of its own to the pods.
     let metrics = ["get", "--raw", "/api/v1/namespaces/sealing/pods/controller:8081/proxy/metrics"];
     let metrics = String::from_utf8(cluster.kubectl(metrics).output().unwrap_or_default())?;

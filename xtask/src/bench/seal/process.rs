@@ -8,17 +8,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::bench::measure::processor_time;
-use crate::cluster;
 
 /// A process of this machine.
 pub struct Account {
     folder: PathBuf,
-    /// How the control groups of the cluster's nodes begin.
-    nodes: String,
+    /// What stands on the command lines of the cluster's components.
+    files: String,
     /// When it was first seen.
     pub since: Instant,
-    /// What all processes of the cluster had used then, in seconds.
-    pub cluster_before: f64,
+    /// What the cluster's components had used then, in seconds.
+    pub before: f64,
 }
 
 impl Account {
@@ -27,9 +26,9 @@ impl Account {
         let start = Instant::now();
         while start.elapsed() < Duration::from_mins(2) {
             if let Some(folder) = find(name, program)? {
-                let nodes = format!("bulla-{name}-");
-                let mut account = Self { folder, nodes, since: Instant::now(), cluster_before: 0.0 };
-                account.cluster_before = account.cluster_cpu()?;
+                let files = format!("/bulla-cluster/{name}/");
+                let mut account = Self { folder, files, since: Instant::now(), before: 0.0 };
+                account.before = account.components_cpu()?;
                 return Ok(account);
             }
             thread::sleep(Duration::from_millis(10));
@@ -42,25 +41,23 @@ impl Account {
         processor_time(&self.folder)
     }
 
-    /// What all processes of the cluster have used so far, this one among them, in seconds.
-    pub fn cluster_cpu(&self) -> Result<f64> {
-        for hierarchy in cluster::hierarchies() {
-            let mut seconds = None;
-            for entry in fs::read_dir(hierarchy)? {
-                let entry = entry?;
-                // Each node has a control group of its own, which those of its pods are below.
-                if entry.file_name().to_string_lossy().starts_with(&self.nodes)
-                    && let Some(used) = group_cpu(&entry.path())?
-                {
-                    *seconds.get_or_insert(0.0) += used;
-                }
-            }
-            // Two hierarchies may count the same.
-            if let Some(seconds) = seconds {
-                return Ok(seconds);
+    /// What the components of the cluster (API server, etcd, kubelet, …) have used so far, in seconds.
+    pub fn components_cpu(&self) -> Result<f64> {
+        let mut seconds = 0.0;
+        for entry in fs::read_dir("/proc")? {
+            let folder = entry?.path();
+            let line = fs::read(folder.join("cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line);
+            // Each is told where its files are; so is what waits for them, which uses nothing.
+            if line.contains(&*self.files) {
+                // One that ends meanwhile takes its account with it.
+                seconds += processor_time(&folder).unwrap_or_default();
             }
         }
-        bail!("the kernel keeps no account of a control group's processor time")
+        if seconds == 0.0 {
+            bail!("no component of the cluster is found");
+        }
+        Ok(seconds)
     }
 
     /// Memory in use, in MB (10^6 bytes).
@@ -70,16 +67,6 @@ impl Account {
         let kilobytes: f64 = line.trim().trim_end_matches(" kB").parse().context("status")?;
         Ok(kilobytes * 1024.0 / 1e6)
     }
-}
-
-/// The processor time of a control group, in seconds, where its hierarchy counts it: version 1, else 2.
-fn group_cpu(group: &Path) -> Result<Option<f64>> {
-    if let Ok(text) = fs::read_to_string(group.join("cpuacct.usage")) {
-        return Ok(Some(Duration::from_nanos(text.trim().parse()?).as_secs_f64()));
-    }
-    let Ok(text) = fs::read_to_string(group.join("cpu.stat")) else { return Ok(None) };
-    let microseconds = text.lines().find_map(|line| line.strip_prefix("usage_usec "));
-    microseconds.map(|text| Ok(Duration::from_micros(text.trim().parse()?).as_secs_f64())).transpose()
 }
 
 /// Waits until no process of the cluster `name` has `program` as its first argument.

@@ -7,7 +7,7 @@
 //! 2. The pod is there, and mounts the class.
 //! 3. The class has a `secretObjects` entry of that name, and the keys are those of the entry: type, labels and annotations come from the class, never from
 //!    the node.
-//! 4. The Secret is not there, or is this class's ([`write`]).
+//! 4. The Secret is not there, or is this class's ([`mod@write`]).
 //!
 //! **Whose it is.** The class owns the Secret: it comes with the first pod, stays through every rollout, whatever becomes of pods, and goes with the class. A class with
 //! `bulla.dev/secret-lifetime: pods` gives it up when no pod has mounted it for some minutes ([`expiry`]).

@@ -11,7 +11,7 @@
 //!     - configMap: app                # its sops files, each decrypted, or by `key` one of them
 //! ```
 //!
-//! No value is fetched whose object has not changed: the operator is told the version that is mounted. It tells when [another](changes) is there.
+//! No value is fetched whose object has not changed: the operator is told the version that is mounted. It tells when another is there.
 
 mod changes;
 mod objects;

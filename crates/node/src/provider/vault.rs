@@ -10,7 +10,7 @@
 //!       secretKey: password                    # without it the file is the whole answer
 //! ```
 //!
-//! What a server leases is renewed while the pod lives, read anew before it ends, and given back when the pod goes ([`held`]). What it does not lease is
+//! What a server leases is renewed while the pod lives, read anew before it ends, and given back when the pod goes (`held`). What it does not lease is
 //! read anew whenever contents are due. Pods of one service account that read the same share one reading ([`Shared`]), if the server takes
 //! them for the account and for nothing more particular, and if what they read is neither leased nor made for them (written).
 

@@ -12,7 +12,7 @@ const VERSION: &str = "admission.k8s.io/v1";
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Review {
-    /// Must be [`VERSION`].
+    /// Must be `admission.k8s.io/v1`.
     pub api_version: String,
     /// Must be `AdmissionReview`.
     pub kind: String,

@@ -220,7 +220,8 @@ fn scan(
     found: &mut BTreeSet<String>,
     name: impl Fn() -> String,
 ) {
-    let mut buffer = Zeroizing::new(vec![0; CHUNK + OVERLAP]);
+    let most = usize::try_from(length).map_or(CHUNK, |length| length.min(CHUNK));
+    let mut buffer = Zeroizing::new(vec![0; most + OVERLAP]);
     let (mut at, mut kept) = (0, 0);
     while at < length {
         let wanted = usize::try_from(length - at).unwrap_or(CHUNK).min(CHUNK);

@@ -134,7 +134,7 @@ pub(crate) fn without_contents(said: &str) -> String {
 }
 
 /// A Secret's JSON on its way to the API server. Never shown.
-struct Body(Value);
+pub(crate) struct Body(pub(crate) Value);
 
 impl Serialize for Body {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -16,10 +16,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Patch, PatchParams};
 use kube::core::PartialObjectMeta;
 use kube::{Api, Client, Resource, ResourceExt};
-use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
-use crate::sealing::write::{METADATA_ONLY, PLAIN_LABEL, without_contents};
+use crate::sealing::write::{Body, METADATA_ONLY, PLAIN_LABEL, without_contents};
 
 /// The field manager.
 pub const MANAGER: &str = "bulla-sync";
@@ -73,21 +72,6 @@ impl From<kube::Error> for WriteError {
             }
             error => Self::Api(error),
         }
-    }
-}
-
-/// A Secret's JSON on its way to the API server. Never shown.
-struct Body(Value);
-
-impl Serialize for Body {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
-    }
-}
-
-impl std::fmt::Debug for Body {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a Secret")
     }
 }
 

@@ -109,6 +109,9 @@ pub(crate) enum Command {
     /// Run the node service: secrets as files in memory, for the pods of a node
     #[command(after_help = command::node::EXAMPLES)]
     Node(Box<command::node::NodeArgs>),
+    /// Serve what is built into the node service to another driver of the node
+    #[command(after_help = command::provider::EXAMPLES)]
+    Provider(Box<command::provider::ServedArgs>),
     /// Serve Vault's HTTP API
     #[command(after_help = command::server::EXAMPLES)]
     Server(command::server::ServerArgs),
@@ -169,13 +172,13 @@ pub(crate) fn run(personality: Personality, argv: Vec<OsString>) -> Result<Code,
     let argv = match personality {
         Personality::Bulla | Personality::Kubeseal => {
             let argv = command::operator::peer_arguments(&argv, &env).unwrap_or(argv);
-            // Each of these two has a variable for every flag; the others need not pay for that.
+            // Each of these has a variable for every flag; the others need not pay for that.
             match command_name(&argv).and_then(|name| name.to_str()) {
                 Some("seal") => {
                     change(definition, "seal", |seal| kubeseal_cli::with_variables(seal, &env));
                     argv
                 }
-                Some(service @ ("operator" | "node")) => {
+                Some(service @ ("operator" | "node" | "provider")) => {
                     let service = service.to_owned();
                     change(definition, &service, settings::define);
                     settings::with_file(definition, &service, argv, &env)?
@@ -199,7 +202,8 @@ pub(crate) fn run(personality: Personality, argv: Vec<OsString>) -> Result<Code,
         }
     };
     let app = App::new(personality, cli.global);
-    let is_service = matches!(cli.command, Command::Operator(_) | Command::Node(_) | Command::Server(_));
+    let is_service =
+        matches!(cli.command, Command::Operator(_) | Command::Node(_) | Command::Provider(_) | Command::Server(_));
     let habit = if is_service { Habit::Service } else { Habit::Tool };
     logging::start(&app.global, app.env.as_ref(), habit);
     dispatch(&app, cli.command)
@@ -238,6 +242,7 @@ fn dispatch(app: &App, command: Command) -> Result<Code, Failure> {
         Command::Keyservice(args) => command::keyservice::run(app, &args),
         Command::Operator(args) => command::operator::run(app, &args),
         Command::Node(args) => command::node::run(app, &args),
+        Command::Provider(args) => command::provider::run(app, &args),
         Command::Server(args) => command::server::run(app, &args),
         Command::Completion(args) => command::completion::run(app, &args),
         Command::Man(args) => command::man::run(app, &args),

@@ -18,6 +18,7 @@ pub(crate) mod keyservice;
 pub(crate) mod man;
 pub(crate) mod node;
 pub(crate) mod operator;
+pub(crate) mod provider;
 pub(crate) mod publish;
 pub(crate) mod rotate;
 pub(crate) mod seal;

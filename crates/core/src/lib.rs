@@ -10,6 +10,7 @@ pub mod key;
 mod key_parse;
 pub mod memory;
 pub mod secret;
+pub mod socket;
 
 pub use env::Env;
 pub use key::{KeyError, KeyErrorKind, KeyId, KeyService, Operation, WrappedKey};

@@ -11,5 +11,6 @@ pub mod provider;
 pub mod publish;
 pub mod registration;
 pub mod service;
+mod serving;
 pub mod sync;
 pub mod volume;

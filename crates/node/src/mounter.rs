@@ -12,6 +12,7 @@ mod memory;
 mod mounts;
 pub mod protocol;
 mod server;
+mod sockets;
 pub mod split;
 mod target;
 

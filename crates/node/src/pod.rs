@@ -8,13 +8,13 @@ use serde::Deserialize;
 use zeroize::Zeroize;
 
 /// What begins the keys that the kubelet adds (`podInfoOnMount`).
-const PREFIX: &str = "csi.storage.k8s.io/";
+pub(crate) const PREFIX: &str = "csi.storage.k8s.io/";
 /// The tokens, in the volume's context or, since Kubernetes 1.35 where the driver asks for it, among its secrets.
 pub(crate) const TOKENS: &str = "csi.storage.k8s.io/serviceAccount.tokens";
 /// What to do where the kubelet does not say which pod it is.
 const INFO: &str = "the CSIDriver object has to say podInfoOnMount: true";
 /// The attribute that names the class.
-const CLASS: &str = "secretProviderClass";
+pub(crate) const CLASS: &str = "secretProviderClass";
 
 /// A pod.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

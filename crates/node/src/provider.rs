@@ -3,6 +3,7 @@
 mod registry;
 mod remote;
 pub mod sealed;
+pub mod served;
 pub mod vault;
 
 use std::collections::BTreeMap;
@@ -102,4 +103,9 @@ pub trait Provider: Send + Sync {
 
     /// A volume is gone, of this provider or of another: what was held for it can be given back. Nobody waits for that.
     fn gone(&self, _place: &str) {}
+
+    /// Whether something is held for a volume that would end if nobody asked for it any more and it were given back.
+    fn is_held(&self, _place: &str) -> bool {
+        false
+    }
 }

@@ -8,27 +8,24 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use bulla_kube::Operator;
 use bulla_kube::gate::Gate;
-use bulla_kube::stop::Stop;
-use bulla_kube::{Operator, StartError};
 use bulla_store::sealed::Authority;
-use futures_util::{Stream, TryStreamExt};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{UnixListener, UnixStream};
-use tokio::task::JoinHandle;
+use tokio::net::UnixListener;
 use tonic::transport::Server;
-use tonic::transport::server::{Connected, Router};
 
 use crate::cluster::{NodePods, Statuses, WatchedClasses};
 use crate::csi::{IdentityService, NodeService};
 use crate::metrics::Metrics;
-use crate::mounter::{MountError, Mounter};
+use crate::mounter::Mounter;
 use crate::proto::csi::identity_server::IdentityServer;
 use crate::proto::csi::node_server::NodeServer;
 use crate::proto::registration::registration_server::RegistrationServer;
 use crate::provider::Registry;
 use crate::publish::{Publisher, Settings};
 use crate::registration::{Readable, RegistrationService};
+pub use crate::serving::ServeError;
+use crate::serving::{Place, finish, serve_at};
 use crate::sync::Synced;
 
 /// The names of the sockets, as [`Rules`](crate::mounter::Rules) have them.
@@ -36,8 +33,6 @@ pub const CSI_SOCKET: &str = "csi";
 /// The kubelet's plugin watcher finds this one.
 pub const REGISTRATION_SOCKET: &str = "registration";
 
-/// How long the kubelet's calls may go on once the process is asked to stop: less than a pod's grace of 30 s.
-const GRACE: Duration = Duration::from_secs(20);
 /// How often it is looked which volumes' providers want to be asked again. A lease of half a minute is renewed in time.
 const EXPECTED: Duration = Duration::from_secs(3);
 /// The largest request of the kubelet: a class of nothing but attributes, tokens and secrets, with room to spare.
@@ -56,21 +51,6 @@ pub struct Options {
     pub endpoint: String,
     /// How volumes are made.
     pub settings: Settings,
-}
-
-/// Why it could not serve.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ServeError {
-    /// The other half.
-    #[error(transparent)]
-    Mount(#[from] MountError),
-    /// A socket.
-    #[error("cannot serve at the {0} socket: {1}")]
-    Socket(&'static str, std::io::Error),
-    /// What is beside: metrics, probes.
-    #[error(transparent)]
-    Start(#[from] StartError),
 }
 
 /// Serves until `signal`. With `secrets` files become Secrets where their class says so: it writes them.
@@ -147,9 +127,10 @@ pub async fn serve(
     let registration = Server::builder().add_service(RegistrationServer::new(registration));
 
     let stop = operator.stop();
+    let place = |name| OfMounter { mounter: mounter.clone(), name };
     let serving = [
-        serve_at(&mounter, CSI_SOCKET, driver, stop.clone(), |stream| stream).await?,
-        serve_at(&mounter, REGISTRATION_SOCKET, registration, stop.clone(), Readable::new).await?,
+        serve_at(place(CSI_SOCKET), driver, stop.clone(), |stream| stream).await?,
+        serve_at(place(REGISTRATION_SOCKET), registration, stop.clone(), Readable::new).await?,
     ];
     let health = operator.health();
     operator.add_task(crate::registration::tell(registered, health));
@@ -161,50 +142,28 @@ pub async fn serve(
     });
     operator.run(signal).await?;
     let _ = left.await;
-    let finished = async {
-        for server in serving {
-            let _ = server.await;
-        }
-    };
-    if tokio::time::timeout(GRACE, finished).await.is_err() {
-        tracing::warn!("calls of the kubelet were not finished in time; it makes them again");
-    }
+    finish(serving).await;
     mounter.unlisten(CSI_SOCKET).await?;
     Ok(())
 }
 
-/// Serves at a socket, until the stop and the end of what was asked before; `read` is how its connections are read.
-async fn serve_at<S>(
-    mounter: &Mounter,
+/// The path of a socket that the other half has the right to make.
+struct OfMounter {
+    mounter: Mounter,
     name: &'static str,
-    router: Router,
-    stop: Stop,
-    read: fn(UnixStream) -> S,
-) -> Result<JoinHandle<()>, ServeError>
-where
-    S: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
-{
-    let socket = std::os::unix::net::UnixListener::from(mounter.listen(name).await?);
-    let listener = UnixListener::from_std(socket).map_err(|error| ServeError::Socket(name, error))?;
-    Ok(tokio::spawn(async move {
-        let stopped = async move { stop.wait().await };
-        if let Err(error) = router.serve_with_incoming_shutdown(connections(listener).map_ok(read), stopped).await {
-            tracing::error!(socket = name, %error, "a socket is served no longer");
-        }
-    }))
 }
 
-/// The connections that come. One that cannot be accepted is its caller's loss.
-fn connections(listener: UnixListener) -> impl Stream<Item = std::io::Result<UnixStream>> {
-    futures_util::stream::unfold(listener, |listener| async move {
-        loop {
-            match listener.accept().await {
-                Ok((stream, _)) => return Some((Ok(stream), listener)),
-                Err(error) => {
-                    tracing::debug!(%error, "a connection was not accepted");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            }
-        }
-    })
+impl Place for OfMounter {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    async fn listen(&mut self) -> Result<UnixListener, ServeError> {
+        let socket = std::os::unix::net::UnixListener::from(self.mounter.listen(self.name).await?);
+        UnixListener::from_std(socket).map_err(|error| ServeError::Socket(self.name.to_owned(), error))
+    }
+
+    async fn is_lost(&mut self) -> Result<bool, ServeError> {
+        Ok(self.mounter.is_lost(self.name).await?)
+    }
 }

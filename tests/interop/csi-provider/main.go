@@ -6,6 +6,9 @@
 // What it answers stands in the class: `objects` is a JSON list of {"objectName", "contents", "mode", "counted"}. Where it says "counted", the contents
 // are the number of times that the pod's volume was asked for, and that is the version too. `audience` names a token that it insists on,
 // `failure` is what it fails with instead.
+//
+// With `-ask SOCKET` it is the other side: it asks the provider at that socket as the driver does, with the request on its standard input, and
+// prints the name that the provider gives itself and its answer, as JSON. A refusal is printed with its code, and the status is 2.
 package main
 
 import (
@@ -22,9 +25,12 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 	"sigs.k8s.io/secrets-store-csi-driver/provider/v1alpha1"
 )
 
@@ -116,9 +122,43 @@ func onlyLocalhost(ctx context.Context, request any, _ *grpc.UnaryServerInfo, ha
 	return handler(ctx, request)
 }
 
+func ask(socket string) error {
+	request := &v1alpha1.MountRequest{}
+	if err := json.NewDecoder(os.Stdin).Decode(request); err != nil {
+		return err
+	}
+	connection, err := grpc.NewClient("unix://"+socket, grpc.WithAuthority("localhost"), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return err
+	}
+	defer connection.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	client := v1alpha1.NewCSIDriverProviderClient(connection)
+	version, err := client.Version(ctx, &v1alpha1.VersionRequest{Version: "v1alpha1"}, grpc.WaitForReady(true))
+	if err != nil {
+		return err
+	}
+	answer, err := client.Mount(ctx, request)
+	if err != nil {
+		fmt.Println(status.Code(err), status.Convert(err).Message())
+		os.Exit(2)
+	}
+	return json.NewEncoder(os.Stdout).Encode(map[string]any{
+		"version": version.GetVersion(), "name": version.GetRuntimeName(), "files": answer.GetFiles(), "versions": answer.GetObjectVersion(),
+	})
+}
+
 func main() {
 	endpoint := flag.String("endpoint", "unix:///provider/test.sock", "where it is served")
+	asked := flag.String("ask", "", "the socket of a provider to ask instead")
 	flag.Parse()
+	if *asked != "" {
+		if err := ask(*asked); err != nil {
+			log.Fatal(err)
+		}
+		return
+	}
 	path := strings.TrimPrefix(*endpoint, "unix://")
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		log.Fatal(err)

@@ -1,27 +1,24 @@
 //! `node`: the service on each node that mounts secrets for pods, as two processes.
 
-mod vault;
+pub(super) mod providers;
 
 use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bulla_kube::{Operator, Options as ProcessOptions, Sharing};
-use bulla_node::cluster::trust;
 use bulla_node::mounter::{Mounter, Rules, serve, split};
-use bulla_node::provider::{Registry, Sealed, sealed};
+use bulla_node::provider::Registry;
 use bulla_node::publish::Settings;
 use bulla_node::service::{CSI_SOCKET, Options, REGISTRATION_SOCKET};
 use bulla_node::volume::Limits;
-use bulla_store::sealed::{Authority, Trusted};
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
 
+use self::providers::{BuiltIn, ProviderArgs};
 use crate::app::App;
 use crate::args::{ApiArgs, duration, go_bool};
 use crate::error::Failure;
@@ -62,10 +59,7 @@ pub(crate) struct NodeArgs {
     volumes: VolumeArgs,
 
     #[command(flatten)]
-    sealed: SealedArgs,
-
-    #[command(flatten)]
-    vault: vault::VaultArgs,
+    providers: ProviderArgs,
 
     #[command(flatten)]
     sync: SyncArgs,
@@ -154,23 +148,6 @@ struct VolumeArgs {
     file_mode: u32,
 }
 
-/// Who opens SealedSecrets for volumes.
-#[derive(Args, Debug)]
-#[command(next_help_heading = "Provider sealed")]
-struct SealedArgs {
-    /// The sealing operator's address for node services; without it there is no provider `sealed`
-    #[arg(long = "sealing-operator", value_name = "https://HOST:PORT")]
-    operator: Option<String>,
-
-    /// The sealing operator's namespace, where it names its certificates (default: this pod's)
-    #[arg(long = "sealing-namespace", value_name = "NAMESPACE")]
-    namespace: Option<String>,
-
-    /// The file with this service's token for the sealing operator
-    #[arg(long = "sealing-token", value_name = "FILE", default_value = "/var/run/secrets/bulla.dev/node/token")]
-    token: PathBuf,
-}
-
 /// Who makes Secrets of mounted files.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Secrets of mounted files")]
@@ -253,8 +230,7 @@ fn serve_half(app: &App, args: &NodeArgs) -> Result<Code, Failure> {
 
 async fn serve_until_stopped(app: &App, args: &NodeArgs, mounter: Mounter) -> Result<(), Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::generic(error.to_string());
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| failed(&error))?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(|error| failed(&error))?;
+    let stopped = stopped()?;
     let node = args.driver.node(app)?;
     let process = ProcessOptions {
         group: "bulla-node".to_owned(),
@@ -268,26 +244,10 @@ async fn serve_until_stopped(app: &App, args: &NodeArgs, mounter: Mounter) -> Re
     let longest = args.volumes.max_call_recv_msg_size as usize;
     let limits = args.volumes.limits();
     let mut providers = Registry::new(args.volumes.folders(), mounter.clone(), longest, limits);
-    let (tell, trusted) = watch::channel::<Trusted>([].into());
-    let authority = |address: &Option<String>| {
-        let authority = |address| Authority::new(address, args.sealed.token.clone(), trusted.clone());
-        address.as_deref().map(authority).transpose().map_err(|error| failed(&error))
-    };
-    let (sealed, secrets) = (authority(&args.sealed.operator)?, authority(&args.sync.sync_operator)?);
-    if sealed.is_some() || secrets.is_some() {
-        let namespace = args.sealed.namespace.clone().or_else(|| app.env.text("POD_NAMESPACE"));
-        let namespace = namespace.filter(|namespace| !namespace.is_empty()).ok_or_else(|| {
-            Failure::generic("the sealing operator's namespace is not known")
-                .with_hint("give it with --sealing-namespace")
-        })?;
-        operator.add_task(trust::follow(operator.client(), namespace, operator.gate(), tell));
-    }
-    if let Some(authority) = sealed {
-        providers = providers.with(sealed::NAME, Arc::new(Sealed::new(authority, limits)));
-    }
-    if let Some(vault) = args.vault.provider(limits) {
-        operator.add_task(vault.sweep());
-        providers = providers.with(bulla_node::provider::vault::NAME, Arc::new(vault));
+    let BuiltIn { named, secrets } =
+        args.providers.built_in(app, &mut operator, limits, args.sync.sync_operator.as_deref())?;
+    for (name, provider) in named {
+        providers = providers.with(&name, provider);
     }
     let options = Options {
         driver: args.driver.drivername.clone(),
@@ -300,14 +260,20 @@ async fn serve_until_stopped(app: &App, args: &NodeArgs, mounter: Mounter) -> Re
             mode: args.volumes.file_mode,
         },
     };
-    let stopped = async {
+    let served = bulla_node::service::serve(operator, mounter, providers, options, secrets, stopped).await;
+    served.map_err(|error| failed(&error))
+}
+
+/// Waits for SIGTERM or SIGINT.
+pub(super) fn stopped() -> Result<impl Future<Output = ()>, Failure> {
+    let heard = |kind| signal(kind).map_err(|error| Failure::generic(format!("cannot wait for signals: {error}")));
+    let (mut interrupt, mut terminate) = (heard(SignalKind::interrupt())?, heard(SignalKind::terminate())?);
+    Ok(async move {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
-    };
-    let served = bulla_node::service::serve(operator, mounter, providers, options, secrets, stopped).await;
-    served.map_err(|error| failed(&error))
+    })
 }
 
 fn rules(args: &NodeArgs) -> Result<Rules, Failure> {
@@ -343,11 +309,14 @@ fn rules(args: &NodeArgs) -> Result<Rules, Failure> {
 
 impl DriverArgs {
     fn node(&self, app: &App) -> Result<String, Failure> {
-        let given =
-            self.nodeid.clone().or_else(|| app.env.text("NODE_NAME")).or_else(|| app.env.text("KUBE_NODE_NAME"));
-        given.filter(|name| !name.is_empty()).ok_or_else(|| {
-            Failure::generic("this node's name is not known").with_hint("give it with --nodeid or NODE_NAME")
-        })
+        self.nodeid
+            .clone()
+            .or_else(|| app.env.text("NODE_NAME"))
+            .or_else(|| app.env.text("KUBE_NODE_NAME"))
+            .filter(|name| !name.is_empty())
+            .ok_or_else(|| {
+                Failure::generic("this node's name is not known").with_hint("give it with --nodeid or NODE_NAME")
+            })
     }
 }
 

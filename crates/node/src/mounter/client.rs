@@ -127,7 +127,18 @@ impl Mounter {
         }
     }
 
-    /// Takes the path of a socket away.
+    /// Whether nobody is found at the path of a socket that listens.
+    ///
+    /// # Errors
+    /// [`MountError`].
+    pub async fn is_lost(&self, name: &str) -> Result<bool, MountError> {
+        match self.ask(Request::IsLost { name: name.to_owned() }).await? {
+            (Reply::Lost(is_lost), None) => Ok(is_lost),
+            _ => Err(MountError::Confused),
+        }
+    }
+
+    /// Takes the path of a socket away, unless another process has it by now.
     ///
     /// # Errors
     /// [`MountError`].

@@ -68,7 +68,12 @@ pub enum Request {
         /// Its name.
         name: String,
     },
-    /// Takes the path of a socket away: nobody finds it any more.
+    /// Whether nobody is found at the path of a socket that listens.
+    IsLost {
+        /// Its name.
+        name: String,
+    },
+    /// Takes the path of a socket away, if it is still this process's: nobody finds it any more.
     Unlisten {
         /// Its name.
         name: String,
@@ -119,6 +124,8 @@ pub enum Reply {
     Connected,
     /// The socket listens.
     Listening,
+    /// Whether it is lost.
+    Lost(bool),
     /// It was done.
     Done,
     /// The places.

@@ -1,20 +1,21 @@
 //! The half that mounts: it has the right to, and nothing else. No credentials, no network, one request at a time.
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use bulla_core::socket;
 use rustix::fs::{
     AtFlags, Dir, FileType, Gid, Mode, OFlags, StatxFlags, Uid, chownat, fstatfs, openat, statx, unlinkat,
 };
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, UnmountFlags, move_mount, unmount};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with};
 
 use super::memory::{self, Made};
 use super::mounts;
 use super::protocol::{FailureKind, Owner, Reply, Request, Shape, receive, send};
+use super::sockets::Sockets;
 use super::target::{self, Target};
 
 /// How many file systems may be made and not attached.
@@ -69,16 +70,24 @@ impl Failure {
         };
         Self { kind, message: format!("{doing}: {error}") }
     }
+
+    pub(super) fn io(error: &io::Error, doing: &str) -> Self {
+        match Errno::from_io_error(error) {
+            Some(errno) => Self::of(errno, doing),
+            None => Self { kind: FailureKind::System, message: format!("{doing}: {error}") },
+        }
+    }
 }
 
 /// Serves until the other half is gone.
 ///
 /// # Errors
 /// If the pods' folder cannot be opened, or the socket fails.
-pub fn serve(socket: &OwnedFd, rules: Rules) -> std::io::Result<()> {
+pub fn serve(socket: &OwnedFd, rules: Rules) -> io::Result<()> {
     let pods = openat(rustix::fs::CWD, &rules.pods, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|error| std::io::Error::new(error.kind(), format!("{}: {error}", rules.pods.display())))?;
-    let mut mounter = Mounter { rules, pods, made: BTreeMap::new(), next: 1 };
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", rules.pods.display())))?;
+    let sockets = Sockets::new(rules.sockets.clone());
+    let mut mounter = Mounter { rules, pods, sockets, made: BTreeMap::new(), next: 1 };
     while let Some((request, _)) = receive::<Request>(socket)? {
         let (reply, descriptor) = match mounter.answer(request) {
             Ok(answer) => answer,
@@ -92,6 +101,7 @@ pub fn serve(socket: &OwnedFd, rules: Rules) -> std::io::Result<()> {
 struct Mounter {
     rules: Rules,
     pods: OwnedFd,
+    sockets: Sockets,
     made: BTreeMap<u64, Made>,
     next: u64,
 }
@@ -125,14 +135,9 @@ impl Mounter {
                 let text = |place: PathBuf| place.into_os_string().into_string().ok();
                 Ok((Reply::Listed(places.into_iter().filter_map(text).collect()), None))
             }
-            Request::Listen { name } => Ok((Reply::Listening, Some(self.listen(&name)?))),
-            Request::Unlisten { name } => {
-                let path = self.socket(&name)?;
-                match rustix::fs::unlink(path) {
-                    Ok(()) | Err(Errno::NOENT) => Ok((Reply::Done, None)),
-                    Err(error) => Err(Failure::of(error, &format!("removing {}", path.display()))),
-                }
-            }
+            Request::Listen { name } => Ok((Reply::Listening, Some(self.sockets.listen(&name)?))),
+            Request::IsLost { name } => Ok((Reply::Lost(self.sockets.is_lost(&name)?), None)),
+            Request::Unlisten { name } => self.sockets.unlisten(&name).map(|()| (Reply::Done, None)),
             Request::Connect { provider } => Ok((Reply::Connected, Some(self.connect(&provider)?))),
         }
     }
@@ -208,7 +213,7 @@ impl Mounter {
             driver_name: String,
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let read = openat(parent, NOTE, flags, Mode::empty()).map_err(std::io::Error::from).and_then(|file| {
+        let read = openat(parent, NOTE, flags, Mode::empty()).map_err(io::Error::from).and_then(|file| {
             let mut text = Vec::new();
             std::fs::File::from(file).take(LONGEST_NOTE).read_to_end(&mut text).map(|_| text)
         });
@@ -246,57 +251,22 @@ impl Mounter {
         Err(Failure { kind: FailureKind::System, message })
     }
 
-    /// The path of a socket that the rules name.
-    fn socket(&self, name: &str) -> Result<&Path, Failure> {
-        let path = self.rules.sockets.get(name).map(PathBuf::as_path);
-        path.ok_or_else(|| Failure::refused(format!("{name:?} is no socket of this service")))
-    }
-
-    fn listen(&self, name: &str) -> Result<OwnedFd, Failure> {
-        let path = self.socket(name)?;
-        let failed = |error| Failure::of(error, &format!("listening at {}", path.display()));
-        let folder = path.parent().unwrap_or_else(|| Path::new("/"));
-        // The kubelet's folders are there; this service's own in them may not be.
-        match rustix::fs::mkdir(folder, Mode::from_raw_mode(0o750)) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(error) => return Err(failed(error)),
-        }
-        match rustix::fs::unlink(path) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(error) => return Err(failed(error)),
-        }
-        let address = SocketAddrUnix::new(path).map_err(failed)?;
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).map_err(failed)?;
-        // Root alone connects, as long as the path is there.
-        let before = rustix::process::umask(Mode::from_raw_mode(0o077));
-        let bound = bind(&socket, &address);
-        rustix::process::umask(before);
-        bound.and_then(|()| listen(&socket, 1024)).map_err(failed)?;
-        Ok(socket)
-    }
-
     fn connect(&self, provider: &str) -> Result<OwnedFd, Failure> {
         let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
         if !(1..=30).contains(&provider.len()) || !provider.bytes().all(is_name) {
             return Err(Failure::refused(format!("{provider:?} is no provider's name")));
         }
-        let mut last = Errno::NOENT;
+        let mut last = io::Error::from(Errno::NOENT);
         for folder in &self.rules.providers {
             // Not blocking: a provider that does not accept must hold up nobody else.
-            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-            let connected = SocketAddrUnix::new(folder.join(format!("{provider}.sock"))).and_then(|address| {
-                let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-                connect(&socket, &address).map(|()| socket)
-            });
-            match connected {
+            match socket::connect(&folder.join(format!("{provider}.sock"))) {
                 Ok(socket) => return Ok(socket),
                 // A socket whose server is gone says more than a folder without one.
-                Err(Errno::NOENT) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => last = error,
             }
         }
-        Err(Failure::of(last, &format!("connecting to the provider {provider}")))
+        Err(Failure::io(&last, &format!("connecting to the provider {provider}")))
     }
 }
 

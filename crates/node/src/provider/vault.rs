@@ -96,6 +96,11 @@ impl Provider for VaultProvider {
         let inner = Arc::clone(&self.0);
         tokio::spawn(async move { inner.give_back(held).await });
     }
+
+    fn is_held(&self, place: &str) -> bool {
+        let volumes = self.0.volumes.lock().unwrap_or_else(PoisonError::into_inner);
+        volumes.get(place).is_some_and(|held| held.is_live(Timestamp::now()))
+    }
 }
 
 impl Inner {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bulla_node::mounter::protocol::{FailureKind, Reply, Request, Shape, receive, send};
 use bulla_node::mounter::{Rules, serve};
@@ -21,7 +22,7 @@ pub(crate) const DRIVER: &str = "secrets-store.csi.k8s.io";
 /// The half that mounts, on a thread with mounts of its own, and the test's end of its socket. What it sees at a path is seen through
 /// `/proc/self/task`, by the descriptors that it gives out, or by [`look`](Half::look).
 pub(crate) struct Half {
-    pub(crate) folder: TempDir,
+    pub(crate) folder: Arc<TempDir>,
     pub(crate) socket: OwnedFd,
     thread: i32,
 }
@@ -33,7 +34,15 @@ impl Half {
 
     /// `before` is run where the mounts are, on the kubelet's folder.
     pub(crate) fn with(before: impl FnOnce(&Path) + Send + 'static) -> Self {
-        let folder = TempDir::new().unwrap();
+        Self::on(Arc::new(TempDir::new().unwrap()), before)
+    }
+
+    /// Another one on the same node.
+    pub(crate) fn beside(&self) -> Self {
+        Self::on(Arc::clone(&self.folder), |_| {})
+    }
+
+    fn on(folder: Arc<TempDir>, before: impl FnOnce(&Path) + Send + 'static) -> Self {
         fs::create_dir_all(folder.path().join("pods")).unwrap();
         let (socket, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();

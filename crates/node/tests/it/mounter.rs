@@ -198,7 +198,7 @@ fn sockets_are_served_and_found() {
     let (reply, socket) = half.ask(&Request::Listen { name: "csi".to_owned() });
     assert!(reply == Reply::Listening && socket.is_some());
     let path = half.folder.path().join("plugin/csi.sock");
-    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o700);
+    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
     assert_eq!(half.ask(&Request::Listen { name: "csi".to_owned() }).0, Reply::Listening);
     half.done(&Request::Unlisten { name: "csi".to_owned() });
     half.done(&Request::Unlisten { name: "csi".to_owned() });
@@ -211,6 +211,39 @@ fn sockets_are_served_and_found() {
     assert_eq!(half.ask(&Request::Connect { provider: "vault".to_owned() }).0, Reply::Connected);
     drop(listener);
     assert_eq!(half.fails(&Request::Connect { provider: "vault".to_owned() }).0, FailureKind::System);
+}
+
+#[test]
+fn a_process_that_ends_late_takes_no_socket_of_the_next_along() {
+    let listen = Request::Listen { name: "csi".to_owned() };
+    let is_lost = |half: &Half| match half.ask(&Request::IsLost { name: "csi".to_owned() }) {
+        (Reply::Lost(is_lost), None) => is_lost,
+        other => panic!("{other:?}"),
+    };
+    let old = Half::start();
+    let new = old.beside();
+    let path = old.folder.path().join("plugin/csi.sock");
+    let was = old.ask(&listen).1;
+    assert!(!is_lost(&old));
+    let is = new.ask(&listen).1;
+    assert!(!is_lost(&old), "somebody is there");
+    old.done(&Request::Unlisten { name: "csi".to_owned() });
+    drop(was);
+    assert!(path.exists() && !is_lost(&new));
+
+    // It is started once more, has the path for a moment, and is killed.
+    let was = old.ask(&listen).1;
+    assert!(!is_lost(&new));
+    drop((was, old));
+    // Its thread ends a little later.
+    while !is_lost(&new) {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let again = new.ask(&listen).1;
+    assert!(!is_lost(&new));
+    fs::remove_file(&path).unwrap();
+    assert!(is_lost(&new));
+    drop((is, again));
 }
 
 #[test]

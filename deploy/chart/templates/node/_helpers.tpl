@@ -21,9 +21,14 @@
 {{- if and .Values.node.enabled .Values.sealing.enabled -}}true{{- end -}}
 {{- end -}}
 
+{{/* Whether it is a driver, and not providers for another one: "true" if so. */}}
+{{- define "bulla.node.isDriver" -}}
+{{- if eq .Values.node.role "driver" -}}true{{- end -}}
+{{- end -}}
+
 {{/* Whether the operator writes Secrets for it: "true" if that is on. */}}
 {{- define "bulla.node.isSynced" -}}
-{{- if and .Values.node.enabled .Values.syncSecret.enabled -}}true{{- end -}}
+{{- if and .Values.node.enabled .Values.syncSecret.enabled (include "bulla.node.isDriver" .) -}}true{{- end -}}
 {{- end -}}
 
 {{/* Whether it asks the operator for anything. */}}
@@ -41,9 +46,10 @@
 {{ .Values.node.sealingOperator | default (printf "https://%s.%s.svc:8443" (include "bulla.node.sealingService" .) .Release.Namespace) }}
 {{- end -}}
 
-{{/* Arguments of `bulla node`, a YAML list. */}}
+{{/* Arguments of `bulla node`, or of `bulla provider`, a YAML list. */}}
 {{- define "bulla.node.args" -}}
 {{- with .Values.node -}}
+{{- if include "bulla.node.isDriver" $ -}}
 - --drivername={{ .driverName }}
 - --kubelet-registration-path={{ include "bulla.node.pluginFolder" $ }}/csi.sock
 - --pods-folder={{ .kubeletFolder }}/pods
@@ -51,6 +57,10 @@
 - --additional-provider-volume-paths={{ join "," (initial .providerFolders) }}
 - --enable-secret-rotation={{ .rotation.enabled }}
 - --rotation-poll-interval={{ .rotation.interval }}
+{{- else -}}
+- --folder={{ first .providerFolders }}
+- --metrics-addr=:8095
+{{- end }}
 {{- if include "bulla.node.isSealed" $ }}
 - --sealing-operator={{ include "bulla.node.operatorAddress" $ }}
 {{- end }}

@@ -13,6 +13,7 @@ mod kills;
 mod kubelet;
 mod lives;
 mod many;
+mod provider;
 mod reboot;
 mod rotation;
 mod sanity;

@@ -115,6 +115,13 @@ impl Held {
         }
     }
 
+    /// Whether a lease of it has not ended yet.
+    pub(super) fn is_live(&self, now: Timestamp) -> bool {
+        let mut former = self.former.iter();
+        self.leased.iter().any(|leased| leased.ends() > now)
+            || former.any(|session| session.ends().is_none_or(|ends| ends > now))
+    }
+
     /// What is leased for a request.
     pub(super) fn leased(&self, query: &Query) -> Option<&Leased> {
         let name = name(query);

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bulla_cluster_tests::{Namespace, bulla_image, on_node};
 use serde_json::json;
@@ -25,6 +25,25 @@ impl Door<'_> {
         let selector = "app.kubernetes.io/component=node";
         namespace.kubectl(&["delete", "pods", "--selector", selector, "--force", "--grace-period=0"]).ok();
     }
+
+    /// Takes the paths of its sockets away, as an older process of the same driver may that ends late; they come back.
+    fn lose_its_sockets(&self) {
+        let sockets = [
+            format!("/var/lib/kubelet/plugins_registry/{}-reg.sock", self.driver),
+            format!("/var/lib/kubelet/plugins/{}/csi.sock", self.driver),
+        ];
+        for socket in &sockets {
+            on_node(&["rm", socket]).ok();
+        }
+        let [registration, driver] = &sockets;
+        let are_there = || on_node(&["ls", registration, driver]).success;
+        assert!(!are_there());
+        let end = Instant::now() + Duration::from_secs(30);
+        while !are_there() {
+            assert!(Instant::now() < end, "the sockets did not come back");
+            thread::sleep(Duration::from_millis(200));
+        }
+    }
 }
 
 #[test]
@@ -33,6 +52,7 @@ fn whenever_it_is_killed_volumes_come_and_go() {
     let namespace = Namespace::new("kills");
     let door = Door::open("kills", &namespace, &bulla_image());
     namespace.apply(&class("app", &json!([{"objectName": "a", "contents": "x"}]))).ok();
+    door.lose_its_sockets();
     let seed = number("BULLA_TEST_SEED").unwrap_or_else(|| u64::from(std::process::id()));
     let mut random = Random(seed);
     let mut uids = Vec::new();

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bulla_cluster_tests::{Namespace, bulla_image, definitions, kubeconfig};
+use bulla_cluster_tests::{Namespace, bulla_image, definitions, kubeconfig, kubectl};
 use bulla_test_support::bao::Bao;
 use bulla_test_support::service_accounts::Broker;
 use serde_json::{Value, json};
@@ -12,16 +12,23 @@ use serde_json::{Value, json};
 use super::{Door, cat, complaints};
 
 /// A server that reviews tokens of the cluster, and has a role for one account of a namespace.
-struct World {
+pub(super) struct World {
     bao: Bao,
-    broker: Broker,
+    pub(super) broker: Broker,
     /// Where nodes and pods reach it.
-    address: String,
+    pub(super) address: String,
     credentials: String,
+    binding: String,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let _ = kubectl().args(["delete", "clusterrolebinding", &self.binding, "--wait=false"]).output();
+    }
 }
 
 impl World {
-    fn new(namespace: &Namespace) -> Self {
+    pub(super) fn new(namespace: &Namespace) -> Self {
         let (bao, broker) = (Bao::for_others(), Broker::start());
         let config: Value = serde_saphyr::from_str(&std::fs::read_to_string(kubeconfig()).unwrap()).unwrap();
         let cluster = &config["clusters"][0]["cluster"];
@@ -58,17 +65,17 @@ impl World {
         for account in ["web", "other"] {
             namespace.kubectl(&["create", "serviceaccount", account]).ok();
         }
-        let world = Self { bao, broker, address, credentials };
+        let world = Self { bao, broker, address, credentials, binding };
         world.password("one");
         world
     }
 
-    fn password(&self, value: &str) {
+    pub(super) fn password(&self, value: &str) {
         self.bao.call("POST", "secret/data/web", &json!({ "data": { "password": value } }));
     }
 
     /// A class as users of the peer have it.
-    fn class(&self) -> Value {
+    pub(super) fn class(&self) -> Value {
         let objects = format!(
             r#"
 - objectName: "db-password"
@@ -157,5 +164,4 @@ fn an_unmodified_class_of_the_vault_provider_mounts_rotates_and_gives_back_what_
         let (made, removed) = world.broker.users();
         made.iter().all(|user| removed.contains(user))
     });
-    namespace.kubectl(&["delete", "clusterrolebinding", &format!("{}-reviewer", namespace.name)]).ok();
 }

@@ -1,7 +1,9 @@
 //! The provider `vault`, against the real `OpenBao`: who gets what, who shares, and what becomes of leases.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bulla_core::SecretString;
@@ -16,6 +18,8 @@ use bulla_test_support::service_accounts::{Broker, ServiceAccounts, service_acco
 use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 /// A server that knows the accounts `app` and `other` of the namespace `shop`, of which only `app` has a role.
 pub(crate) struct World {
@@ -42,9 +46,13 @@ impl World {
     }
 
     pub(crate) fn provider(&self, bounds: Bounds) -> VaultProvider {
+        self.provider_at(&self.bao.url(), bounds)
+    }
+
+    fn provider_at(&self, url: &str, bounds: Bounds) -> VaultProvider {
         let rules = Rules {
             default_address: None,
-            addresses: Addresses(vec![self.bao.url().parse().unwrap()]),
+            addresses: Addresses(vec![url.parse().unwrap()]),
             files: None,
             authorities: None,
             rate: Rate { per_second: 1000, burst: 1000, under_way: 100 },
@@ -157,6 +165,58 @@ async fn pods_of_one_account_that_ask_the_same_ask_once_and_others_are_refused()
     pod.class = "2".to_owned();
     assert_eq!(text(&pod.fetch(&provider, &parameters).await.unwrap(), "password"), "two");
     assert!(pod.versions[0].version.starts_with("2."));
+}
+
+/// Hands connections on to a server, and counts the requests on them that read a secret.
+async fn counting(server: SocketAddr) -> (String, Arc<AtomicUsize>) {
+    const READ: &[u8] = b"GET /v1/secret/data/";
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (url, count) = (format!("http://{}", listener.local_addr().unwrap()), Arc::new(AtomicUsize::new(0)));
+    let counted = Arc::clone(&count);
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let counted = Arc::clone(&counted);
+            tokio::spawn(async move {
+                let (mut from, mut back) = client.into_split();
+                let (mut answers, mut to) = TcpStream::connect(server).await.unwrap().into_split();
+                let answers = tokio::spawn(async move { tokio::io::copy(&mut answers, &mut back).await });
+                let (mut seen, mut part) = (Vec::new(), [0; 4096]);
+                while let Ok(length @ 1..) = from.read(&mut part).await {
+                    seen.extend_from_slice(&part[..length]);
+                    to.write_all(&part[..length]).await.unwrap();
+                }
+                counted.fetch_add(seen.windows(READ.len()).filter(|window| *window == READ).count(), Ordering::Relaxed);
+                drop(to);
+                let _ = answers.await;
+            });
+        }
+    });
+    (url, count)
+}
+
+#[tokio::test]
+async fn a_thousand_pods_of_ten_accounts_are_ten_logins_and_ten_readings() {
+    let world = World::start(Bao::shared());
+    world.secret("many", "one");
+    let accounts: Vec<String> = (0..10).map(|n| format!("app-{n}")).collect();
+    let role = json!({
+        "bound_service_account_names": accounts.join(","), "bound_service_account_namespaces": "shop",
+        "audience": "vault", "token_policies": "shop-app", "token_ttl": "1h",
+    });
+    world.bao.call("POST", &format!("auth/{}/role/app", world.mount), &role);
+    let (url, readings) = counting(world.bao.0.address).await;
+    let provider = world.provider_at(&url, BOUNDS);
+    let mut parameters = world.parameters(&PASSWORD.replace("NAME", "many"));
+    parameters.insert("vaultAddress".to_owned(), url);
+    let mut pods: Vec<Mounted> = (0..1000).map(|n| volume(&format!("p{n}"), &accounts[n % 10])).collect();
+    for answer in join_all(pods.iter_mut().map(|pod| pod.fetch(&provider, &parameters))).await {
+        assert_eq!(text(&answer.unwrap(), "password"), "one");
+    }
+    assert_eq!(world.logins(), 10);
+    // Connections are counted when they end.
+    drop(provider);
+    eventually("the count", || readings.load(Ordering::Relaxed) >= 10).await;
+    assert_eq!(readings.load(Ordering::Relaxed), 10);
 }
 
 #[tokio::test]

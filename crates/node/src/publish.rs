@@ -344,7 +344,7 @@ impl Publisher {
         if known.failed.is_some() {
             return !known.is_paused(now);
         }
-        if old.class != class.version() || old.again.is_some_and(|again| again <= now) {
+        if old.is_unfinished || old.class != class.version() || old.again.is_some_and(|again| again <= now) {
             return true;
         }
         let Some(interval) = class.interval.or(self.settings.interval) else { return false };
@@ -476,7 +476,9 @@ impl Publisher {
             remembered: answer.remembered,
             again: answer.again,
             owner: (request.owner.user, request.owner.group),
-            ..old.clone()
+            folder: old.folder.clone(),
+            digest: old.digest.clone(),
+            is_unfinished: old.is_unfinished,
         };
         let Some(content) = answer.content else {
             remember(root, &record)?;

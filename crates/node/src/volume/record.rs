@@ -36,6 +36,8 @@ pub struct Record {
     pub remembered: String,
     /// When the provider wants to be asked again.
     pub again: Option<Timestamp>,
+    /// A new version was being shown when its process ended: all has to be fetched and written once more.
+    pub is_unfinished: bool,
 }
 
 /// An object of a provider, and its version.

@@ -98,6 +98,54 @@ fn a_version_that_was_not_shown_changes_nothing_and_goes_with_the_next() {
 }
 
 #[test]
+fn wherever_it_ends_readers_see_one_version_and_the_next_attempt_finishes_it() {
+    let (old, new) = ([("a", "1"), ("gone", "1")], [("a", "2"), ("b/c", "2"), ("b2", "2")]);
+    for end in 0.. {
+        let folder = TempDir::new().unwrap();
+        let (root, path) = (root(&folder), folder.path());
+        write(&root, &old);
+        let next = Record { class: "c".to_owned(), versions: vec![ObjectVersion::default()], ..Record::default() };
+        let mut steps = 0;
+        let done = prepare(&root, &content(&new), next.clone()).unwrap().commit_by(&root, || {
+            steps += 1;
+            if steps > end { Err(rustix::io::Errno::INTR) } else { Ok(()) }
+        });
+        let a = fs::read_to_string(path.join("a")).unwrap();
+        let data = fs::read_link(path.join("..data")).unwrap();
+        assert_eq!(fs::read_to_string(path.join(&data).join("a")).unwrap(), a);
+        assert_eq!(path.join(&data).join("b2").exists(), a == "2");
+        let read = record(&root).unwrap().unwrap();
+        if done.is_ok() {
+            assert!(end > 8 && is_current(&read, &content(&new)) && !read.is_unfinished);
+            break;
+        }
+        // Before anything was touched it is what it was.
+        assert_eq!(read.is_unfinished, end > 0, "after {end} steps");
+        let is_as_it_was = is_current(&read, &content(&old));
+        assert!(is_as_it_was == (end == 0) && !is_current(&read, &content(&new)));
+        assert!(end == 0 || read.versions.is_empty(), "the provider would answer that it is as it was");
+        let finished = prepare(&root, &content(&new), next).unwrap().commit(&root).unwrap();
+        assert_eq!(record(&root).unwrap().unwrap(), finished);
+        assert_eq!((seen(path), versions(path)), (["a", "b", "b2"].map(str::to_owned).to_vec(), 1));
+        assert_eq!(fs::read_to_string(path.join("b/c")).unwrap(), "2");
+    }
+}
+
+#[test]
+fn what_was_never_filled_is_no_volume() {
+    for end in 0..4 {
+        let folder = TempDir::new().unwrap();
+        let (root, mut steps) = (root(&folder), 0);
+        let first = prepare(&root, &content(&[("a", "1")]), Record::default()).unwrap();
+        let done = first.commit_by(&root, || {
+            steps += 1;
+            if steps > end { Err(rustix::io::Errno::INTR) } else { Ok(()) }
+        });
+        assert!(done.is_err() && record(&root).unwrap().is_none(), "after {end} steps");
+    }
+}
+
+#[test]
 fn links_that_lie_in_the_way_lead_nowhere() {
     let (folder, outside) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     fs::write(outside.path().join("file"), "theirs").unwrap();

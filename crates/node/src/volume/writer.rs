@@ -74,9 +74,17 @@ pub fn record(root: &OwnedFd) -> Result<Option<Record>, VolumeError> {
     let read = bulla_core::file::read_from(&file, NAME.as_ref(), 0, LARGEST as u64);
     let Ok(bytes) = read else { return Ok(None) };
     let Some(record) = parse(&bytes) else { return Ok(None) };
-    // The link is the truth: a crash between the two leaves an older record.
-    let shown = readlinkat(root, DATA, Vec::new()).is_ok_and(|link| link.to_bytes() == record.folder.as_bytes());
-    Ok(Some(if shown { record } else { Record { folder: String::new(), digest: String::new(), ..record } }))
+    let is_shown = match readlinkat(root, DATA, Vec::new()) {
+        Ok(link) => link.to_bytes() == record.folder.as_bytes(),
+        // What a provider of old wrote itself.
+        Err(_) => record.folder.is_empty(),
+    };
+    if is_shown && !record.is_unfinished {
+        return Ok(Some(record));
+    }
+    // Who answers that nothing has changed since would leave it so.
+    let (folder, digest, versions) = (String::new(), String::new(), Vec::new());
+    Ok(Some(Record { folder, digest, versions, is_unfinished: true, ..record }))
 }
 
 /// Whether a volume of which this is remembered has this content.
@@ -111,18 +119,36 @@ impl Prepared {
     /// Shows it in the place of the version before, and removes that.
     ///
     /// # Errors
-    /// [`VolumeError`]. What is shown is all of the old version or all of the new one.
+    /// [`VolumeError`]. What is shown is all of the old version or all of the new one; [`record`] says that it is unfinished.
     pub fn commit(self, root: &OwnedFd) -> Result<Record, VolumeError> {
-        write_record(root, &self.record)?;
+        self.commit_by(root, || Ok(()))
+    }
+
+    /// The same; `step` is run before each change, and ends it with an error as a crash would.
+    pub(super) fn commit_by(
+        mut self,
+        root: &OwnedFd,
+        mut step: impl FnMut() -> rustix::io::Result<()>,
+    ) -> Result<Record, VolumeError> {
         let failed = |what: &str| {
             let what = what.to_owned();
             move |error| VolumeError { what: what.clone(), error }
         };
+        let mut step = |what: &str| step().map_err(failed(what));
+        // Where nothing was shown before, a volume without a record is one that was never filled.
+        if readlinkat(root, DATA, Vec::new()).is_ok() {
+            step(NAME)?;
+            self.record.is_unfinished = true;
+            write_record(root, &self.record)?;
+        }
+        step(DATA_NEW)?;
         unlink(root, DATA_NEW).map_err(failed(DATA_NEW))?;
         symlinkat(self.folder(), root, DATA_NEW).map_err(failed(DATA_NEW))?;
+        step(DATA)?;
         renameat(root, DATA_NEW, root, DATA).map_err(failed(DATA))?;
         for top in &self.tops {
             let link = format!("{DATA}/{top}");
+            step(top)?;
             match symlinkat(&link, root, top) {
                 Err(Errno::EXIST) => {
                     // As it was, or a file that a provider of old wrote itself.
@@ -135,14 +161,18 @@ impl Prepared {
                 result => result.map_err(failed(top))?,
             }
         }
-        let failed = failed("old files");
-        for entry in entries(root).map_err(&failed)? {
-            let (entry, _) = entry.map_err(&failed)?;
+        let old = "old files";
+        for entry in entries(root).map_err(failed(old))? {
+            let (entry, _) = entry.map_err(failed(old))?;
             let is_ours = matches!(entry.as_str(), DATA | NAME) || entry == self.folder() || self.tops.contains(&entry);
             if !is_ours {
-                remove(root, &entry).map_err(&failed)?;
+                step(old)?;
+                remove(root, &entry).map_err(failed(old))?;
             }
         }
+        step(NAME)?;
+        self.record.is_unfinished = false;
+        write_record(root, &self.record)?;
         Ok(self.record)
     }
 }

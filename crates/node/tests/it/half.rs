@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bulla_node::mounter::protocol::{FailureKind, Reply, Request, Shape, receive, send};
 use bulla_node::mounter::{Rules, serve};
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
 use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use tempfile::TempDir;
@@ -25,6 +25,7 @@ pub(crate) struct Half {
     pub(crate) folder: Arc<TempDir>,
     pub(crate) socket: OwnedFd,
     thread: i32,
+    mounts: fs::File,
 }
 
 impl Half {
@@ -44,28 +45,25 @@ impl Half {
 
     fn on(folder: Arc<TempDir>, before: impl FnOnce(&Path) + Send + 'static) -> Self {
         fs::create_dir_all(folder.path().join("pods")).unwrap();
-        let (socket, theirs) =
-            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
         let path = folder.path().to_owned();
-        let (tell, told) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
+        let (socket, thread) = run(&folder, move || {
             // Threads have mounts of their own once they ask for it.
             unshare(CloneFlags::CLONE_NEWNS).unwrap();
             mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
             before(&path);
-            tell.send(nix::unistd::gettid().as_raw()).unwrap();
-            let rules = Rules {
-                driver: DRIVER.to_owned(),
-                pods: path.join("pods"),
-                providers: vec![path.join("none"), path.join("providers")],
-                sockets: BTreeMap::from([("csi".to_owned(), path.join("plugin/csi.sock"))]),
-                most_bytes: 64 << 20,
-                most_files: 10_000,
-                user: USER,
-            };
-            serve(&theirs, rules).unwrap();
         });
-        Self { folder, socket, thread: told.recv().unwrap() }
+        let mounts = fs::File::open(format!("/proc/self/task/{thread}/ns/mnt")).unwrap();
+        Self { folder, socket, thread, mounts }
+    }
+
+    /// The next process in its place: the mounts are there, and nothing else that it knew. The one before ends with its socket.
+    pub(crate) fn again(&mut self) {
+        let mounts = self.mounts.try_clone().unwrap();
+        (self.socket, self.thread) = run(&self.folder, move || {
+            // Who shares its root and working folder with others cannot go elsewhere.
+            unshare(CloneFlags::CLONE_FS).unwrap();
+            setns(mounts, CloneFlags::CLONE_NEWNS).unwrap();
+        });
     }
 
     pub(crate) fn ask(&self, request: &Request) -> (Reply, Option<OwnedFd>) {
@@ -109,4 +107,26 @@ impl Half {
     pub(crate) fn mounts(&self) -> String {
         fs::read_to_string(format!("/proc/self/task/{}/mountinfo", self.thread)).unwrap()
     }
+}
+
+/// Serves on a thread that goes where `enter` leads; gives the other end of its socket, and its number.
+fn run(folder: &TempDir, enter: impl FnOnce() + Send + 'static) -> (OwnedFd, i32) {
+    let (socket, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+    let path = folder.path().to_owned();
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        enter();
+        tell.send(nix::unistd::gettid().as_raw()).unwrap();
+        let rules = Rules {
+            driver: DRIVER.to_owned(),
+            pods: path.join("pods"),
+            providers: vec![path.join("none"), path.join("providers")],
+            sockets: BTreeMap::from([("csi".to_owned(), path.join("plugin/csi.sock"))]),
+            most_bytes: 64 << 20,
+            most_files: 10_000,
+            user: USER,
+        };
+        serve(&theirs, rules).unwrap();
+    });
+    (socket, told.recv().unwrap())
 }

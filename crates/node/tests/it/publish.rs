@@ -1,5 +1,7 @@
 //! What the kubelet asks for, from the request to the files: with a provider behind a real socket, and classes that the test holds.
 
+mod crash;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

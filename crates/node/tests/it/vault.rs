@@ -46,10 +46,10 @@ impl World {
     }
 
     pub(crate) fn provider(&self, bounds: Bounds) -> VaultProvider {
-        self.provider_at(&self.bao.url(), bounds)
+        Self::provider_at(&self.bao.url(), bounds)
     }
 
-    fn provider_at(&self, url: &str, bounds: Bounds) -> VaultProvider {
+    fn provider_at(url: &str, bounds: Bounds) -> VaultProvider {
         let rules = Rules {
             default_address: None,
             addresses: Addresses(vec![url.parse().unwrap()]),
@@ -205,7 +205,7 @@ async fn a_thousand_pods_of_ten_accounts_are_ten_logins_and_ten_readings() {
     });
     world.bao.call("POST", &format!("auth/{}/role/app", world.mount), &role);
     let (url, readings) = counting(world.bao.0.address).await;
-    let provider = world.provider_at(&url, BOUNDS);
+    let provider = World::provider_at(&url, BOUNDS);
     let mut parameters = world.parameters(&PASSWORD.replace("NAME", "many"));
     parameters.insert("vaultAddress".to_owned(), url);
     let mut pods: Vec<Mounted> = (0..1000).map(|n| volume(&format!("p{n}"), &accounts[n % 10])).collect();

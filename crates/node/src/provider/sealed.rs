@@ -128,11 +128,20 @@ impl Sealed {
 }
 
 impl Named {
-    fn of(object: &Object) -> Self {
-        match object.kind {
-            Kind::SealedSecret => Self::Sealed(object.name.clone()),
-            Kind::ConfigMap => Self::Map(object.name.clone()),
+    fn new(kind: Kind, name: String) -> Self {
+        match kind {
+            Kind::SealedSecret => Self::Sealed(name),
+            Kind::ConfigMap => Self::Map(name),
         }
+    }
+
+    fn of(object: &Object) -> Self {
+        Self::new(object.kind, object.name.clone())
+    }
+
+    /// From what it is called among the versions of a volume.
+    fn from_id(id: &str) -> Self {
+        id.strip_prefix(MAP).map_or_else(|| Self::Sealed(id.to_owned()), |name| Self::Map(name.to_owned()))
     }
 
     fn wanted(&self) -> Wanted {

@@ -16,6 +16,7 @@
 
 pub mod changes;
 pub(crate) mod http;
+pub mod maps;
 pub mod sops;
 pub mod tls;
 
@@ -34,6 +35,7 @@ use super::open::{Contents, OldData, Patience, contents, full_name};
 use super::ring::KeyRing;
 use crate::nodes::{Nodes, Pod};
 use changes::Changes;
+use maps::Maps;
 use sops::Sops;
 
 /// On a SealedSecret: what becomes of it, `secret` or `volume`.
@@ -54,7 +56,7 @@ pub struct Delivery {
     ring: Arc<dyn KeyRing>,
     nodes: Nodes,
     cores: Arc<Semaphore>,
-    sops: Option<Sops>,
+    sops: Option<(Sops, Maps)>,
     changes: Arc<Changes>,
     /// Whether all objects have been seen.
     complete: Box<dyn Fn() -> bool + Send + Sync>,
@@ -91,10 +93,10 @@ impl Delivery {
         }
     }
 
-    /// Also sops files in ConfigMaps.
+    /// Also sops files in ConfigMaps, of whose changes it hears by `maps`.
     #[must_use]
-    pub fn with_sops(self, sops: Option<Sops>) -> Self {
-        Self { sops, ..self }
+    pub fn with_sops(self, sops: Sops, maps: Maps) -> Self {
+        Self { sops: Some((sops, maps)), ..self }
     }
 
     /// Opens one object for a pod, unless it is there in its version.
@@ -106,7 +108,7 @@ impl Delivery {
     }
 
     async fn open_sops(&self, pod: &Pod, name: &str, there: Option<&str>) -> Result<Opened, Refused> {
-        let Some(sops) = &self.sops else {
+        let Some((sops, _)) = &self.sops else {
             let message = "this operator opens no sops files: it has to be told the keys for them (--sops-key)";
             return Err(refused(Code::Denied, message.to_owned()));
         };
@@ -115,7 +117,7 @@ impl Delivery {
         let missing = || refused(Code::NotFound, format!("ConfigMap {}/{name} does not exist", pod.namespace));
         let map = map.filter(|map| map.metadata.deletion_timestamp.is_none()).ok_or_else(missing)?;
         sops::may_have(&map, &pod.service_account)?;
-        let version = sops::version(&map);
+        let version = maps::version(&map.metadata);
         if there == Some(version.as_str()) {
             return Ok(Opened { name: name.to_owned(), version, contents: None });
         }

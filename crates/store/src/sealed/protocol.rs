@@ -222,6 +222,9 @@ pub struct Changes {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Watched {
+    /// What it is.
+    #[serde(default, skip_serializing_if = "Kind::is_usual")]
+    pub kind: Kind,
     /// Its namespace.
     pub namespace: String,
     /// Its name.

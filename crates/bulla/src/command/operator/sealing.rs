@@ -11,6 +11,7 @@ use bulla_kube::Operator;
 use bulla_operator::sealing::access::{Access, Verb};
 use bulla_operator::sealing::controller::{SealedSecrets, Settings};
 use bulla_operator::sealing::delivery::Delivery;
+use bulla_operator::sealing::delivery::maps::Maps;
 use bulla_operator::sealing::delivery::sops::Sops;
 use bulla_operator::sealing::http::Api;
 use bulla_operator::sealing::keys::keeper::{Keeper, Usage};
@@ -158,8 +159,13 @@ pub(super) fn add(
     });
 
     let (seen, accounts) = (handle.clone(), nodes.accounts.iter().cloned());
-    let delivery = Delivery::new(operator.client(), ring.clone(), accounts, changes, move || seen.has_synced());
-    let routes = Arc::new(delivery.with_sops(nodes.sops)).routes(operator.stop());
+    let namespaces = operator.options().namespaces.clone();
+    let maps = Maps::new(operator.client(), namespaces, operator.gate(), Arc::clone(&changes));
+    let mut delivery = Delivery::new(operator.client(), ring.clone(), accounts, changes, move || seen.has_synced());
+    if let Some(sops) = nodes.sops {
+        delivery = delivery.with_sops(sops, maps);
+    }
+    let routes = Arc::new(delivery).routes(operator.stop());
 
     let mut changed = ring.changed();
     let again = handle.clone();

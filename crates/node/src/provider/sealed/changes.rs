@@ -1,4 +1,4 @@
-//! Hears of changes: one question to the sealing operator stays open, about all SealedSecrets that volumes of this node have.
+//! Hears of changes: one question to the sealing operator stays open, about all SealedSecrets and ConfigMaps that volumes of this node have.
 //!
 //! What it hears is a name and a version. The values are fetched as always, with each pod's own token.
 
@@ -6,12 +6,12 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use bulla_kube::backoff::{Backoff, jittered};
-use bulla_store::sealed::protocol::{Code, MOST_WATCHED, Watched};
+use bulla_store::sealed::protocol::{Code, MOST_WATCHED, Wanted, Watched};
 use bulla_store::sealed::{Authority, OpenError};
 use futures_util::StreamExt;
 use tokio::time::{Instant, sleep};
 
-use super::{MAP, NAME, version_of};
+use super::{NAME, Named, version_of};
 use crate::publish::{Mounted, Publisher};
 
 /// How many volumes are brought up to date at once.
@@ -27,7 +27,7 @@ const PAUSE: Duration = Duration::from_secs(30);
 /// How long until one is asked again that does not know the question: one of before this.
 const LONG: Duration = Duration::from_mins(5);
 
-/// A namespace and a name in it.
+/// A namespace, and what an object of it is called among the versions of a volume.
 type Name = (String, String);
 /// What was heard of the objects of a volume, in their order: a version, that there is none, or nothing.
 type News = Vec<Option<String>>;
@@ -99,9 +99,7 @@ async fn pause(error: &OpenError, failures: u32) {
 /// The objects that volumes have.
 fn names(mounted: &[Mounted]) -> BTreeSet<Name> {
     let of = |volume: &Mounted| -> Vec<Name> {
-        // Of ConfigMaps nothing is heard: they are looked at from time to time.
-        let sealed = volume.versions.iter().filter(|version| !version.id.starts_with(MAP));
-        sealed.map(|version| (volume.namespace.clone(), version.id.clone())).collect()
+        volume.versions.iter().map(|version| (volume.namespace.clone(), version.id.clone())).collect()
     };
     mounted.iter().flat_map(of).collect()
 }
@@ -109,17 +107,17 @@ fn names(mounted: &[Mounted]) -> BTreeSet<Name> {
 impl Heard {
     /// What to ask: of what was never heard no version is said, so that it is told at once.
     fn question(&self, names: &BTreeSet<Name>) -> Vec<Watched> {
-        let watched = |name: &Name| Watched {
-            namespace: name.0.clone(),
-            name: name.1.clone(),
-            version: self.versions.get(name).cloned(),
+        let watched = |known: &Name| {
+            let (namespace, version) = (known.0.clone(), self.versions.get(known).cloned());
+            let Wanted { kind, name, .. } = Named::from_id(&known.1).wanted();
+            Watched { kind, namespace, name, version }
         };
         names.iter().take(MOST_WATCHED).map(watched).collect()
     }
 
     fn hear(&mut self, changed: Vec<Watched>) {
-        for Watched { namespace, name, version } in changed {
-            self.versions.insert((namespace, name), version.unwrap_or_default());
+        for Watched { kind, namespace, name, version } in changed {
+            self.versions.insert((namespace, Named::new(kind, name).id()), version.unwrap_or_default());
         }
     }
 
@@ -183,16 +181,17 @@ mod tests {
     }
 
     fn told(name: &str, version: &str) -> Watched {
-        Watched { namespace: "shop".to_owned(), name: name.to_owned(), version: Some(version.to_owned()) }
+        let Wanted { kind, name, .. } = Named::from_id(name).wanted();
+        Watched { kind, namespace: "shop".to_owned(), name, version: Some(version.to_owned()) }
     }
 
     #[test]
     fn what_was_never_heard_is_asked_for_without_a_version() {
         let mut heard = Heard::default();
-        let mounted = [mounted("p1", &[("a", "1"), ("b", "1")]), mounted("p2", &[("a", "1")])];
+        let mounted = [mounted("p1", &[("a", "1"), ("configmap/a", "1")]), mounted("p2", &[("a", "1")])];
         let names = names(&mounted);
         assert!(heard.question(&names).iter().all(|object| object.version.is_none()) && names.len() == 2);
-        heard.hear(vec![told("a", "1"), told("b", "")]);
+        heard.hear(vec![told("a", "1"), told("configmap/a", "")]);
         let versions: Vec<_> = heard.question(&names).into_iter().map(|object| object.version.unwrap()).collect();
         assert_eq!(versions, ["1", ""]);
         heard.forget_others(&BTreeSet::new(), &[]);

@@ -1,15 +1,16 @@
 //! What has changed of the objects for volumes: told to the nodes that have them mounted.
 //!
-//! Of each such object its version is kept, as the controller's watch sees it; on every replica, because any may be asked. What is told is that
+//! Of each such object its version is kept, as the controller's watch sees it, and of ConfigMaps [another one](super::maps); on every replica, because any may be asked. What is told is that
 //! an object of this name is another one, never what is in it: whether a pod may still have it is decided when its node asks for the values.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bulla_kube::ObjectKey;
 use bulla_kube::api::SealedSecret;
-use bulla_store::sealed::protocol::Watched;
+use bulla_store::sealed::protocol::{Kind, Watched};
 use kube::ResourceExt;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
@@ -22,15 +23,21 @@ const MISSED: usize = 1024;
 /// What comes within this time is answered together.
 const TOGETHER: Duration = Duration::from_millis(100);
 
+/// Which object.
+type Key = (Kind, ObjectKey);
+
 /// The versions of all objects for volumes.
 pub struct Changes {
-    versions: Mutex<HashMap<ObjectKey, Box<str>>>,
-    changed: broadcast::Sender<ObjectKey>,
+    versions: Mutex<HashMap<Key, Box<str>>>,
+    /// Which object is another one; nothing if it may be any.
+    changed: broadcast::Sender<Option<Key>>,
+    /// Whether all ConfigMaps have been seen.
+    knows_maps: AtomicBool,
 }
 
 impl Default for Changes {
     fn default() -> Self {
-        Self { versions: Mutex::default(), changed: broadcast::Sender::new(MISSED) }
+        Self { versions: Mutex::default(), changed: broadcast::Sender::new(MISSED), knows_maps: AtomicBool::default() }
     }
 }
 
@@ -40,22 +47,51 @@ impl Changes {
         let is_for_volumes = sealed.annotations().get(DELIVER).is_some_and(|delivery| delivery == VOLUME)
             && sealed.metadata.deletion_timestamp.is_none();
         let key = ObjectKey::of(&sealed.metadata);
-        if !is_for_volumes {
+        if is_for_volumes {
+            self.has((Kind::SealedSecret, key), &version(sealed));
+        } else {
             self.gone(&key);
-            return;
-        }
-        let version = version(sealed);
-        let before = self.lock().insert(key.clone(), version.as_str().into());
-        if before.as_deref() != Some(version.as_str()) {
-            // Nobody waits: that is well, too.
-            let _ = self.changed.send(key);
         }
     }
 
     /// An object is gone.
     pub fn gone(&self, key: &ObjectKey) {
+        self.lost(&(Kind::SealedSecret, key.clone()));
+    }
+
+    /// An object has this version.
+    pub(super) fn has(&self, key: Key, version: &str) {
+        let before = self.lock().insert(key.clone(), version.into());
+        if before.as_deref() != Some(version) {
+            // Nobody waits: that is well, too.
+            let _ = self.changed.send(Some(key));
+        }
+    }
+
+    /// There is no such object any more.
+    pub(super) fn lost(&self, key: &Key) {
         if self.lock().remove(key).is_some() {
-            let _ = self.changed.send(key.clone());
+            let _ = self.changed.send(Some(key.clone()));
+        }
+    }
+
+    /// Of a namespace, or of all, these ConfigMaps are all that there are.
+    pub(super) fn has_no_other_maps(&self, namespace: Option<&str>, maps: &HashSet<ObjectKey>) {
+        let is_none = |(kind, key): &Key| {
+            *kind == Kind::ConfigMap
+                && namespace.is_none_or(|namespace| key.namespace() == namespace)
+                && !maps.contains(key)
+        };
+        let lost: Vec<Key> = self.lock().keys().filter(|key| is_none(key)).cloned().collect();
+        for key in &lost {
+            self.lost(key);
+        }
+    }
+
+    /// All ConfigMaps have been seen: from now on it can be told that one is not there.
+    pub(super) fn know_maps(&self) {
+        if !self.knows_maps.swap(true, Ordering::AcqRel) {
+            let _ = self.changed.send(None);
         }
     }
 
@@ -64,7 +100,7 @@ impl Changes {
         let until = Instant::now() + held;
         // From here on nothing is missed.
         let mut changed = self.changed.subscribe();
-        let keys: HashSet<ObjectKey> = watched.iter().map(key).collect();
+        let keys: HashSet<Key> = watched.iter().map(key).collect();
         loop {
             let others = self.others(watched);
             if !others.is_empty() {
@@ -73,7 +109,7 @@ impl Changes {
             let concerns_it = async {
                 loop {
                     match changed.recv().await {
-                        Ok(key) if !keys.contains(&key) => {}
+                        Ok(Some(key)) if !keys.contains(&key) => {}
                         Ok(_) | Err(RecvError::Lagged(_)) => return,
                         // The sender is here.
                         Err(RecvError::Closed) => std::future::pending().await,
@@ -88,22 +124,24 @@ impl Changes {
     }
 
     fn others(&self, watched: &[Watched]) -> Vec<Watched> {
+        let knows_maps = self.knows_maps.load(Ordering::Acquire);
+        let is_known = |watched: &&Watched| knows_maps || watched.kind != Kind::ConfigMap;
         let versions = self.lock();
         let other = |watched: &Watched| {
             let version = versions.get(&key(watched)).map_or("", |version| version);
             (watched.version.as_deref() != Some(version))
                 .then(|| Watched { version: Some(version.to_owned()), ..watched.clone() })
         };
-        watched.iter().filter_map(other).collect()
+        watched.iter().filter(is_known).filter_map(other).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<ObjectKey, Box<str>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Box<str>>> {
         self.versions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn key(watched: &Watched) -> ObjectKey {
-    ObjectKey::new(&watched.namespace, &watched.name)
+fn key(watched: &Watched) -> Key {
+    (watched.kind, ObjectKey::new(&watched.namespace, &watched.name))
 }
 
 #[cfg(test)]
@@ -127,7 +165,12 @@ mod tests {
     }
 
     fn watched(name: &str, version: Option<&str>) -> Watched {
-        Watched { namespace: "n".to_owned(), name: name.to_owned(), version: version.map(str::to_owned) }
+        Watched {
+            kind: Kind::SealedSecret,
+            namespace: "n".to_owned(),
+            name: name.to_owned(),
+            version: version.map(str::to_owned),
+        }
     }
 
     const NOT_LONG: Duration = Duration::from_secs(5);
@@ -168,5 +211,31 @@ mod tests {
         assert_eq!(waiting.await.unwrap(), [watched("a", Some(&version))]);
         changes.gone(&ObjectKey::new("n", "a"));
         assert_eq!(changes.wait(&[known], NOT_LONG).await, [watched("a", Some(""))]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_config_maps_nothing_is_told_before_all_have_been_seen() {
+        let changes = Arc::new(Changes::default());
+        let map = |name: &str, version: Option<&str>| Watched { kind: Kind::ConfigMap, ..watched(name, version) };
+        let key = |name: &str| ObjectKey::new("n", name);
+        changes.has((Kind::ConfigMap, key("a")), "2");
+        changes.see(&object("a", VOLUME, "1"));
+        assert_eq!(changes.wait(&[map("a", Some("1")), map("b", Some("1"))], NOT_LONG).await, []);
+        let waiting = {
+            let changes = Arc::clone(&changes);
+            let asked = [map("a", Some("1")), map("b", Some("1"))];
+            tokio::spawn(async move { changes.wait(&asked, Duration::from_mins(1)).await })
+        };
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        changes.know_maps();
+        assert_eq!(waiting.await.unwrap(), [map("a", Some("2")), map("b", Some(""))]);
+        // A list that began anew has all that there are, of its namespace.
+        changes.has((Kind::ConfigMap, key("b")), "1");
+        changes.has_no_other_maps(Some("other"), &HashSet::new());
+        changes.has_no_other_maps(Some("n"), &HashSet::from([key("b")]));
+        let told = changes.wait(&[map("a", Some("2")), map("b", Some("1"))], NOT_LONG).await;
+        assert_eq!(told, [map("a", Some(""))]);
+        let sealed = watched("a", Some(&version(&object("a", VOLUME, "1"))));
+        assert_eq!(changes.wait(&[sealed], NOT_LONG).await, [], "a SealedSecret of the same name is another object");
     }
 }

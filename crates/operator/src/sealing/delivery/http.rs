@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use bulla_kube::stop::Stop;
 use bulla_store::sealed::protocol::{
-    self, Answer, Base64, CHANGES_PATH, Changes, Code, HELD, LONGEST_QUESTION, LONGEST_REQUEST, PATH, Question,
+    self, Answer, Base64, CHANGES_PATH, Changes, Code, HELD, Kind, LONGEST_QUESTION, LONGEST_REQUEST, PATH, Question,
     Refused, Wanted,
 };
 use bytes::Bytes;
@@ -59,6 +59,11 @@ impl Delivery {
         let asked = Question::read(&body).map_err(|what| malformed(&what))?;
         if !(self.complete)() {
             return Err(refused(Code::Unavailable, "not all SealedSecrets have been seen yet".to_owned()));
+        }
+        if let Some((_, maps)) = &self.sops
+            && asked.objects.iter().any(|object| object.kind == Kind::ConfigMap)
+        {
+            maps.begin();
         }
         let place = self.questions.try_acquire();
         let held = if place.is_ok() { HELD } else { Duration::ZERO };

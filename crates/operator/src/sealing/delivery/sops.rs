@@ -19,7 +19,6 @@ use bulla_kms::Registry;
 use bulla_kms::groups::{Services, unwrap_data_key};
 use bulla_store::sealed::protocol::{Code, Refused};
 use k8s_openapi::api::core::v1::ConfigMap;
-use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
 use super::{DELIVER, SERVICE_ACCOUNTS, VOLUME, refused};
@@ -130,24 +129,6 @@ pub(super) fn may_have(map: &ConfigMap, service_account: &str) -> Result<(), Ref
         "ConfigMap {name} is not for service account {service_account}: name it in the annotation {SERVICE_ACCOUNTS}"
     );
     Err(refused(Code::Denied, message))
-}
-
-/// Another one when the files, or who may have them, changed.
-pub(super) fn version(map: &ConfigMap) -> String {
-    let mut hash = Sha256::new();
-    let mut add = |text: &str| {
-        hash.update((text.len() as u64).to_le_bytes());
-        hash.update(text);
-    };
-    add(map.metadata.uid.as_deref().unwrap_or_default());
-    for name in [DELIVER, SERVICE_ACCOUNTS] {
-        add(map.metadata.annotations.as_ref().and_then(|all| all.get(name)).map(String::as_str).unwrap_or_default());
-    }
-    for (entry, text) in map.data.iter().flatten() {
-        add(entry);
-        add(text);
-    }
-    hash.finalize()[..12].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn full_name(map: &ConfigMap) -> String {

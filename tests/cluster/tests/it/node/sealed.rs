@@ -233,17 +233,23 @@ fn a_sops_file_in_a_config_map_is_plain_in_the_pods_that_it_names() {
     let plain = format!("# Of the shop.\nbulla_service_accounts: {}/web\npassword: {value}\n", namespace.name);
     // Whoever may write the ConfigMap has named another account beside the one in the file.
     let annotations = json!({"bulla.dev/deliver": "volume", "bulla.dev/service-accounts": "web,other"});
-    let map = json!({
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": "app", "annotations": annotations},
-        "data": {"app.yaml": encrypted("app.yaml", &plain, &recipient)},
-    });
-    namespace.apply(&map).ok();
+    let map = |plain: &str| {
+        json!({
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "app", "annotations": annotations},
+            "data": {"app.yaml": encrypted("app.yaml", plain, &recipient)},
+        })
+    };
+    namespace.apply(&map(&plain)).ok();
     namespace.apply(&class("app", &json!([{"configMap": "app", "path": "config", "filePermission": "0440"}]))).ok();
     namespace.apply(&pod(&door, "web", "app", "web")).ok();
     namespace.wait_for_pod("web", "Running");
     assert_eq!(cat(&namespace, "web", "/secrets/config/app.yaml"), plain);
+    // Nothing is fetched for an hour unless the operator says that there is something new.
+    let plain = plain.replace("password:", "changed: true\npassword:");
+    namespace.apply(&map(&plain)).ok();
+    namespace.eventually("the change", || cat(&namespace, "web", "/secrets/config/app.yaml") == plain);
 
     namespace.apply(&pod(&door, "other", "app", "other")).ok();
     let complaint = format!("it is not for {}/other", namespace.name);

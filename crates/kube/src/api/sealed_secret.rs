@@ -131,6 +131,10 @@ pub struct SealedSecretStatus {
     /// The fingerprint of the sealing key by the Secret's keys: the key to try first.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "BTreeMap::is_empty")]
     pub sealed_with: BTreeMap<String, String>,
+
+    /// What a SealedSecret for volumes was, the latest last: a digest of its values and of whom they are for. One that comes again is an old one applied once more.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    pub versions: Vec<String>,
 }
 
 /// A version of the Secret that came from a version of the SealedSecret.

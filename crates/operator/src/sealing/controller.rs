@@ -36,9 +36,9 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::delivery::changes::Changes;
-use super::delivery::{DELIVER, VOLUME};
+use super::delivery::{AUDIT, DELIVER, VOLUME, history};
 use super::metrics::Metrics;
-use super::open::{Contents, OldData, Opening, Patience, contents};
+use super::open::{Contents, OldData, Opening, Patience, contents, full_name};
 use super::ring::KeyRing;
 use super::status::{self, Outcome};
 use super::write::{Forbidden, MANAGER, PLAIN_LABEL, PLAIN_PART, PLAIN_VALUE, RECREATE, WriteError, write};
@@ -59,6 +59,8 @@ const OPENING: Duration = Duration::from_mins(1);
 const AT_ONCE: u32 = 3;
 /// A Secret that nobody else changed for this long is not fought over any more: longer than the longest time between two tries.
 const PEACE: Duration = Duration::from_mins(15);
+/// The reason where an earlier version of an object for volumes was applied again.
+const STEPPED_BACK: &str = "SteppedBack";
 /// What kubectl keeps of an object beside it: as large as the object, and not worked with.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// The answer is to have metadata alone.
@@ -228,12 +230,20 @@ impl SealedSecrets {
             let bad = Bad { metric: "unmanaged", reason: "SecretIsThere", message: message.to_owned() };
             return self.cannot(sealed, opening, &bad, keys).await;
         }
+        let (versions, is_old) = history(sealed);
+        if is_old {
+            let object = full_name(sealed);
+            tracing::warn!(target: AUDIT, kind = "SealedSecret", object, "an earlier version is applied again");
+            let note = "its values, and whom they are for, are those of an earlier version".to_owned();
+            self.tell(sealed, Kind::Warning, STEPPED_BACK, note);
+        }
         let outcome = Outcome {
             generation: sealed.metadata.generation,
-            reason: "OpensForVolumes",
+            reason: if is_old { STEPPED_BACK } else { "OpensForVolumes" },
             message: String::new(),
             written: None,
             sealed_with: sealed_with(opening),
+            versions: Some(versions),
         };
         self.say(sealed, &outcome).await?;
         Ok(Done::with(Memo { input: input(sealed), did: Did::Opens }))
@@ -278,6 +288,7 @@ impl SealedSecrets {
             message: bad.message.clone(),
             written: None,
             sealed_with: sealed_with(opening),
+            versions: None,
         };
         self.say(sealed, &outcome).await
     }
@@ -422,6 +433,7 @@ impl Controller for SealedSecrets {
                         resource_version: seen.version.to_string(),
                     }),
                     sealed_with: sealed_with(&opening),
+                    versions: None,
                 };
                 self.say(sealed, &outcome).await?;
                 let conditions = sealed.status.iter().flat_map(|status| &status.conditions);

@@ -45,8 +45,12 @@ pub const SERVICE_ACCOUNTS: &str = "bulla.dev/service-accounts";
 /// The value of [`DELIVER`] that is meant here.
 pub const VOLUME: &str = "volume";
 
+/// What audit lines are found by.
+pub(super) const AUDIT: &str = "bulla::audit";
 /// How long the values of one object are opened.
 const WORK_TIME: Duration = Duration::from_secs(20);
+/// How many versions of an object are remembered.
+const REMEMBERED: usize = 50;
 /// How many nodes' questions are kept open at once by a replica. The others are answered at once, and ask again in a while.
 const QUESTIONS: usize = 128;
 
@@ -178,6 +182,11 @@ fn may_have(sealed: &SealedSecret, service_account: &str) -> Result<(), Refused>
 
 /// Another one when the values, or who may have them, changed; the same after a status was written.
 fn version(sealed: &SealedSecret) -> String {
+    format!("{}-{}", sealed.metadata.generation.unwrap_or_default(), digest(sealed))
+}
+
+/// The same for the same values, for the same accounts.
+pub(super) fn digest(sealed: &SealedSecret) -> String {
     let mut hash = Sha256::new();
     let mut add = |text: &str| {
         hash.update((text.len() as u64).to_le_bytes());
@@ -195,8 +204,22 @@ fn version(sealed: &SealedSecret) -> String {
         add(key);
         add(template);
     }
-    let digest: String = hash.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{}-{digest}", sealed.metadata.generation.unwrap_or_default())
+    hash.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What an object was before and is now, the latest last, and whether it is one of before once more. Every sealing gives other
+/// ciphertext, also of the same values.
+pub(super) fn history(sealed: &SealedSecret) -> (Vec<String>, bool) {
+    let now = digest(sealed);
+    let before = sealed.status.as_ref().map(|status| status.versions.as_slice()).unwrap_or_default();
+    if before.last() == Some(&now) {
+        return (before.to_vec(), false);
+    }
+    let mut versions: Vec<String> = before.iter().filter(|version| **version != now).cloned().collect();
+    let is_old = versions.len() < before.len();
+    versions.drain(..versions.len().saturating_sub(REMEMBERED - 1));
+    versions.push(now);
+    (versions, is_old)
 }
 
 const fn refused(code: Code, message: String) -> Refused {

@@ -22,6 +22,8 @@ pub struct Outcome {
     pub written: Option<Written>,
     /// The keys of the values that opened, by item.
     pub sealed_with: BTreeMap<String, String>,
+    /// What the object was, if that is to be remembered.
+    pub versions: Option<Vec<String>>,
 }
 
 /// The longest message, in bytes: statuses are read by people.
@@ -50,6 +52,9 @@ pub fn patch(old: Option<&SealedSecretStatus>, outcome: &Outcome, now: &Time) ->
     if old.written != outcome.written && outcome.written.is_some() {
         patch.insert("written".to_owned(), json!(outcome.written));
     }
+    if let Some(versions) = outcome.versions.as_ref().filter(|versions| **versions != old.versions) {
+        patch.insert("versions".to_owned(), json!(versions));
+    }
     if old.sealed_with != outcome.sealed_with {
         let mut keys: Map<String, Value> = old.sealed_with.keys().map(|item| (item.clone(), Value::Null)).collect();
         keys.extend(outcome.sealed_with.iter().map(|(item, key)| (item.clone(), json!(key))));
@@ -73,6 +78,7 @@ mod tests {
             message: String::new(),
             written: Some(Written { generation: 2, uid: "u".to_owned(), ..Written::default() }),
             sealed_with: [("a".to_owned(), "k".to_owned())].into(),
+            versions: Some(vec!["v".to_owned()]),
         }
     }
 

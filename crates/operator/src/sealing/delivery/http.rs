@@ -18,13 +18,11 @@ use bulla_store::sealed::protocol::{
 use bytes::Bytes;
 use zeroize::Zeroizing;
 
-use super::{Delivery, Opened, refused};
+use super::{AUDIT, Delivery, Opened, refused};
 use crate::nodes::Pod;
 
 /// How long a request may take to come.
 const BODY_TIME: Duration = Duration::from_secs(10);
-/// What audit lines are found by.
-const AUDIT: &str = "bulla::audit";
 
 impl Delivery {
     /// Its routes; questions that wait are answered when the process is to end.

@@ -42,3 +42,25 @@ fn the_version_changes_with_the_values_and_who_may_have_them_alone() {
     anew.metadata.uid = Some("v".to_owned());
     assert_ne!(version(&one), version(&anew));
 }
+
+#[test]
+fn an_old_version_that_comes_again_is_known() {
+    let named = json!({DELIVER: VOLUME, SERVICE_ACCOUNTS: "web"});
+    let mut remembered: Vec<String> = Vec::new();
+    let mut see = |value: &str| {
+        let mut object = sealed(&named, &json!({"a": value}));
+        let versions = std::mem::take(&mut remembered);
+        object.status = Some(bulla_kube::api::SealedSecretStatus { versions, ..Default::default() });
+        let (versions, is_old) = history(&object);
+        remembered = versions;
+        assert_eq!(remembered.last(), Some(&digest(&object)));
+        is_old
+    };
+    assert!(!see("1") && !see("1") && !see("2"));
+    assert!(see("1") && !see("1") && see("2") && !see("3"));
+    for n in 0..2 * REMEMBERED {
+        assert!(!see(&format!("n{n}")));
+    }
+    assert!(!see("1"), "that long nothing is remembered");
+    assert_eq!(remembered.len(), REMEMBERED);
+}

@@ -160,7 +160,9 @@ fn a_sealed_value_is_plain_in_its_pods_alone_and_changes_there() {
         namespace.kubectl(&["create", "serviceaccount", account]).ok();
     }
     let value = |n: u32| format!("horse-battery-{}-{n}", namespace.name);
-    namespace.apply(&sealed(&key, &namespace, "db", "web", &value(1))).ok();
+    let (first, second) =
+        (sealed(&key, &namespace, "db", "web", &value(1)), sealed(&key, &namespace, "db", "web", &value(2)));
+    namespace.apply(&first).ok();
     let objects = json!([{"sealedSecret": "db"}, {"sealedSecret": "db", "key": "password", "path": "a/b", "filePermission": "0440"}]);
     namespace.apply(&class("db", &objects)).ok();
     namespace.apply(&pod(&door, "web", "db", "web")).ok();
@@ -176,9 +178,20 @@ fn a_sealed_value_is_plain_in_its_pods_alone_and_changes_there() {
 
     // A change reaches the file long before anybody would have looked.
     let begun = Instant::now();
-    namespace.apply(&sealed(&key, &namespace, "db", "web", &value(2))).ok();
+    namespace.apply(&second).ok();
     namespace.eventually("the new value", || read() == value(2));
     assert!(begun.elapsed() < SOON, "after {:?}", begun.elapsed());
+
+    // Whoever may write the object may apply an old one again, and everybody hears of it.
+    let reason = || namespace.field("sealedsecret/db", ".status.conditions[0].reason");
+    let versions = || namespace.field("sealedsecret/db", ".status.versions[*]").split(' ').count();
+    namespace.eventually("that both are remembered", || versions() == 2 && reason() == "OpensForVolumes");
+    namespace.apply(&first).ok();
+    namespace.eventually("the old value", || read() == value(1) && reason() == "SteppedBack");
+    let events = ["get", "events", "--field-selector=reason=SteppedBack", "--output=name"];
+    namespace.eventually("the event", || !namespace.kubectl(&events).ok().is_empty());
+    namespace.apply(&second).ok();
+    namespace.eventually("the new value again", || read() == value(2));
 
     // Whom it is not for any more keeps what it has, and is told.
     let begun = Instant::now();
@@ -199,7 +212,12 @@ fn a_sealed_value_is_plain_in_its_pods_alone_and_changes_there() {
     assert_eq!(found(&value(4)), ["etcd", "the API", "the API"]);
     let logs = ["logs", "--selector", "app.kubernetes.io/instance=sealed", "--tail=-1", "--prefix"];
     let logs = namespace.kubectl(&logs).ok();
-    for says in ["opened for a pod", "refused to a pod", "a volume was brought up to date"] {
+    for says in [
+        "opened for a pod",
+        "refused to a pod",
+        "a volume was brought up to date",
+        "an earlier version is applied again",
+    ] {
         assert!(logs.contains(says), "no {says:?} in {logs}");
     }
     assert!(!logs.contains("horse-battery"), "a value is in the logs");

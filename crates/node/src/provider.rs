@@ -54,6 +54,9 @@ pub struct Answer {
     pub remembered: String,
     /// When to ask again, if that is before contents are due in any case.
     pub again: Option<Timestamp>,
+    /// Whether there may be something newer, which could not be had: no Secret is made of it, because it could be older than what another
+    /// node made one of.
+    pub is_last_known: bool,
 }
 
 /// Why it answered nothing. No text in it is a secret's.

@@ -88,7 +88,7 @@ pub struct Report<'a> {
     pub class: Option<&'a Class>,
     /// The versions that are mounted now.
     pub versions: &'a [ObjectVersion],
-    /// The files, if they were fetched.
+    /// The files, if they were fetched and are what their source has now.
     pub content: Option<&'a Content>,
     /// What happened.
     pub outcome: Outcome<'a>,
@@ -394,6 +394,7 @@ impl Publisher {
         }
         let (version, empty) = (class.version(), Record::default());
         let answer = provider.fetch(&self.ask(request, class, &version, &empty)).await?;
+        let is_newest = !answer.is_last_known;
         let content = answer.content.unwrap_or_default();
         let made = self.mounter.create(self.shape(request)).await?;
         let record = Record {
@@ -420,7 +421,7 @@ impl Publisher {
             Ok(record)
         };
         match filled.await {
-            Ok(record) => Ok((record, Some(content))),
+            Ok(record) => Ok((record, is_newest.then_some(content))),
             Err(error) => {
                 self.mounter.discard(made.id).await?;
                 Err(error)

@@ -138,7 +138,7 @@ impl Inner {
             if is_as_mounted(&read, &remembered, others, ask)? {
                 let again = held.leased.iter().map(|leased| leased.due().max(soon(now, SOONEST))).min();
                 let (versions, remembered) = (ask.current.to_vec(), remembered.write(held));
-                return Ok(Answer { content: None, versions, remembered, again });
+                return Ok(Answer { versions, remembered, again, ..Answer::default() });
             }
             let unseen = |leased: &Leased| leased.answer.is_none();
             let queries: Vec<&Query> = parameters
@@ -168,7 +168,8 @@ impl Inner {
         }
         let leases = held.leased.iter().map(|leased| leased.due().max(soon(now, SOONEST)));
         let again = leases.chain(read.is_last_known.then(|| soon(now, AGAIN))).min();
-        Ok(Answer { content: Some(content), versions, remembered: remembered.write(held), again })
+        let (remembered, is_last_known) = (remembered.write(held), read.is_last_known);
+        Ok(Answer { content: Some(content), versions, remembered, again, is_last_known })
     }
 
     /// Renews what is due. What ends soon in spite of that is no longer held.

@@ -230,7 +230,7 @@ async fn what_is_known_last_is_for_new_pods_of_an_account_that_was_allowed() {
     first.fetch(&provider, &parameters).await.unwrap();
     bao.call("POST", "sys/seal", &json!({}));
     let late = volume("late", "app").fetch(&provider, &parameters).await.unwrap();
-    assert_eq!((text(&late, "password"), late.again.is_some()), ("one".to_owned(), true));
+    assert_eq!((text(&late, "password"), late.again.is_some(), late.is_last_known), ("one".to_owned(), true, true));
     // Who has it mounted keeps that, and is told; who was not allowed, or asks for something else, gets nothing.
     assert_eq!(first.fetch(&provider, &parameters).await.unwrap_err().kind, ErrorKind::Unavailable);
     assert_eq!(volume("x", "other").fetch(&provider, &parameters).await.unwrap_err().kind, ErrorKind::Unavailable);

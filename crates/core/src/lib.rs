@@ -11,8 +11,10 @@ mod key_parse;
 pub mod memory;
 pub mod secret;
 pub mod socket;
+pub mod text;
 
 pub use env::Env;
 pub use key::{KeyError, KeyErrorKind, KeyId, KeyService, Operation, WrappedKey};
 pub use key_parse::{KeyParseError, is_private_key};
 pub use secret::{DataKey, SecretBytes, SecretString};
+pub use text::Shown;

@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
-use bulla_core::SecretBytes;
+use bulla_core::{SecretBytes, Shown};
 use serde::{Deserialize, Serialize, Serializer};
 
 /// Where.
@@ -88,7 +88,7 @@ impl<'a> Request<'a> {
             return Err(format!("it asks for {} objects of at most {MOST_OBJECTS}", asked.objects.len()));
         }
         match asked.objects.iter().find(|wanted| !is_name(&wanted.name)) {
-            Some(wrong) => Err(format!("{:.100?} is no name of an object", wrong.name)),
+            Some(wrong) => Err(format!("{:?} is no name of an object", Shown(&wrong.name, 100))),
             None => Ok(asked),
         }
     }

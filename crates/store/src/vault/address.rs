@@ -9,6 +9,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
+use bulla_core::Shown;
 use reqwest::Url;
 
 use super::Rules;
@@ -122,7 +123,7 @@ impl Rules {
 /// # Errors
 /// What is wrong with it.
 fn parse(text: &str) -> Result<Url, String> {
-    let wrong = |why: &str| format!("{text:.200?} is no address of a server: {why}");
+    let wrong = |why: &str| format!("{:?} is no address of a server: {why}", Shown(text, 200));
     let url = Url::parse(text).map_err(|error| wrong(&error.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(wrong("its scheme must be https or http"));

@@ -1,5 +1,6 @@
 //! What can be asked of a server: any path, read or written.
 
+use bulla_core::Shown;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -54,7 +55,7 @@ impl Query {
         let forbidden = |c: char| c.is_control() || matches!(c, '%' | '#' | '\\');
         let is_plain = |part: &str| !matches!(part, "" | "." | "..") && !part.contains(forbidden);
         if path.len() > 2048 || !path.split('/').all(is_plain) {
-            return Err(format!("{written:.200?} is no path of a server's API, like secret/data/app"));
+            return Err(format!("{:?} is no path of a server's API, like secret/data/app", Shown(written, 200)));
         }
         if query.is_some_and(|query| {
             query.len() > 2048 || !query.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bulla_core::Shown;
 use serde::Deserialize;
 
 use super::MOST_OBJECTS;
@@ -58,7 +59,7 @@ struct Written {
 /// What is wrong with it.
 pub(super) fn read(parameters: &BTreeMap<String, String>) -> Result<Vec<Item>, String> {
     if let Some(unknown) = parameters.keys().find(|key| *key != OBJECTS) {
-        return Err(format!("unknown parameter {unknown:.100?}; there is {OBJECTS}"));
+        return Err(format!("unknown parameter {:?}; there is {OBJECTS}", Shown(unknown, 100)));
     }
     let text = parameters.get(OBJECTS).map(String::as_str).unwrap_or_default();
     if text.len() > LONGEST {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bulla_core::SecretBytes;
+use bulla_core::{SecretBytes, Shown};
 use bulla_store::vault::{Authorities, Connection, Method, Query};
 use serde::Deserialize;
 
@@ -98,7 +98,7 @@ impl Parameters {
     /// What is wrong with them.
     pub(super) fn read(parameters: &BTreeMap<String, String>) -> Result<Self, String> {
         if let Some(unknown) = parameters.keys().find(|key| !KNOWN.contains(&key.as_str())) {
-            return Err(format!("unknown parameter {unknown:.100?}; there are {}", KNOWN.join(", ")));
+            return Err(format!("unknown parameter {:?}; there are {}", Shown(unknown, 100), KNOWN.join(", ")));
         }
         let size: usize = parameters.values().map(String::len).sum();
         if size > LONGEST {
@@ -119,7 +119,7 @@ impl Parameters {
         let mount = mount.unwrap_or_else(|| "kubernetes".to_owned());
         let audience = get("audience").unwrap_or(AUDIENCE).to_owned();
         if audience.starts_with(OWN) {
-            return Err(format!("audience {audience:.100?} is of tokens that are for bulla itself"));
+            return Err(format!("audience {:?} is of tokens that are for bulla itself", Shown(&audience, 100)));
         }
         let certificate = match (get("vaultTLSClientCertPath"), get("vaultTLSClientKeyPath")) {
             (None, None) => None,
@@ -142,7 +142,7 @@ fn authorities<'a>(get: &impl Fn(&str) -> Option<&'a str>) -> Result<Authorities
     match get("vaultSkipTLSVerify") {
         Some("true") => return Ok(Authorities::DangerAnybody),
         None | Some("false") => {}
-        Some(other) => return Err(format!("vaultSkipTLSVerify is {other:.50?}; it must be true or false")),
+        Some(other) => return Err(format!("vaultSkipTLSVerify is {:?}; it must be true or false", Shown(other, 50))),
     }
     // The first of them counts, as at the peer's.
     Ok(if let Some(pem) = get("vaultCACertPEM") {
@@ -166,7 +166,7 @@ fn objects(text: &str) -> Result<Vec<Object>, String> {
     let mut objects = Vec::new();
     for written in written {
         let name = written.object_name;
-        let wrong = |why: String| format!("object {name:.100?}: {why}");
+        let wrong = |why: String| format!("object {:?}: {why}", Shown(&name, 100));
         if !names.insert(name.clone()) {
             return Err(wrong("there are two of this name".to_owned()));
         }
@@ -174,7 +174,7 @@ fn objects(text: &str) -> Result<Vec<Object>, String> {
             "" | "GET" => Method::Get,
             "PUT" => Method::Put,
             "POST" => Method::Post,
-            other => return Err(wrong(format!("method {other:.50?} is none of GET, PUT, POST"))),
+            other => return Err(wrong(format!("method {:?} is none of GET, PUT, POST", Shown(other, 50)))),
         };
         let query = Query::new(method, &written.secret_path, written.secret_args.as_ref()).map_err(&wrong)?;
         let mode = written.file_permission.as_deref().map(mode).transpose().map_err(&wrong)?;
@@ -189,7 +189,7 @@ fn mode(text: &str) -> Result<u32, String> {
     let octal = text.strip_prefix("0o").or_else(|| text.strip_prefix('0').filter(|rest| !rest.is_empty()));
     let mode = octal.map_or_else(|| text.parse(), |digits| u32::from_str_radix(digits, 8));
     let mode = mode.ok().filter(|mode| *mode <= 0o777 && !text.starts_with('+'));
-    mode.ok_or_else(|| format!("filePermission {text:.50?} is no permission bits, like 0400"))
+    mode.ok_or_else(|| format!("filePermission {:?} is no permission bits, like 0400", Shown(text, 50)))
 }
 
 impl Encoding {

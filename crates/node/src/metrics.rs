@@ -92,7 +92,13 @@ impl Metrics {
 
     /// Counts what became of a volume.
     pub(crate) fn count(&self, report: &Report<'_>) {
-        let provider = report.class.map(|class| class.provider.clone()).unwrap_or_default();
+        // A name that is nobody's may be any text.
+        let is_unknown = matches!(
+            report.outcome,
+            Outcome::Failed(PublishError::UnknownProvider { .. })
+                | Outcome::Stale(PublishError::UnknownProvider { .. })
+        );
+        let provider = report.class.filter(|_| !is_unknown).map(|class| class.provider.clone()).unwrap_or_default();
         let os_type = SYSTEM;
         match &report.outcome {
             Outcome::Mounted => drop(self.published.get_or_create(&Of { provider, os_type }).inc()),

@@ -23,11 +23,14 @@ use crate::class::{Class, ClassError, Classes};
 use crate::mounter::protocol::{FailureKind, Owner, Shape};
 use crate::mounter::{MountError, Mounter};
 use crate::pod::{Pod, Volume};
-use crate::provider::{Ask, Provider, ProviderError};
+use crate::provider::{Answer, Ask, ErrorKind, Provider, ProviderError};
 use crate::volume::{Content, Limits, ObjectVersion, Record, VolumeError, is_current, prepare, record, remember};
 
 pub use sources::Mounted;
 use sources::Source;
+
+/// How long fetching may take: the kubelet waits for two minutes.
+const PATIENCE: Duration = Duration::from_secs(110);
 
 /// How volumes are made.
 #[derive(Clone, Debug)]
@@ -169,6 +172,8 @@ struct Known {
     request: Option<Request>,
     /// When the provider wants to be asked again.
     again: Option<Timestamp>,
+    /// Nothing is mounted: that failed.
+    is_empty: bool,
     /// How often fetching anew has failed since it last succeeded, and when.
     failures: u32,
     failed: Option<Timestamp>,
@@ -203,8 +208,27 @@ impl Publisher {
         let slot = self.slot(&request.target, Some(&request.volume));
         let mut known = slot.lock().await;
         let result = self.work(&request, &mut known, When::Due).await;
-        known.request = Some(request);
+        if known.is_empty {
+            // The kubelet, which hears of the failure, may never say that the volume is gone.
+            let target = request.target;
+            drop(known);
+            self.forget(&target, &slot);
+        } else {
+            known.request = Some(request);
+        }
         result
+    }
+
+    /// Forgets a volume of which nothing is mounted, unless somebody else is at work on it.
+    fn forget(&self, target: &str, slot: &Slot) {
+        let mut volumes = self.lock();
+        // The map's and this one.
+        if Arc::strong_count(slot) > 2 {
+            return;
+        }
+        volumes.remove(target);
+        drop(volumes);
+        self.providers.gone(target);
     }
 
     /// Looks whether a volume that is mounted is due; with the tokens that the kubelet gave last.
@@ -277,6 +301,7 @@ impl Publisher {
 
     async fn work(&self, request: &Request, known: &mut Known, when: When) -> Result<(), PublishError> {
         let now = Timestamp::now();
+        known.is_empty = false;
         let root = self.mounter.open(&request.target).await?;
         let old = root.as_ref().map(record).transpose()?.flatten();
         // Mounted and never filled: a service that died in between, or a provider of old that failed.
@@ -301,6 +326,7 @@ impl Publisher {
                 Err(error) => Err(error.clone().into()),
             };
             known.again = done.as_ref().ok().and_then(|(record, _)| record.again);
+            known.is_empty = done.is_err();
             let (record, content, outcome) = match &done {
                 Ok((record, content)) => (Some(record), content.as_ref(), Outcome::Mounted),
                 Err(error) => (None, None, Outcome::Failed(error)),
@@ -393,7 +419,7 @@ impl Publisher {
             return done;
         }
         let (version, empty) = (class.version(), Record::default());
-        let answer = provider.fetch(&self.ask(request, class, &version, &empty)).await?;
+        let answer = fetch(provider.as_ref(), class, &self.ask(request, class, &version, &empty)).await?;
         let is_newest = !answer.is_last_known;
         let content = answer.content.unwrap_or_default();
         let made = self.mounter.create(self.shape(request)).await?;
@@ -439,7 +465,7 @@ impl Publisher {
     ) -> Result<(Record, Option<Content>), PublishError> {
         let empty = Record { owner: (request.owner.user, request.owner.group), ..Record::default() };
         let version = class.version();
-        let answer = provider.fetch(&self.ask(request, class, &version, &empty)).await?;
+        let answer = fetch(provider, class, &self.ask(request, class, &version, &empty)).await?;
         let record = Record {
             versions: answer.versions,
             class: version,
@@ -469,7 +495,8 @@ impl Publisher {
         let version = class.version();
         // A class that has changed is asked for whole: who knows the versions need not know what became of the class.
         let current = if old.class == version { old.versions.as_slice() } else { &[] };
-        let answer = provider.fetch(&Ask { current, ..self.ask(request, class, &version, old) }).await?;
+        let answer =
+            fetch(provider.as_ref(), class, &Ask { current, ..self.ask(request, class, &version, old) }).await?;
         let record = Record {
             versions: answer.versions,
             class: version,
@@ -499,6 +526,19 @@ impl Publisher {
         let Limits { bytes, files } = self.settings.limits;
         Shape { bytes: (2 * bytes as u64) + (8 << 20), files: 4 * files as u64 + 64, group: request.owner.group }
     }
+}
+
+/// Fetches, within the time that the kubelet waits: whoever is behind it in the queue for this volume waits too.
+async fn fetch(provider: &dyn Provider, class: &Class, ask: &Ask<'_>) -> Result<Answer, ProviderError> {
+    let fetched = tokio::time::timeout(PATIENCE, provider.fetch(ask)).await;
+    fetched.unwrap_or_else(|_| {
+        Err(ProviderError {
+            provider: class.provider.clone(),
+            message: format!("did not give everything in {} s", PATIENCE.as_secs()),
+            kind: ErrorKind::Unavailable,
+            retry_after: None,
+        })
+    })
 }
 
 impl std::fmt::Display for Pod {

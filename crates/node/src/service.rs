@@ -84,8 +84,8 @@ pub async fn serve(
         Arc::new(Synced::new(statuses.clone(), secrets, syncing, metrics.clone())),
         options.settings.clone(),
     ));
-    let found = mounter.list().await?;
-    tracing::info!(volumes = found.len(), driver = options.driver, "volumes that are mounted are taken over");
+    let volumes = mounter.count().await?;
+    tracing::info!(volumes, driver = options.driver, "volumes that are mounted are taken over");
 
     let follower = publisher.clone();
     operator.add_task(async move { classes.follow(changed, &follower).await });

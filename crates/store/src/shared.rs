@@ -139,7 +139,12 @@ impl<K: Hash + Eq + Clone, V> Shared<K, V> {
             return Err(failed);
         }
         match &state.kept {
-            Some((at, value)) if if_down == IfDown::LastKnown && at.elapsed() < self.bounds.last_known => {
+            // What is only busy will say soon whether this may still be had.
+            Some((at, value))
+                if if_down == IfDown::LastKnown
+                    && failed.retry_after.is_none()
+                    && at.elapsed() < self.bounds.last_known =>
+            {
                 Ok((Arc::clone(value), Origin::LastKnown(failed)))
             }
             _ => Err(failed),

@@ -248,23 +248,48 @@ impl Mapping {
 
 /// Variables by which loaders, shells and interpreters are told what to run before the program.
 fn is_of_loaders(name: &str) -> bool {
-    const NAMES: [&str; 14] = [
+    const NAMES: [&str; 38] = [
         "BASH_ENV",
         "CDPATH",
+        "CLASSPATH",
+        "DOTNET_ADDITIONAL_DEPS",
+        "DOTNET_SHARED_STORE",
+        "DOTNET_STARTUP_HOOKS",
         "ENV",
         "GCONV_PATH",
+        "GIT_ASKPASS",
+        "GIT_EDITOR",
+        "GIT_EXTERNAL_DIFF",
+        "GIT_PAGER",
+        "GIT_PROXY_COMMAND",
+        "GIT_SSH",
+        "GIT_SSH_COMMAND",
         "GLIBC_TUNABLES",
         "IFS",
         "JAVA_TOOL_OPTIONS",
+        "JDK_JAVA_OPTIONS",
         "NODE_OPTIONS",
+        "NODE_PATH",
+        "OPENSSL_CONF",
+        "OPENSSL_ENGINES",
+        "OPENSSL_MODULES",
         "PATH",
+        "PERL5DB",
         "PERL5LIB",
         "PERL5OPT",
+        "PERLLIB",
+        "PHPRC",
+        "PHP_INI_SCAN_DIR",
+        "PROMPT_COMMAND",
+        "PYTHONHOME",
         "PYTHONPATH",
         "PYTHONSTARTUP",
+        "RUBYLIB",
         "RUBYOPT",
+        "_JAVA_OPTIONS",
     ];
-    name.starts_with("LD_") || NAMES.contains(&name)
+    const BEGINS: [&str; 5] = ["COR_", "CORECLR_", "GIT_CONFIG", "LD_", "LUA_"];
+    BEGINS.iter().any(|begin| name.starts_with(begin)) || NAMES.contains(&name)
 }
 
 /// The version of a folder that is current; `None` of one that has no versions.

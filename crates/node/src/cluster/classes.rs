@@ -7,10 +7,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bulla_kube::Selectors;
 use bulla_kube::api::SecretProviderClass;
-use bulla_kube::api::secret_provider_class::{INTERVAL, REFRESH};
+use bulla_kube::api::secret_provider_class::{INTERVAL, REFRESH, SecretObject};
 use bulla_kube::gate::Gate;
 use bulla_kube::watch::{Seen, objects};
 use futures_util::StreamExt;
+use futures_util::stream::{self, FuturesUnordered};
 use jiff::SignedDuration;
 use kube::Client;
 use tokio::sync::{mpsc, watch};
@@ -28,6 +29,10 @@ const IDLE: Duration = Duration::from_mins(5);
 const LOOK: Duration = Duration::from_mins(1);
 /// How many volumes are brought up to date at once when their class changed.
 const AT_ONCE: usize = 8;
+/// Of how many classes.
+const CLASSES_AT_ONCE: usize = 32;
+/// The most that a class may have, in bytes: it is kept as long as a pod of the node names it.
+const LARGEST: usize = 256 << 10;
 /// The shortest interval that a class may ask for.
 const SHORTEST: SignedDuration = SignedDuration::from_secs(1);
 
@@ -66,17 +71,18 @@ impl WatchedClasses {
     /// Brings volumes up to date when their class has changed, and lets go what nobody uses; until dropped.
     pub async fn follow(&self, mut changed: mpsc::UnboundedReceiver<(String, String)>, publisher: &Publisher) {
         let mut look = tokio::time::interval(LOOK);
+        // One class whose far side is slow holds up no other.
+        let mut refreshing = FuturesUnordered::new();
         loop {
             tokio::select! {
-                Some((namespace, name)) = changed.recv() => {
+                Some((namespace, name)) = changed.recv(), if refreshing.len() < CLASSES_AT_ONCE => {
                     let volumes = publisher.mounted_by(&namespace, &name);
                     if !volumes.is_empty() {
                         tracing::info!(namespace, class = name, volumes = volumes.len(), "a class has changed");
+                        refreshing.push(refresh(publisher, volumes));
                     }
-                    futures_util::stream::iter(volumes)
-                        .for_each_concurrent(AT_ONCE, |target| async move { publisher.refresh(&target).await })
-                        .await;
                 }
+                Some(()) = refreshing.next() => {}
                 _ = look.tick() => self.let_go(&publisher.classes()),
             }
         }
@@ -152,6 +158,26 @@ impl Classes for WatchedClasses {
     }
 }
 
+async fn refresh(publisher: &Publisher, volumes: Vec<String>) {
+    let refresh = |target: String| async move { publisher.refresh(&target).await };
+    stream::iter(volumes).for_each_concurrent(AT_ONCE, refresh).await;
+}
+
+/// How much a class has to be remembered, about.
+fn size(object: &SecretProviderClass) -> usize {
+    let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let all = |map: &BTreeMap<String, String>| map.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
+    let secret = |secret: &SecretObject| {
+        let data = secret.data.iter().map(|entry| text(&entry.object_name) + text(&entry.key) + 48);
+        text(&secret.secret_name)
+            + text(&secret.type_)
+            + all(&secret.labels)
+            + all(&secret.annotations)
+            + data.sum::<usize>()
+    };
+    all(&object.spec.parameters) + object.spec.secret_objects.iter().map(secret).sum::<usize>()
+}
+
 /// A class as mounting needs it.
 fn read(object: &SecretProviderClass) -> Result<Class, ClassError> {
     let metadata = &object.metadata;
@@ -166,6 +192,9 @@ fn read(object: &SecretProviderClass) -> Result<Class, ClassError> {
         let interval = text.parse::<SignedDuration>().map_err(|_| wrong())?;
         Duration::try_from(interval).ok().filter(|_| interval >= SHORTEST).ok_or_else(wrong)
     });
+    if size(object) > LARGEST {
+        return Err(ClassError::Malformed(name(), format!("it has more than {} KiB", LARGEST >> 10)));
+    }
     if object.spec.provider.is_empty() {
         return Err(ClassError::Malformed(name(), "spec.provider names no provider".to_owned()));
     }

@@ -10,6 +10,7 @@ use bulla_kube::api::secret_provider_class::REFRESH;
 use bulla_kube::gate::Gate;
 use bulla_kube::watch::{Seen, objects};
 use futures_util::StreamExt;
+use futures_util::stream::{self, FuturesUnordered};
 use k8s_openapi::api::core::v1::Pod as KubePod;
 use kube::Client;
 use tokio::sync::{mpsc, watch};
@@ -22,6 +23,8 @@ use crate::publish::Publisher;
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How many volumes of a pod are fetched anew at once.
 const AT_ONCE: usize = 8;
+/// Of how many pods.
+const PODS_AT_ONCE: usize = 32;
 
 /// The pods of this node, watched.
 pub struct NodePods {
@@ -94,13 +97,24 @@ impl NodePods {
 
 /// Has fetched anew what pods have mounted that ask for it; until there is nobody left who could.
 pub async fn follow(mut asked: mpsc::UnboundedReceiver<String>, publisher: &Publisher) {
-    while let Some(uid) = asked.recv().await {
-        let volumes = publisher.mounted_for(&uid);
-        tracing::info!(uid, volumes = volumes.len(), "a pod asks for what is new");
-        futures_util::stream::iter(volumes)
-            .for_each_concurrent(AT_ONCE, |target| async move { publisher.renew(&target).await })
-            .await;
+    // One pod whose far side is slow holds up no other.
+    let mut renewing = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            asks = asked.recv(), if renewing.len() < PODS_AT_ONCE => {
+                let Some(uid) = asks else { return };
+                let volumes = publisher.mounted_for(&uid);
+                tracing::info!(uid, volumes = volumes.len(), "a pod asks for what is new");
+                renewing.push(renew(publisher, volumes));
+            }
+            Some(()) = renewing.next() => {}
+        }
     }
+}
+
+async fn renew(publisher: &Publisher, volumes: Vec<String>) {
+    let renew = |target: String| async move { publisher.renew(&target).await };
+    stream::iter(volumes).for_each_concurrent(AT_ONCE, renew).await;
 }
 
 #[async_trait]

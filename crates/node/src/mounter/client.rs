@@ -105,13 +105,13 @@ impl Mounter {
         self.done(Request::Detach { target: target.to_owned() }).await
     }
 
-    /// The places where something of ours is mounted.
+    /// At how many places something of ours is mounted.
     ///
     /// # Errors
     /// [`MountError`].
-    pub async fn list(&self) -> Result<Vec<String>, MountError> {
-        match self.ask(Request::List).await? {
-            (Reply::Listed(places), None) => Ok(places),
+    pub async fn count(&self) -> Result<usize, MountError> {
+        match self.ask(Request::Count).await? {
+            (Reply::Counted(count), None) => Ok(count),
             _ => Err(MountError::Confused),
         }
     }

@@ -61,8 +61,8 @@ pub enum Request {
         /// The place.
         target: String,
     },
-    /// The places where file systems of this service are mounted.
-    List,
+    /// At how many places file systems of this service are mounted.
+    Count,
     /// A socket of this name that listens, at the path that the rules give it. What was at the path before is gone.
     Listen {
         /// Its name.
@@ -128,8 +128,8 @@ pub enum Reply {
     Lost(bool),
     /// It was done.
     Done,
-    /// The places.
-    Listed(Vec<String>),
+    /// So many.
+    Counted(usize),
     /// It was not done.
     #[serde(rename_all = "kebab-case")]
     Failed {

@@ -129,11 +129,10 @@ impl Mounter {
                 own(&root, &folder, owner).map(|()| (Reply::Done, None))
             }
             Request::Detach { target } => self.detach(&Target::parse(&target)?).map(|()| (Reply::Done, None)),
-            Request::List => {
+            Request::Count => {
                 let places = mounts::ours(&self.rules.pods)
                     .map_err(|error| Failure { kind: FailureKind::System, message: error.to_string() })?;
-                let text = |place: PathBuf| place.into_os_string().into_string().ok();
-                Ok((Reply::Listed(places.into_iter().filter_map(text).collect()), None))
+                Ok((Reply::Counted(places.len()), None))
             }
             Request::Listen { name } => Ok((Reply::Listening, Some(self.sockets.listen(&name)?))),
             Request::IsLost { name } => Ok((Reply::Lost(self.sockets.is_lost(&name)?), None)),

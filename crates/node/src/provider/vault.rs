@@ -27,6 +27,7 @@ use bulla_store::shared::{Bounds, Fetched, IfDown, Origin, Shared};
 use bulla_store::vault::{Answer as FarAnswer, Query, Vault, VaultSession};
 use bulla_store::{Session, StoreError, StoreErrorKind};
 use jiff::{SignedDuration, Timestamp};
+use sha2::{Digest, Sha256};
 
 use self::held::{Held, Leased, Remembered};
 use self::parameters::{Object, Parameters};
@@ -52,19 +53,24 @@ struct Inner {
     volumes: Mutex<HashMap<String, Held>>,
 }
 
-/// All that an answer that is shared depends on.
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct Key {
-    who: Who,
-    class: String,
-    queries: Vec<String>,
+/// All that an answer that is shared depends on, as one digest: classes may be large, and many.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Key([u8; 32]);
+
+impl Key {
+    fn new(who: &Who, class: &str, queries: &[&Query]) -> Self {
+        let queries: Vec<_> = queries.iter().map(|query| query.text()).collect();
+        // Texts are in quotes: no two questions are written the same.
+        Self(Sha256::digest(zeroize::Zeroizing::new(format!("{who:?} {class:?} {queries:?}")).as_bytes()).into())
+    }
 }
 
 impl VaultProvider {
     /// Reads from these servers. `bounds` says for how long, and how much, is kept of what pods share.
     pub fn new(vault: Vault, limits: Limits, bounds: Bounds) -> Self {
         let size = |readings: &Readings| readings.answers.iter().map(|answer| answer.size()).sum();
-        let (sessions, shared) = (Sessions::new(vault), Shared::new(bounds, size));
+        let sessions = Sessions::new(vault, bounds.fresh, 2 * limits.bytes);
+        let shared = Shared::new(bounds, size);
         Self(Arc::new(Inner { limits, sessions, shared, volumes: Mutex::default() }))
     }
 
@@ -233,11 +239,7 @@ impl Inner {
             return Ok(());
         }
         let readings = if queries.iter().all(|query| query.method().is_read()) {
-            let key = Key {
-                who: who.clone(),
-                class: ask.class.to_owned(),
-                queries: queries.iter().map(|query| query.text()).collect(),
-            };
+            let key = Key::new(who, ask.class, queries);
             // What is mounted stays in any case; who has nothing yet is helped by what was good a while ago.
             let if_down = if ask.remembered.is_empty() { IfDown::LastKnown } else { IfDown::Fail };
             let fetch = async {

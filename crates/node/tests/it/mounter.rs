@@ -47,8 +47,7 @@ fn a_volume_is_filled_before_it_is_seen_and_leaves_nothing() {
     for option in ["nosuid", "nodev", "noexec", "noswap", "size=1024k", "nr_inodes=100"] {
         assert!(line.contains(option), "no {option} in {line}");
     }
-    let listed = Reply::Listed(vec![target.clone()]);
-    assert_eq!(half.ask(&Request::List).0, listed);
+    assert_eq!(half.ask(&Request::Count).0, Reply::Counted(1));
     half.done(&detach(&target));
     half.done(&detach(&target));
     assert!(!place.exists() && !half.mounts().contains(" tmpfs bulla "));

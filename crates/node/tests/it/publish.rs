@@ -343,9 +343,12 @@ async fn a_first_mount_that_fails_says_so_and_leaves_nothing() {
     world.class("other", "azure");
     let status = world.service.node_publish_volume(Request::new(world.request("p", "other"))).await.unwrap_err();
     assert!(status.message().contains("\"azure\"; known are far"), "{status}");
+    // Of what is not mounted nothing is kept: nobody may ever say that it is gone.
+    assert!(world.service.publisher.classes().is_empty() && world.service.publisher.mounted_for("p").is_empty());
     // Others are not harmed.
     world.answers(&[("password", "one")], "1");
     world.publish("q").await.unwrap();
+    assert_eq!(world.service.publisher.classes().len(), 1);
 }
 
 #[tokio::test]

@@ -50,6 +50,10 @@ impl World {
     }
 
     fn provider_at(url: &str, bounds: Bounds) -> VaultProvider {
+        Self::provider_within(url, bounds, Limits::default())
+    }
+
+    fn provider_within(url: &str, bounds: Bounds, limits: Limits) -> VaultProvider {
         let rules = Rules {
             default_address: None,
             addresses: Addresses(vec![url.parse().unwrap()]),
@@ -57,7 +61,7 @@ impl World {
             authorities: None,
             rate: Rate { per_second: 1000, burst: 1000, under_way: 100 },
         };
-        VaultProvider::new(Vault::new(rules), Limits::default(), bounds)
+        VaultProvider::new(Vault::new(rules), limits, bounds)
     }
 
     pub(crate) fn parameters(&self, objects: &str) -> BTreeMap<String, String> {
@@ -165,6 +169,37 @@ async fn pods_of_one_account_that_ask_the_same_ask_once_and_others_are_refused()
     pod.class = "2".to_owned();
     assert_eq!(text(&pod.fetch(&provider, &parameters).await.unwrap(), "password"), "two");
     assert!(pod.versions[0].version.starts_with("2."));
+}
+
+#[tokio::test]
+async fn a_login_of_before_helps_no_pod_of_an_account_that_lost_its_role() {
+    let world = World::start(Bao::shared());
+    world.secret("lost", "one");
+    let parameters = world.parameters(&PASSWORD.replace("NAME", "lost"));
+    // Nothing is shared, and no value is left from before.
+    let provider = world.provider(Bounds { fresh: Duration::ZERO, last_known: Duration::ZERO, ..BOUNDS });
+    let mut first = volume("first", "app");
+    first.fetch(&provider, &parameters).await.unwrap();
+    let role = json!({
+        "bound_service_account_names": "else", "bound_service_account_namespaces": "shop", "audience": "vault",
+        "token_policies": "shop-app",
+    });
+    world.bao.call("POST", &format!("auth/{}/role/app", world.mount), &role);
+    let refused = volume("late", "app").fetch(&provider, &parameters).await.unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::Denied, "{refused}");
+    assert_eq!(first.fetch(&provider, &parameters).await.unwrap_err().kind, ErrorKind::Denied);
+}
+
+#[tokio::test]
+async fn a_class_gets_no_more_than_a_volume_may_have() {
+    let world = World::start(Bao::shared());
+    world.secret("big", &"x".repeat(500_000));
+    let rules = Limits { bytes: 600_000, ..Limits::default() };
+    let provider = World::provider_within(&world.bao.url(), BOUNDS, rules);
+    let object = |n: usize| format!("{{objectName: o{n}, secretPath: \"secret/data/big?n={n}\", secretKey: password}}");
+    let objects = (0..4).map(object).collect::<Vec<_>>().join(", ");
+    let refused = volume("p", "app").fetch(&provider, &world.parameters(&format!("[{objects}]"))).await.unwrap_err();
+    assert!(refused.kind == ErrorKind::Invalid && refused.message.contains("1200000 bytes together"), "{refused}");
 }
 
 /// Hands connections on to a server, and counts the requests on them that read a secret.
@@ -358,16 +393,18 @@ async fn a_certificate_is_issued_once_for_each_pod() {
 async fn a_session_that_the_server_forgot_is_made_anew() {
     let world = World::start(Bao::shared());
     world.secret("forgotten", "one");
-    let provider = world.provider(Bounds { fresh: Duration::ZERO, ..BOUNDS });
+    let provider = world.provider(Bounds { fresh: Duration::from_mins(5), ..BOUNDS });
     let parameters = world.parameters(&PASSWORD.replace("NAME", "forgotten"));
     let mut pod = volume("p", "app");
-    for _ in 0..3 {
+    for n in 0..4 {
+        if n == 3 {
+            world.bao.call("POST", &format!("sys/leases/revoke-prefix/auth/{}/login", world.mount), &json!({}));
+        }
+        // Another class is another question, and needs no other login.
+        pod.class = n.to_string();
         pod.fetch(&provider, &parameters).await.unwrap();
+        assert_eq!(world.logins(), if n < 3 { 1 } else { 2 });
     }
-    assert_eq!(world.logins(), 1);
-    world.bao.call("POST", &format!("sys/leases/revoke-prefix/auth/{}/login", world.mount), &json!({}));
-    pod.fetch(&provider, &parameters).await.unwrap();
-    assert_eq!(world.logins(), 2);
     // The last pod of an account takes its session along.
     let alive = || world.bao.logged_in(&world.mount).len();
     assert_eq!(alive(), 1);

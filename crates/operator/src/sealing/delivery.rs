@@ -45,6 +45,8 @@ pub const SERVICE_ACCOUNTS: &str = "bulla.dev/service-accounts";
 /// The value of [`DELIVER`] that is meant here.
 pub const VOLUME: &str = "volume";
 
+/// How many requests are opened for at once: each may have some MiB in memory.
+const ANSWERS: usize = 8;
 /// What audit lines are found by.
 pub(super) const AUDIT: &str = "bulla::audit";
 /// How long the values of one object are opened.
@@ -65,6 +67,7 @@ pub struct Delivery {
     /// Whether all objects have been seen.
     complete: Box<dyn Fn() -> bool + Send + Sync>,
     questions: Semaphore,
+    answers: Semaphore,
 }
 
 /// An object that was opened, or that need not be.
@@ -94,6 +97,7 @@ impl Delivery {
             changes,
             complete: Box::new(complete),
             questions: Semaphore::new(QUESTIONS),
+            answers: Semaphore::new(ANSWERS),
         }
     }
 

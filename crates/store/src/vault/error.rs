@@ -51,7 +51,9 @@ fn unavailable(mut what: String, reply: &Reply) -> StoreError {
     if reply.status.as_u16() == 503 {
         what.push_str("; it is sealed, or not ready");
     }
-    StoreError { retry_after: reply.retry_after, ..StoreError::new(StoreErrorKind::Unavailable, what) }
+    // It is there, and wants to be left alone for a while.
+    let busy = (reply.status.as_u16() == 429).then_some(Duration::from_secs(1));
+    StoreError { retry_after: reply.retry_after.or(busy), ..StoreError::new(StoreErrorKind::Unavailable, what) }
 }
 
 /// The request did not get as far as an answer.

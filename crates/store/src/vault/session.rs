@@ -1,7 +1,7 @@
 //! What a login gives: a token, as long as it lasts.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bulla_core::SecretString;
@@ -24,6 +24,7 @@ pub struct VaultSession {
     token: SecretString,
     is_renewable: bool,
     account: Option<(String, String)>,
+    opened: Instant,
     life: Mutex<Life>,
 }
 
@@ -51,7 +52,7 @@ pub(super) async fn log_in(server: Arc<Server>, login: &Login) -> Result<VaultSe
         .ok_or_else(|| {
             StoreError::new(StoreErrorKind::Invalid, format!("{mount:.200?} is no mount of an auth method"))
         })?;
-    let begun = Timestamp::now();
+    let (begun, opened) = (Timestamp::now(), Instant::now());
     let body = Bytes::from_owner(fields(&[("role", role), ("jwt", jwt.expose())]));
     let reply = server.send(HttpMethod::POST, query.path(), None, body, None).await?;
     if !reply.status.is_success() {
@@ -64,7 +65,7 @@ pub(super) async fn log_in(server: Arc<Server>, login: &Login) -> Result<VaultSe
     let is_renewable = auth.member("renewable").and_then(Json::truth).unwrap_or(false);
     let life = Mutex::new(Life { begun, duration: duration(auth) });
     let account = account(auth);
-    Ok(VaultSession { server, token, is_renewable, account, life })
+    Ok(VaultSession { server, token, is_renewable, account, opened, life })
 }
 
 /// How long a token lives.
@@ -96,6 +97,11 @@ impl VaultSession {
     pub fn due(&self) -> Option<Timestamp> {
         let Life { begun, duration } = self.life();
         duration.filter(|_| self.is_renewable).map(|duration| after(begun, duration.mul_f64(0.6)))
+    }
+
+    /// How long ago somebody logged in.
+    pub fn age(&self) -> Duration {
+        self.opened.elapsed()
     }
 
     /// Whether it can still be used: a little less than as long as it lives, so that it does not end under way.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bulla_core::SecretString;
 use bulla_store::vault::{Answer, Connection, Login, Query, Vault, VaultSession};
 use bulla_store::{Session, Store, StoreError, StoreErrorKind};
+use sha2::{Digest, Sha256};
 
 /// The most sessions that are kept.
 const MOST: usize = 4096;
@@ -41,24 +42,40 @@ pub(super) struct Readings {
     pub(super) is_for_all: bool,
 }
 
+impl Who {
+    /// What stands for it where many are kept: it may have a certificate.
+    pub(super) fn digest(&self) -> [u8; 32] {
+        Sha256::digest(format!("{self:?}")).into()
+    }
+}
+
 /// Sessions by whom they are of: an account, or a pod of it.
-type Idle = HashMap<(Who, Option<String>), Vec<Arc<VaultSession>>>;
+type Idle = HashMap<([u8; 32], Option<String>), Vec<Arc<VaultSession>>>;
 
 /// The sessions of this node that nobody uses at the moment. Who uses one has it alone: what they are given a lease for can be theirs to end.
 pub(super) struct Sessions {
     vault: Vault,
+    /// How long after a login another pod may read by it without showing its own token.
+    shared: Duration,
+    /// The most that one reading may give, in bytes.
+    most: usize,
     /// Those of a whole account, and those of one pod.
     idle: Mutex<Idle>,
 }
 
 impl Sessions {
-    pub(super) fn new(vault: Vault) -> Self {
-        Self { vault, idle: Mutex::default() }
+    pub(super) fn new(vault: Vault, shared: Duration, most: usize) -> Self {
+        Self { vault, shared, most, idle: Mutex::default() }
     }
 
     /// Reads all, by one session.
     pub(super) async fn read(&self, who: &Who, proof: Proof<'_>, queries: &[&Query]) -> Result<Readings, StoreError> {
-        if let Some(session) = self.known(who, proof.uid) {
+        // A pod shows what it is itself, unless another of its account did a moment ago: the account may have lost its role since.
+        while let Some(session) = self.known(who, proof.uid) {
+            if session.age() >= self.shared {
+                let _ = session.close().await;
+                continue;
+            }
             match self.read_by(&session, queries).await {
                 // The server may have forgotten the token, or the role has other rights now.
                 Err(error) if error.kind == StoreErrorKind::Denied => drop(session.close().await),
@@ -90,8 +107,9 @@ impl Sessions {
     /// One that is there, of an account or else of a pod of it.
     pub(super) fn known(&self, who: &Who, uid: &str) -> Option<Arc<VaultSession>> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = who.digest();
         [None, Some(uid.to_owned())].into_iter().find_map(|uid| {
-            let sessions = idle.get_mut(&(who.clone(), uid))?;
+            let sessions = idle.get_mut(&(of, uid))?;
             sessions.retain(|session| session.is_live());
             sessions.pop()
         })
@@ -108,14 +126,15 @@ impl Sessions {
             });
         }
         if idle.len() < MOST {
-            idle.entry((who.clone(), uid)).or_default().push(session);
+            idle.entry((who.digest(), uid)).or_default().push(session);
         }
     }
 
     /// Those of a pod that is gone, and, if it was the last of its account, those of the account.
     pub(super) fn take(&self, who: &Who, uid: &str, is_last: bool) -> Vec<Arc<VaultSession>> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut take = |uid: Option<&str>| idle.remove(&(who.clone(), uid.map(str::to_owned))).unwrap_or_default();
+        let of = who.digest();
+        let mut take = |uid: Option<&str>| idle.remove(&(of, uid.map(str::to_owned))).unwrap_or_default();
         let mut sessions = take(Some(uid));
         if is_last {
             sessions.extend(take(None));
@@ -135,8 +154,14 @@ impl Sessions {
 
     async fn read_by(&self, session: &VaultSession, queries: &[&Query]) -> Result<Vec<Arc<Answer>>, StoreError> {
         let mut answers: Vec<Arc<Answer>> = Vec::with_capacity(queries.len());
+        let mut size = 0_usize;
         for query in queries {
-            match session.read(query).await {
+            let read = session.read(query).await.and_then(|answer| {
+                size = size.saturating_add(answer.size());
+                let why = || format!("the answers are more than {} bytes together", self.most);
+                if size > self.most { Err(StoreError::new(StoreErrorKind::Invalid, why())) } else { Ok(answer) }
+            });
+            match read {
                 Ok(answer) => answers.push(Arc::new(answer)),
                 Err(error) => {
                     // Of what was leased for nothing nobody would know.

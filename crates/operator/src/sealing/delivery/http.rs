@@ -23,6 +23,10 @@ use crate::nodes::Pod;
 
 /// How long a request may take to come.
 const BODY_TIME: Duration = Duration::from_secs(10);
+/// How long a request waits for its turn.
+const TURN_TIME: Duration = Duration::from_secs(10);
+/// The most that is opened for one request, in bytes: what a volume may have.
+const LARGEST: usize = 16 << 20;
 
 impl Delivery {
     /// Its routes; questions that wait are answered when the process is to end.
@@ -35,9 +39,20 @@ impl Delivery {
         let (node, body) = self.admit(request, LONGEST_REQUEST).await?;
         let asked = protocol::Request::read(&body).map_err(|what| malformed(&what))?;
         let pod = self.nodes.pod(&asked.pod_token, &node).await?;
+        let busy = |_| refused(Code::Unavailable, "too many pods are being opened for; ask again".to_owned());
+        let place = tokio::time::timeout(TURN_TIME, self.answers.acquire()).await.map_err(busy)?;
+        let _place = place.map_err(|_| refused(Code::Unavailable, "the operator ends".to_owned()))?;
         let mut opened = Vec::with_capacity(asked.objects.len());
+        let mut size = 0_usize;
         for wanted in &asked.objects {
-            opened.push(self.open_audited(&pod, wanted).await?);
+            let object = self.open_audited(&pod, wanted).await?;
+            let values = object.contents.iter().flat_map(|contents| contents.data.iter());
+            size = values.fold(size, |size, (key, value)| size.saturating_add(key.len()).saturating_add(value.len()));
+            opened.push(object);
+            if size > LARGEST {
+                let message = format!("the objects have more than {} MiB together", LARGEST >> 20);
+                return Err(refused(Code::Invalid, message));
+            }
         }
         Ok(write(&opened))
     }

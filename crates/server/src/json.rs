@@ -96,6 +96,11 @@ pub fn write_object(object: &Object, out: &mut Vec<u8>) {
     print::object(object, out);
 }
 
+/// Appends a text as a JSON string to `out`.
+pub fn write_string(text: &str, out: &mut Vec<u8>) {
+    print::string(text, out);
+}
+
 impl fmt::Debug for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Value({})", self.kind())

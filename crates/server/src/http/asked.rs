@@ -187,7 +187,8 @@ async fn fields(body: Incoming, kind: &str) -> Result<Object, Early> {
     })?;
     let bytes = Zeroizing::new(collected.to_bytes().to_vec());
     let text = bytes.trim_ascii();
-    if text.is_empty() {
+    // `bao write -f` sends the second.
+    if text.is_empty() || text == b"null" {
         return Ok(Object::new());
     }
     if kind == "application/x-www-form-urlencoded" && !matches!(text.first(), Some(b'{' | b'[')) {

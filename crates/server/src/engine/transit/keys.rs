@@ -1,0 +1,192 @@
+//! Keys by name: set up once, kept in memory until they are written, deleted, or the server is sealed.
+//!
+//! What is kept is exactly what is stored: a change takes the one lock, forgets the key, writes, and only then lets the key be read again. The
+//! write and what follows it run to their end even if the request that asked for them is gone.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+use super::asymmetric::{Curve, Ecdsa, ed25519_generate, rsa_generate};
+use super::key::Key;
+use super::policy::{HMAC_KEY, KeyType, Policy, Secret, Version};
+use crate::barrier::View;
+use crate::core::now_nanos;
+use crate::logical::{Error, Result};
+
+/// How many keys are kept in memory where nobody says.
+const KEPT: usize = 10_000;
+
+/// Settings of the mount.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Config {
+    /// How many keys are kept in memory; 0: as many as the server thinks right.
+    pub cache_size: usize,
+    /// Whether encrypting with a key that is not there is an error, and makes none.
+    pub no_upsert: bool,
+}
+
+const CONFIG: &str = "config";
+
+fn entry(name: &str) -> String {
+    format!("k/{name}")
+}
+
+/// The folder of all keys.
+pub const FOLDER: &str = "k/";
+
+/// All keys of a mount.
+#[derive(Default)]
+pub struct Keys {
+    cached: RwLock<HashMap<String, Arc<Key>>>,
+    changing: Arc<Mutex<()>>,
+}
+
+/// A key that is being changed, or that is to be; nobody else changes one meanwhile.
+pub struct Change {
+    keys: Arc<Keys>,
+    storage: View,
+    name: String,
+    _guard: OwnedMutexGuard<()>,
+    /// As it is.
+    pub key: Option<Arc<Key>>,
+}
+
+impl Keys {
+    /// The settings.
+    pub async fn config(storage: &View) -> Result<Config> {
+        Ok(storage.read(CONFIG).await?.unwrap_or_default())
+    }
+
+    /// Changes the settings.
+    pub async fn configure(&self, storage: &View, change: impl FnOnce(&mut Config) + Send) -> Result<Config> {
+        let _changing = self.changing.lock().await;
+        let mut config = Self::config(storage).await?;
+        change(&mut config);
+        storage.write(CONFIG, &config).await?;
+        Ok(config)
+    }
+
+    fn cached(&self, name: &str) -> Option<Arc<Key>> {
+        self.cached.read().unwrap_or_else(PoisonError::into_inner).get(name).map(Arc::clone)
+    }
+
+    /// The key with a name, as it is.
+    pub async fn find(&self, storage: &View, name: &str) -> Result<Option<Arc<Key>>> {
+        if let Some(key) = self.cached(name) {
+            return Ok(Some(key));
+        }
+        // Nobody writes between the reading and the keeping.
+        let _changing = self.changing.lock().await;
+        self.load(storage, name).await
+    }
+
+    async fn load(&self, storage: &View, name: &str) -> Result<Option<Arc<Key>>> {
+        if let Some(key) = self.cached(name) {
+            return Ok(Some(key));
+        }
+        let Some(policy) = storage.read::<Policy>(&entry(name)).await? else { return Ok(None) };
+        let most = match Self::config(storage).await?.cache_size {
+            0 => KEPT,
+            most => most,
+        };
+        let key = Arc::new(Key::new(policy));
+        let mut cached = self.cached.write().unwrap_or_else(PoisonError::into_inner);
+        while cached.len() >= most
+            && let Some(name) = cached.keys().next().cloned()
+        {
+            cached.remove(&name);
+        }
+        cached.insert(name.to_owned(), Arc::clone(&key));
+        Ok(Some(key))
+    }
+
+    /// The key with a name for what its newest version does: rotated before, if its time has come.
+    pub async fn find_fresh(self: &Arc<Self>, storage: &View, name: &str) -> Result<Option<Arc<Key>>> {
+        let Some(key) = self.find(storage, name).await? else { return Ok(None) };
+        let is_due = |key: &Key| key.due.is_some_and(|due| due <= now_nanos());
+        if !is_due(&key) {
+            return Ok(Some(key));
+        }
+        let change = self.change(storage, name).await?;
+        match change.key.clone() {
+            Some(key) if is_due(&key) => change.rotate().await.map(Some),
+            key => Ok(key),
+        }
+    }
+
+    /// Takes the lock on changes.
+    pub async fn change(self: &Arc<Self>, storage: &View, name: &str) -> Result<Change> {
+        let guard = Arc::clone(&self.changing).lock_owned().await;
+        let key = self.load(storage, name).await?;
+        Ok(Change { keys: Arc::clone(self), storage: storage.clone(), name: name.to_owned(), _guard: guard, key })
+    }
+
+    fn forget(&self, name: &str) {
+        self.cached.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+}
+
+impl Change {
+    /// Writes.
+    pub async fn store(self, policy: Policy) -> Result<Arc<Key>> {
+        self.write_whole(Some(policy)).await?.ok_or_else(|| Error::internal(&"a key that was written is not there"))
+    }
+
+    /// Deletes.
+    pub async fn delete(self) -> Result<()> {
+        self.write_whole(None).await.map(drop)
+    }
+
+    async fn write_whole(self, policy: Option<Policy>) -> Result<Option<Arc<Key>>> {
+        let write = async move {
+            self.keys.forget(&self.name);
+            let Some(policy) = policy else {
+                self.storage.delete(&entry(&self.name)).await?;
+                return Ok(None);
+            };
+            self.storage.write(&entry(&self.name), &policy).await?;
+            self.keys.load(&self.storage, &self.name).await
+        };
+        tokio::spawn(write).await.map_err(|error| Error::internal(&error))?
+    }
+
+    /// Adds a version to the key, which is there.
+    pub async fn rotate(self) -> Result<Arc<Key>> {
+        let mut policy = self.key.as_ref().ok_or_else(Error::not_found)?.policy.clone();
+        if policy.imported && !policy.allow_rotation {
+            let text = format!("imported key {} does not allow rotation within Vault", policy.name);
+            return Err(Error::wrapped(500, &text));
+        }
+        policy.add(generate(policy.kind, policy.key_size).await?);
+        policy.imported = false;
+        self.store(policy).await
+    }
+}
+
+/// A new version for a key.
+pub async fn generate(kind: KeyType, key_size: usize) -> Result<Version> {
+    let failed = || Error::internal(&"a key could not be made");
+    let made = match kind {
+        KeyType::Hmac => {
+            if !HMAC_KEY.contains(&key_size) {
+                return Err(Error::wrapped(500, "invalid key size for HMAC key, must be between 32 and 512 bytes"));
+            }
+            let key = Secret::random(key_size)?;
+            return Ok(Version { hmac: key.clone(), key, created: now_nanos(), ..Version::default() });
+        }
+        KeyType::Ed25519 => ed25519_generate()?,
+        kind if kind.is_aead() => Version { key: Secret::random(kind.key_len())?, ..Version::default() },
+        kind => match Curve::of(kind) {
+            Some(curve) => Ecdsa::generate(curve).ok_or_else(failed)?,
+            None => tokio::task::spawn_blocking(move || rsa_generate(kind))
+                .await
+                .map_err(|error| Error::internal(&error))?
+                .ok_or_else(failed)?,
+        },
+    };
+    Ok(Version { hmac: Secret::random(32)?, created: now_nanos(), ..made })
+}

@@ -13,7 +13,7 @@ mod parse;
 mod print;
 mod walk;
 
-pub use parse::{Error, parse, parse_object};
+pub use parse::{Error, parse, parse_object, parse_object_within};
 pub use walk::map_strings;
 
 /// How deep values may be nested, as deep as nobody writes by hand and no parser's stack minds.

@@ -253,7 +253,7 @@ impl Engine for Transit {
                 .fields(&[NAME, CIPHERTEXT, CONTEXT, ASSOCIATED, PARTIAL, BATCH])
                 .on(Update, |engine, call| Box::pin(engine.decrypt(call))),
             Route::<Self>::new("rewrap/{name}", "Encrypt what is encrypted with the newest version")
-                .fields(&[NAME, CIPHERTEXT, CONTEXT, VERSION, BATCH])
+                .fields(&[NAME, CIPHERTEXT, CONTEXT, ASSOCIATED, VERSION, BATCH])
                 .on(Update, |engine, call| Box::pin(engine.rewrap(call))),
             Route::<Self>::new("datakey/{plaintext}/{name}", "A new key, encrypted, and in plaintext too if that is asked for")
                 .fields(const {

@@ -173,6 +173,10 @@ impl Ecdsa {
             return None;
         }
         let public = Secret::from(bits.get(1..)?);
+        // Uncompressed: what is stored and shown is its two numbers.
+        if public.expose().first() != Some(&4) || public.expose().len() != 1 + 2 * curve.len {
+            return None;
+        }
         let version = Version { public, ..Version::default() };
         Self::new(curve, &version).map(|_| version)
     }

@@ -20,6 +20,8 @@ const CONVERGENT: i64 = 3;
 const HKDF: i64 = 1;
 /// The longest number of an RSA key, in bytes.
 const RSA_BYTES: usize = 513;
+/// The longest text of a backup. An entry has 1 MiB, and a backup has each version twice.
+const MOST_BYTES: usize = 4 << 20;
 /// As many versions as a stored entry has room for, and more.
 const MOST_VERSIONS: u64 = 1 << 16;
 
@@ -51,9 +53,17 @@ impl Transit {
         if backup.is_empty() {
             return Err(Error::bad_request("'backup' must be supplied"));
         }
+        if backup.len() > MOST_BYTES {
+            return Err(fail("the backup is longer than that of any key that can be stored"));
+        }
         let backup = decode(&backup).map_err(|error| fail(&error))?;
-        let value = json::parse(backup.expose()).map_err(|error| fail(&format!("the backup is no JSON: {error}")))?;
-        let mut policy = read(&value).map_err(|error| fail(&format!("the backup cannot be restored: {error}")))?;
+        // Of RSA keys each takes its time to be checked.
+        let read = tokio::task::spawn_blocking(move || {
+            let value = json::parse_object_within(backup.expose(), 8 * MOST_BYTES)
+                .map_err(|error| format!("the backup is no JSON: {error}"))?;
+            read(&value).map_err(|error| format!("the backup cannot be restored: {error}"))
+        });
+        let mut policy = read.await.map_err(|error| Error::internal(&error))?.map_err(|error| fail(&error))?;
         if call.input.captures.iter().any(|(one, _)| *one == "name") {
             name(call)?.clone_into(&mut policy.name);
         } else if !text(call, "name")?.is_empty() {
@@ -244,9 +254,8 @@ fn decimal(object: &Object, name: &str, most: usize) -> Read<Secret> {
 }
 
 /// Reads what [`written`] or the peer wrote, and lets nothing through that could not have been made.
-fn read(value: &Value) -> Read<Policy> {
+fn read(whole: &Object) -> Read<Policy> {
     const WHOLE: &str = "it has no policy";
-    let whole = value.as_object().ok_or(WHOLE)?;
     let stored = field(whole, "policy").and_then(Value::as_object).ok_or(WHOLE)?;
     let kind = KeyType::by_number(count(stored, "type")?).ok_or("this type of key is not known here")?;
     let (derived, convergent) = (flag(stored, "derived")?, flag(stored, "convergent_encryption")?);

@@ -66,8 +66,8 @@ impl Tally {
         };
         if let Some(wanted) = call.input.int("partial_failure_response_code")?.filter(|_| self.done) {
             match u16::try_from(wanted) {
-                // What is below 200 is no answer in HTTP.
-                Ok(wanted @ 200..=599) => status = wanted,
+                // What is below 200 is no answer in HTTP, and some have no body.
+                Ok(wanted @ 200..=599) if !matches!(wanted, 204 | 205 | 304) => status = wanted,
                 _ => {
                     response = response.warn(format!(
                         "invalid HTTP response code override from partial_failure_response_code, reverting to {status}"
@@ -229,10 +229,11 @@ impl Transit {
         let key = self.keys.find_fresh(call.storage, name(call)?).await?;
         let key = key.ok_or_else(|| Error::bad_request(NOT_FOUND))?;
         let mut rows = Rows::new(asked.items.len());
-        for (item, context) in asked.items.iter().zip(&contexts) {
-            let outcome = match context {
-                Err(error) => Err(Failure::User(error.clone().into())),
-                Ok(context) => key
+        for (at, (item, context)) in asked.items.iter().zip(&contexts).enumerate() {
+            let outcome = match (context, no_associated(&key, item, at)) {
+                (Err(error), _) => Err(Failure::User(error.clone().into())),
+                (Ok(_), Some(failure)) => Err(failure),
+                (Ok(context), None) => key
                     .decrypt(context.expose(), &item.ciphertext, &item.associated)
                     .and_then(|plain| key.encrypt(item.version, context.expose(), &plain, &item.associated)),
             };

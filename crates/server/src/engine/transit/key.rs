@@ -157,10 +157,10 @@ impl Key {
         if self.policy.soft_deleted { Err(user(SOFT_DELETED)) } else { Ok(()) }
     }
 
-    /// The cipher for a context, and the key that makes nonces if encryption is convergent.
+    /// The cipher for a context, and the keys that make nonces if encryption is convergent.
     fn derive(&self, prk: &hkdf::Prk, context: &[u8]) -> Done<(Aead, Secret)> {
         let (kind, len) = (self.policy.kind, self.policy.kind.key_len());
-        let bytes = expand(prk, context, len + if self.policy.convergent { 32 } else { 0 })?;
+        let bytes = expand(prk, context, len + if self.policy.convergent { 64 } else { 0 })?;
         let (key, nonces) = bytes.expose().split_at_checked(len).unwrap_or_default();
         let aead = Aead::new(kind, key).ok_or(Failure::Internal(Cow::Borrowed("could not derive key")))?;
         Ok((aead, Secret::from(nonces)))
@@ -202,7 +202,7 @@ impl Key {
                 let mut message = decoded(aead.nonce_len())?;
                 if self.policy.convergent {
                     let (nonce, plain) = message.expose_mut().split_at_mut(aead.nonce_len());
-                    let sum = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, nonces.expose()), plain);
+                    let sum = convergent(&nonces, plain, associated(aad)?.expose());
                     nonce.iter_mut().zip(sum.as_ref()).for_each(|(to, from)| *to = *from);
                 } else {
                     fill_nonce(&aead, &mut message)?;
@@ -485,6 +485,21 @@ fn prefix(number: u64, bytes: usize) -> String {
     text.push_str(&number.to_string());
     text.push(':');
     text
+}
+
+/// What the nonce of a convergent ciphertext is cut from: with associated data also of that, under a key of its own. The peer takes the same nonce
+/// for the same plaintext with other data, which in GCM and Poly1305 gives away the key that makes tags. The nonce is read from the ciphertext,
+/// so that both open both.
+fn convergent(keys: &Secret, plain: &[u8], aad: &[u8]) -> hmac::Tag {
+    let (usual, own) = keys.expose().split_at_checked(32).unwrap_or_default();
+    if aad.is_empty() {
+        return hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, usual), plain);
+    }
+    let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, own));
+    context.update(&(aad.len() as u64).to_be_bytes());
+    context.update(aad);
+    context.update(plain);
+    context.sign()
 }
 
 fn fill_nonce(aead: &Aead, message: &mut Secret) -> Done<()> {

@@ -104,16 +104,45 @@ impl Keys {
         Ok(Some(key))
     }
 
+    /// Adds a version to the key, if it is there and `wanted` says so. The version is made before the lock is taken: RSA takes seconds.
+    pub async fn rotate(
+        self: &Arc<Self>,
+        storage: &View,
+        name: &str,
+        wanted: impl Fn(&Key) -> Result<bool> + Send + Sync,
+    ) -> Result<Option<Arc<Key>>> {
+        loop {
+            let Some(key) = self.find(storage, name).await? else { return Ok(None) };
+            if !wanted(&key)? {
+                return Ok(Some(key));
+            }
+            let version = generate(key.policy.kind, key.policy.key_size).await?;
+            let change = self.change(storage, name).await?;
+            let mut policy = match &change.key {
+                Some(now) if now.policy.kind == key.policy.kind && now.policy.key_size == key.policy.key_size => {
+                    if !wanted(now)? {
+                        return Ok(Some(Arc::clone(now)));
+                    }
+                    now.policy.clone()
+                }
+                // Deleted meanwhile, or another under this name.
+                _ => continue,
+            };
+            if policy.imported && !policy.allow_rotation {
+                let text = format!("imported key {name} does not allow rotation within Vault");
+                return Err(Error::wrapped(500, &text));
+            }
+            policy.imported = false;
+            policy.add(version);
+            return change.store(policy).await.map(Some);
+        }
+    }
+
     /// The key with a name for what its newest version does: rotated before, if its time has come.
     pub async fn find_fresh(self: &Arc<Self>, storage: &View, name: &str) -> Result<Option<Arc<Key>>> {
-        let Some(key) = self.find(storage, name).await? else { return Ok(None) };
         let is_due = |key: &Key| key.due.is_some_and(|due| due <= now_nanos());
-        if !is_due(&key) {
-            return Ok(Some(key));
-        }
-        let change = self.change(storage, name).await?;
-        match change.key.clone() {
-            Some(key) if is_due(&key) => change.rotate().await.map(Some),
+        match self.find(storage, name).await? {
+            Some(key) if is_due(&key) => self.rotate(storage, name, |key| Ok(is_due(key))).await,
             key => Ok(key),
         }
     }
@@ -152,18 +181,6 @@ impl Change {
             self.keys.load(&self.storage, &self.name).await
         };
         tokio::spawn(write).await.map_err(|error| Error::internal(&error))?
-    }
-
-    /// Adds a version to the key, which is there.
-    pub async fn rotate(self) -> Result<Arc<Key>> {
-        let mut policy = self.key.as_ref().ok_or_else(Error::not_found)?.policy.clone();
-        if policy.imported && !policy.allow_rotation {
-            let text = format!("imported key {} does not allow rotation within Vault", policy.name);
-            return Err(Error::wrapped(500, &text));
-        }
-        policy.add(generate(policy.kind, policy.key_size).await?);
-        policy.imported = false;
-        self.store(policy).await
     }
 }
 

@@ -46,9 +46,8 @@ impl Transit {
             return Err(Error::bad_request(format!("key_size is not valid for algorithm {asked}")));
         }
         let key_size = key_size.ok_or_else(|| Error::bad_request(format!("invalid key_size {size}")))?;
-        let change = self.keys.change(call.storage, name).await?;
-        if let Some(key) = &change.key {
-            return Ok(Response::data(shown(key, &[])?));
+        if let Some(key) = self.keys.find(call.storage, name).await? {
+            return Ok(Response::data(shown(&key, &[])?));
         }
         let refused = match (derived && !kind.derives(), convergent && !kind.is_aead()) {
             (true, _) => "key derivation and convergent encryption",
@@ -67,8 +66,13 @@ impl Transit {
             allow_backup: flag("allow_plaintext_backup")?,
             ..Policy::new(name, kind)
         };
+        // Made before the lock is taken: RSA takes seconds.
         policy.add(generate(kind, key_size).await?);
-        let key = change.store(policy).await?;
+        let change = self.keys.change(call.storage, name).await?;
+        let key = match change.key.clone() {
+            Some(key) => key,
+            None => change.store(policy).await?,
+        };
         Ok(Response::data(shown(&key, &[])?))
     }
 
@@ -101,13 +105,11 @@ impl Transit {
     }
 
     pub(super) async fn rotate_key(&self, call: &Call<'_>) -> Result<Response> {
-        let change = self.keys.change(call.storage, name(call)?).await?;
-        match &change.key {
-            None => return Err(Error::bad_request("key not found")),
-            Some(key) if key.policy.soft_deleted => return Err(Error::wrapped(500, SOFT_DELETED)),
-            Some(_) => {}
-        }
-        Ok(Response::data(shown(&*change.rotate().await?, &[])?))
+        let usable = |key: &Key| {
+            if key.policy.soft_deleted { Err(Error::wrapped(500, SOFT_DELETED)) } else { Ok(true) }
+        };
+        let key = self.keys.rotate(call.storage, name(call)?, usable).await?;
+        Ok(Response::data(shown(&*key.ok_or_else(|| Error::bad_request("key not found"))?, &[])?))
     }
 
     pub(super) async fn configure_key(&self, call: &Call<'_>) -> Result<Response> {

@@ -18,6 +18,8 @@ use crate::logical::{Operation, Request, TokenText, parse_seconds};
 
 /// The longest body, as the peer has it.
 const BODY: usize = 32 << 20;
+/// How many fields a form or query may have.
+const PAIRS: usize = 100_000;
 /// What the values of a body may take in memory, in bytes, beside their texts: room for a batch of 90 000 items.
 const VALUES: usize = 64 << 20;
 /// The longest path below `/v1/`.
@@ -204,7 +206,10 @@ async fn fields(body: Incoming, kind: &str) -> Result<Object, Early> {
 /// `a=1&b=2`; a name that is there twice is a list.
 fn query(text: &str) -> Result<Object, Early> {
     let mut fields = Object::new();
-    for pair in text.split('&').filter(|pair| !pair.is_empty()) {
+    for (at, pair) in text.split('&').filter(|pair| !pair.is_empty()).enumerate() {
+        if at == PAIRS {
+            return Err(refuse(400, format!("a form or query has at most {PAIRS} fields")));
+        }
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let both = decode(name, Plus::Space).zip(decode(value, Plus::Space));
         let (name, value) = both.ok_or_else(|| refuse(400, "the query is malformed"))?;

@@ -85,6 +85,20 @@ fn signs(from: &dyn Server, to: &dyn Server, key: &str, context: Option<&str>, h
     assert_eq!(valid(to, &body)["data"]["valid"], false, "{key} {how}");
 }
 
+/// What the peer alone signs is verified by ours too. `a` is the peer.
+fn verifies_rsa(a: &dyn Server, b: &dyn Server, key: &str) {
+    for how in [
+        json!({ "hash_algorithm": "sha1" }),
+        json!({ "hash_algorithm": "sha2-224", "signature_algorithm": "pkcs1v15" }),
+        json!({ "hash_algorithm": "sha3-384", "salt_length": "20" }),
+        json!({ "hash_algorithm": "sha3-512", "signature_algorithm": "pkcs1v15" }),
+        json!({ "hash_algorithm": "sha2-256", "salt_length": "100" }),
+        json!({ "hash_algorithm": "none", "prehashed": true, "signature_algorithm": "pkcs1v15" }),
+    ] {
+        signs(a, b, key, None, &how);
+    }
+}
+
 /// Keys are the same on both sides, and do the same.
 fn agree(a: &dyn Server, b: &dyn Server, key: &str, context: Option<&str>) {
     for (from, to) in [(a, b), (b, a)] {
@@ -100,6 +114,9 @@ fn agree(a: &dyn Server, b: &dyn Server, key: &str, context: Option<&str>) {
                     how["hash_algorithm"] = json!(hash);
                     signs(from, to, key, context, &how);
                 }
+            }
+            if key.starts_with("rsa") {
+                verifies_rsa(a, b, key);
             }
             if key.starts_with("ecdsa") {
                 for hash in ["sha1", "sha2-224", "sha2-512", "sha3-256", "sha3-512"] {

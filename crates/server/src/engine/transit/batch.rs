@@ -181,14 +181,14 @@ pub struct Rows {
 impl Rows {
     /// None yet, with room for `count`.
     pub fn new(count: usize) -> Self {
-        let mut text = Vec::with_capacity(count.min(4096) * 128);
-        text.push(b'[');
-        Self { text, at: 0 }
+        // One is answered without rows, unless it is a batch.
+        let room = if count > 1 { count.min(4096) * 128 } else { 0 };
+        Self { text: Vec::with_capacity(room), at: 0 }
     }
 
     /// Begins a row.
     pub fn begin(&mut self) {
-        self.text.extend_from_slice(if self.at == 0 { b"{" } else { b",{" });
+        self.text.extend_from_slice(if self.at == 0 { b"[{" } else { b",{" });
         self.at += 1;
     }
 
@@ -225,6 +225,9 @@ impl Rows {
 
     /// The answer's data.
     pub fn into_data(mut self) -> Object {
+        if self.at == 0 {
+            self.text.push(b'[');
+        }
         self.text.push(b']');
         object! { "batch_results": Value::Raw(self.text.into_boxed_slice()) }
     }

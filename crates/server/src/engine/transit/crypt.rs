@@ -167,7 +167,7 @@ impl Transit {
             ));
         }
         let asked = text(call, "type")?;
-        let asked = if asked.is_empty() { KeyType::Aes256.name() } else { &asked };
+        let asked = if call.input.has("type") { &asked } else { KeyType::Aes256.name() };
         let kind = match KeyType::parse(asked) {
             Some(kind) if kind.is_aead() => kind,
             Some(kind) if kind.is_ecdsa() => {

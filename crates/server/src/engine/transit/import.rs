@@ -60,7 +60,7 @@ impl Transit {
             return Err(refused("allow_rotation must be set to true if auto-rotation is enabled"));
         }
         let asked = text(call, "type")?.to_lowercase();
-        let asked = if asked.is_empty() { KeyType::Aes256.name() } else { &asked };
+        let asked = if call.input.has("type") { &asked } else { KeyType::Aes256.name() };
         let kind = KeyType::parse(asked).ok_or_else(|| Error::bad_request(format!("unknown key type: {asked}")))?;
         let derived = flag("derived")?;
         let change = self.keys.change(call.storage, name(call)?).await?;

@@ -548,3 +548,6 @@ fn derive_ed25519(prk: &hkdf::Prk, context: &[u8]) -> Done<Ed25519KeyPair> {
     Ed25519KeyPair::from_seed_unchecked(seed.expose())
         .map_err(|_| Failure::Internal(Cow::Borrowed("error deriving key")))
 }
+
+#[cfg(test)]
+mod tests;

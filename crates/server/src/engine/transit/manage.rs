@@ -38,7 +38,7 @@ impl Transit {
             return Err(Error::bad_request("convergent encryption requires derivation to be enabled"));
         }
         let asked = text(call, "type")?;
-        let asked = if asked.is_empty() { KeyType::Aes256.name() } else { &asked };
+        let asked = if call.input.has("type") { &asked } else { KeyType::Aes256.name() };
         let kind = KeyType::parse(asked).ok_or_else(|| Error::bad_request(format!("unknown key type {asked}")))?;
         let size = call.input.int("key_size")?.unwrap_or(0);
         let key_size = usize::try_from(size).ok().filter(|size| *size == 0 || HMAC_KEY.contains(size));

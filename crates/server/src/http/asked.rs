@@ -20,7 +20,7 @@ use crate::logical::{Operation, Request, TokenText, parse_seconds};
 const BODY: usize = 32 << 20;
 /// How many fields a form or query may have.
 const PAIRS: usize = 100_000;
-/// What the values of a body may take in memory, in bytes, beside their texts: room for a batch of 90 000 items.
+/// What the values of a body may take in memory, in bytes, beside their texts: room for a batch of 70 000 items.
 const VALUES: usize = 64 << 20;
 /// The longest path below `/v1/`.
 const PATH: usize = 16 << 10;

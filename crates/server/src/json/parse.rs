@@ -168,6 +168,8 @@ impl Parser<'_> {
         self.charge(LEAF)?;
         loop {
             self.space();
+            // Leaves are half full at least.
+            self.charge(2 * (size_of::<String>() + size_of::<Value>()))?;
             if self.peek() != Some(b'"') {
                 return Err(self.error("expected a key"));
             }

@@ -50,7 +50,7 @@ pub struct Change {
     keys: Arc<Keys>,
     storage: View,
     name: String,
-    _guard: OwnedMutexGuard<()>,
+    guard: OwnedMutexGuard<()>,
     /// As it is.
     pub key: Option<Arc<Key>>,
 }
@@ -151,7 +151,7 @@ impl Keys {
     pub async fn change(self: &Arc<Self>, storage: &View, name: &str) -> Result<Change> {
         let guard = Arc::clone(&self.changing).lock_owned().await;
         let key = self.load(storage, name).await?;
-        Ok(Change { keys: Arc::clone(self), storage: storage.clone(), name: name.to_owned(), _guard: guard, key })
+        Ok(Change { keys: Arc::clone(self), storage: storage.clone(), name: name.to_owned(), guard, key })
     }
 
     fn forget(&self, name: &str) {
@@ -171,14 +171,17 @@ impl Change {
     }
 
     async fn write_whole(self, policy: Option<Policy>) -> Result<Option<Arc<Key>>> {
+        let Self { keys, storage, name, guard, .. } = self;
         let write = async move {
-            self.keys.forget(&self.name);
+            // Held to the end of this, not to that of the request.
+            let _guard = guard;
+            keys.forget(&name);
             let Some(policy) = policy else {
-                self.storage.delete(&entry(&self.name)).await?;
+                storage.delete(&entry(&name)).await?;
                 return Ok(None);
             };
-            self.storage.write(&entry(&self.name), &policy).await?;
-            self.keys.load(&self.storage, &self.name).await
+            storage.write(&entry(&name), &policy).await?;
+            keys.load(&storage, &name).await
         };
         tokio::spawn(write).await.map_err(|error| Error::internal(&error))?
     }
@@ -206,4 +209,66 @@ pub async fn generate(kind: KeyType, key_size: usize) -> Result<Version> {
         },
     };
     Ok(Version { hmac: Secret::random(32)?, created: now_nanos(), ..made })
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use bulla_core::DataKey;
+    use futures_util::FutureExt;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::barrier::Barrier;
+    use crate::storage::{Batch, Memory, Storage, StorageError};
+
+    /// Storage whose writes wait until they may.
+    struct Slow(Memory, Arc<Semaphore>);
+
+    #[async_trait]
+    impl Storage for Slow {
+        fn kind(&self) -> &'static str {
+            "slow"
+        }
+        async fn get(&self, key: &str) -> std::result::Result<Option<Vec<u8>>, StorageError> {
+            self.0.get(key).await
+        }
+        async fn list(
+            &self,
+            prefix: &str,
+            after: &str,
+            limit: usize,
+        ) -> std::result::Result<Vec<String>, StorageError> {
+            self.0.list(prefix, after, limit).await
+        }
+        async fn commit(&self, batch: Batch) -> std::result::Result<(), StorageError> {
+            self.1.acquire().await.unwrap().forget();
+            self.0.commit(batch).await
+        }
+    }
+
+    #[tokio::test]
+    async fn a_write_whose_request_is_gone_is_not_overtaken() {
+        let gate = Arc::new(Semaphore::new(100));
+        let storage = Arc::new(Slow(Memory::default(), Arc::clone(&gate)));
+        let barrier = Arc::new(Barrier::initialize(storage, DataKey::generate().unwrap()).await.unwrap());
+        let view = View::hidden(&barrier, "logical/x/");
+        let keys = Arc::new(Keys::default());
+        let mut policy = Policy::new("k", KeyType::Aes256);
+        policy.add(generate(KeyType::Aes256, 0).await.unwrap());
+        keys.change(&view, "k").await.unwrap().store(policy).await.unwrap();
+        gate.forget_permits(100);
+        // The write begins, and whoever asked for it goes away.
+        let mut rotation = Box::pin(keys.rotate(&view, "k", |_| Ok(true)));
+        for _ in 0..10 {
+            assert!(rotation.as_mut().now_or_never().is_none());
+            tokio::task::yield_now().await;
+        }
+        drop(rotation);
+        // Nobody reads the key as it was.
+        let mut reading = Box::pin(keys.find(&view, "k"));
+        assert!(reading.as_mut().now_or_never().is_none());
+        gate.add_permits(1);
+        assert_eq!(reading.await.unwrap().unwrap().policy.latest, 2);
+    }
 }

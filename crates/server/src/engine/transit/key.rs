@@ -289,7 +289,7 @@ impl Key {
         let mut public = None;
         let missing = || user("requested version for signing does not contain a private part");
         let internal = |text: &'static str| Failure::Internal(Cow::Borrowed(text));
-        let mut signature = match self.ready(number)? {
+        let signature = match self.ready(number)? {
             Ready::Ed25519(pair) => pair.as_ref().ok_or_else(missing)?.sign(input).as_ref().to_vec(),
             Ready::Derived(prk) => {
                 let pair = derive_ed25519(prk, context)?;
@@ -328,7 +328,6 @@ impl Key {
         } else {
             encode_to(&signature, &mut text);
         }
-        zeroize::Zeroize::zeroize(&mut signature);
         Ok(Signed { signature: text, public, version: number })
     }
 

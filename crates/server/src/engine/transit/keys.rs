@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::{Mutex, MutexGuard, OwnedMutexGuard};
 
 use super::asymmetric::{Curve, Ecdsa, ed25519_generate, rsa_generate};
 use super::key::Key;
@@ -43,6 +43,8 @@ pub const FOLDER: &str = "k/";
 pub struct Keys {
     cached: RwLock<HashMap<String, Arc<Key>>>,
     changing: Arc<Mutex<()>>,
+    /// One RSA key is made at a time.
+    making: Mutex<()>,
 }
 
 /// A key that is being changed, or that is to be; nobody else changes one meanwhile.
@@ -116,6 +118,11 @@ impl Keys {
             if !wanted(&key)? {
                 return Ok(Some(key));
             }
+            // Of many that come at once the first makes the version, and the others find it.
+            let _making = self.making(key.policy.kind).await;
+            if key.policy.kind.is_rsa() && !self.find(storage, name).await?.is_some_and(|now| Arc::ptr_eq(&now, &key)) {
+                continue;
+            }
             let version = generate(key.policy.kind, key.policy.key_size).await?;
             let change = self.change(storage, name).await?;
             let mut policy = match &change.key {
@@ -145,6 +152,11 @@ impl Keys {
             Some(key) if is_due(&key) => self.rotate(storage, name, |key| Ok(is_due(key))).await,
             key => Ok(key),
         }
+    }
+
+    /// The turn to make a key that takes long; keys that do not need none.
+    pub async fn making(&self, kind: KeyType) -> Option<MutexGuard<'_, ()>> {
+        if kind.is_rsa() { Some(self.making.lock().await) } else { None }
     }
 
     /// Takes the lock on changes.

@@ -67,6 +67,7 @@ impl Transit {
             ..Policy::new(name, kind)
         };
         // Made before the lock is taken: RSA takes seconds.
+        let _making = self.keys.making(kind).await;
         policy.add(generate(kind, key_size).await?);
         let change = self.keys.change(call.storage, name).await?;
         let key = match change.key.clone() {

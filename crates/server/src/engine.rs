@@ -11,6 +11,8 @@ pub mod cubbyhole;
 pub mod kv1;
 pub mod kv2;
 pub mod system;
+mod tools;
+pub mod transit;
 
 /// `catalog` with all of them.
 #[must_use]
@@ -24,6 +26,7 @@ pub fn add(catalog: Catalog) -> Catalog {
                 Arc::new(Declared::new(kv1::Kv1))
             }
         })
+        .with(Class::Secret, "transit", |_, _| Arc::new(Declared::new(transit::Transit::default())))
         .with_builtin(Class::Secret, "cubbyhole", |_, link| Arc::new(Declared::new(cubbyhole::Cubbyhole::new(link))))
         .with_builtin(Class::Secret, "system", |_, link| Arc::new(Declared::new(system::System::new(link))))
 }

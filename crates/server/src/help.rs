@@ -28,6 +28,6 @@ fn kind(kind: Kind) -> &'static str {
         Kind::Seconds => "duration (sec)",
         Kind::Map => "map",
         Kind::TextMap => "keypair",
-        Kind::Texts | Kind::Ints => "slice",
+        Kind::Texts | Kind::Ints | Kind::List => "slice",
     }
 }

@@ -13,7 +13,7 @@ mod parse;
 mod print;
 mod walk;
 
-pub use parse::{Error, parse, parse_object};
+pub use parse::{Error, parse, parse_object, parse_object_within};
 pub use walk::map_strings;
 
 /// How deep values may be nested, as deep as nobody writes by hand and no parser's stack minds.
@@ -94,6 +94,11 @@ pub fn object_to_vec(object: &Object) -> Vec<u8> {
 /// Appends the text of an object to `out`.
 pub fn write_object(object: &Object, out: &mut Vec<u8>) {
     print::object(object, out);
+}
+
+/// Appends a text as a JSON string to `out`.
+pub fn write_string(text: &str, out: &mut Vec<u8>) {
+    print::string(text, out);
 }
 
 impl fmt::Debug for Value {

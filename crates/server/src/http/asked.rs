@@ -18,6 +18,10 @@ use crate::logical::{Operation, Request, TokenText, parse_seconds};
 
 /// The longest body, as the peer has it.
 const BODY: usize = 32 << 20;
+/// How many fields a form or query may have.
+const PAIRS: usize = 100_000;
+/// What the values of a body may take in memory, in bytes, beside their texts: room for a batch of 70 000 items.
+const VALUES: usize = 64 << 20;
 /// The longest path below `/v1/`.
 const PATH: usize = 16 << 10;
 
@@ -187,20 +191,25 @@ async fn fields(body: Incoming, kind: &str) -> Result<Object, Early> {
     })?;
     let bytes = Zeroizing::new(collected.to_bytes().to_vec());
     let text = bytes.trim_ascii();
-    if text.is_empty() {
+    // `bao write -f` sends the second.
+    if text.is_empty() || text == b"null" {
         return Ok(Object::new());
     }
     if kind == "application/x-www-form-urlencoded" && !matches!(text.first(), Some(b'{' | b'[')) {
         let text = std::str::from_utf8(text).map_err(|_| refuse(400, "the form is not UTF-8"))?;
         return query(text);
     }
-    json::parse_object(text).map_err(|error| refuse(400, format!("failed to decode JSON input: {error}")))
+    json::parse_object_within(text, VALUES)
+        .map_err(|error| refuse(400, format!("failed to decode JSON input: {error}")))
 }
 
 /// `a=1&b=2`; a name that is there twice is a list.
 fn query(text: &str) -> Result<Object, Early> {
     let mut fields = Object::new();
-    for pair in text.split('&').filter(|pair| !pair.is_empty()) {
+    for (at, pair) in text.split('&').filter(|pair| !pair.is_empty()).enumerate() {
+        if at == PAIRS {
+            return Err(refuse(400, format!("a form or query has at most {PAIRS} fields")));
+        }
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let both = decode(name, Plus::Space).zip(decode(value, Plus::Space));
         let (name, value) = both.ok_or_else(|| refuse(400, "the query is malformed"))?;

@@ -15,7 +15,11 @@ pub struct Error {
 /// # Errors
 /// [`Error`] for anything that is not exactly one JSON value (RFC 8259), or nested deeper than [`MAX_DEPTH`].
 pub fn parse(text: &[u8]) -> Result<Value, Error> {
-    let mut parser = Parser { text, at: 0 };
+    parse_within(text, usize::MAX)
+}
+
+fn parse_within(text: &[u8], memory: usize) -> Result<Value, Error> {
+    let mut parser = Parser { text, at: 0, left: memory };
     parser.space();
     let value = parser.value(0)?;
     parser.space();
@@ -27,20 +31,39 @@ pub fn parse(text: &[u8]) -> Result<Value, Error> {
 /// # Errors
 /// [`Error`], also for any other kind of value.
 pub fn parse_object(text: &[u8]) -> Result<Object, Error> {
-    match parse(text)? {
+    parse_object_within(text, usize::MAX)
+}
+
+/// The same, for what strangers send: values may take so many bytes of memory, beside the text of strings and numbers. Nine bytes of text can
+/// be an object of 700.
+///
+/// # Errors
+/// [`Error`], also for what would take more.
+pub fn parse_object_within(text: &[u8], memory: usize) -> Result<Object, Error> {
+    match parse_within(text, memory)? {
         Value::Object(object) => Ok(object),
         _ => Err(Error { what: "not an object", at: 0 }),
     }
 }
 
+/// What an object with up to eleven entries takes: a leaf of the tree. More of them share it.
+const LEAF: usize = 11 * (size_of::<String>() + size_of::<Value>()) + 16;
+
 struct Parser<'a> {
     text: &'a [u8],
     at: usize,
+    left: usize,
 }
 
 impl Parser<'_> {
     fn error(&self, what: &'static str) -> Error {
         Error { what, at: self.at }
+    }
+
+    fn charge(&mut self, bytes: usize) -> Result<(), Error> {
+        let left = self.left.checked_sub(bytes);
+        self.left = left.ok_or_else(|| self.error("refused JSON input due to high complexity"))?;
+        Ok(())
     }
 
     fn peek(&self) -> Option<u8> {
@@ -63,6 +86,7 @@ impl Parser<'_> {
         if depth > MAX_DEPTH {
             return Err(self.error("nested too deeply"));
         }
+        self.charge(size_of::<Value>())?;
         match self.peek() {
             Some(b'{') => self.object(depth),
             Some(b'[') => self.array(depth),
@@ -141,8 +165,11 @@ impl Parser<'_> {
         if self.take(b'}') {
             return Ok(Value::Object(object));
         }
+        self.charge(LEAF)?;
         loop {
             self.space();
+            // Leaves are half full at least.
+            self.charge(2 * (size_of::<String>() + size_of::<Value>()))?;
             if self.peek() != Some(b'"') {
                 return Err(self.error("expected a key"));
             }

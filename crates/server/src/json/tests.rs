@@ -29,6 +29,16 @@ fn what_is_no_json_is_refused() {
 }
 
 #[test]
+fn what_takes_much_more_memory_than_text_is_refused() {
+    for text in ["[0,0,0,0,0,0,0,0,0,0]", r#"[{"":0},{"":0}]"#, r#"{"a":{"a":{"a":0}}}"#] {
+        let text = format!(r#"{{"a":{text}}}"#);
+        assert!(parse_object_within(text.as_bytes(), 1 << 20).is_ok(), "{text}");
+        assert!(parse_object_within(text.as_bytes(), 900).is_err(), "{text}");
+    }
+    assert!(parse_object_within(format!(r#"{{"a":"{}"}}"#, "x".repeat(10_000)).as_bytes(), 1000).is_ok());
+}
+
+#[test]
 fn strings_are_replaced_and_keys_are_not() {
     let value = Value::Object(object! { "k": "v", "raw": Value::Raw(b"{\"x\":[\"y\",1]}".as_slice().into()) });
     let mut out = Vec::new();

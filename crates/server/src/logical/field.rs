@@ -28,6 +28,8 @@ pub enum Kind {
     Texts,
     /// A list of whole numbers, also separated by commas.
     Ints,
+    /// A list of anything.
+    List,
 }
 
 /// A field of a path.
@@ -55,6 +57,8 @@ impl Field {
             Kind::Bool => boolean(value).map(drop),
             Kind::Seconds => seconds(value).map(drop),
             Kind::Map => map(value).map(drop),
+            // Looked at by whoever asks for it.
+            Kind::List => Ok(()),
             Kind::TextMap => text_map(value).map(drop),
             Kind::Texts => texts(value).map(drop),
             Kind::Ints => ints(value).map(drop),

@@ -61,6 +61,18 @@ fn the_real_command_line_does_its_daily_work() {
     shell.ok(&["secrets", "tune", "-default-lease-ttl=1h", "plain"]);
     shell.ok(&["secrets", "disable", "plain"]);
 
+    shell.ok(&["secrets", "enable", "transit"]);
+    shell.ok(&["write", "-f", "transit/keys/app"]);
+    let sealed = shell.ok(&["write", "-field=ciphertext", "transit/encrypt/app", "plaintext=aGVsbG8="]);
+    assert!(sealed.starts_with("vault:v1:"));
+    shell.ok(&["write", "-f", "transit/keys/app/rotate"]);
+    let sealed = shell.ok(&["write", "-field=ciphertext", "transit/rewrap/app", &format!("ciphertext={sealed}")]);
+    let opened = shell.ok(&["write", "-field=plaintext", "transit/decrypt/app", &format!("ciphertext={sealed}")]);
+    assert_eq!((&sealed[..9], opened.as_str()), ("vault:v2:", "aGVsbG8="));
+    assert!(shell.ok(&["list", "transit/keys"]).contains("app"));
+    shell.ok(&["write", "transit/keys/app/config", "deletion_allowed=true"]);
+    shell.ok(&["delete", "transit/keys/app"]);
+
     let policy = shell.home.path().join("p.hcl");
     bulla_core::file::replace(&policy, b"path \"secret/data/*\" { capabilities = [\"read\"] }", 0o600).unwrap();
     shell.ok(&["policy", "write", "reader", policy.to_str().unwrap()]);

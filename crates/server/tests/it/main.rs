@@ -7,3 +7,4 @@ mod differential;
 mod faults;
 mod flows;
 mod ours;
+mod transit;

@@ -25,23 +25,7 @@ pub const HASH: &[Field] = &[
 ];
 
 pub async fn random(_: &System, call: &Call<'_>) -> Result<Response> {
-    const MOST: usize = 128 << 10;
-    let in_path = call.input.capture("urlbytes");
-    let wanted = if in_path.is_empty() { call.input.int("bytes")?.unwrap_or(32) } else { in_path.parse().unwrap_or(0) };
-    let wanted = usize::try_from(wanted).ok().filter(|bytes| (1..=MOST).contains(bytes));
-    let wanted = wanted.ok_or_else(|| Error::bad_request(format!("\"bytes\" is from 1 to {MOST}")))?;
-    let mut bytes = vec![0; wanted];
-    getrandom::fill(&mut bytes)?;
-    let text = match call.input.text("format")?.as_deref() {
-        None | Some("base64" | "") => STANDARD.encode(&bytes),
-        Some("hex") => hex(&bytes),
-        Some(other) => {
-            return Err(Error::bad_request(format!(
-                "unsupported encoding format {other:?}; must be \"hex\" or \"base64\""
-            )));
-        }
-    };
-    Ok(Response::data(object! { "random_bytes": text }))
+    crate::engine::tools::random(call).await
 }
 
 pub async fn hash(_: &System, call: &Call<'_>) -> Result<Response> {

@@ -198,5 +198,6 @@ fn schema(kind: Kind) -> Object {
         Kind::TextMap => object! { "type": "object", "format": "kvpairs" },
         Kind::Texts => object! { "type": "array", "items": object! { "type": "string" } },
         Kind::Ints => object! { "type": "array", "items": object! { "type": "integer" } },
+        Kind::List => object! { "type": "array", "items": Object::new() },
     }
 }

@@ -81,9 +81,10 @@ impl Scrub {
             return text;
         }
         // The real one puts headers in an order of chance.
-        let mut parts: Vec<&str> = text.trim_end().split(" -H ").collect();
-        parts.sort_unstable();
-        parts.join(" -H ")
+        let headers = Regex::new("-H \"[^\"]*\" ").unwrap();
+        let mut found: Vec<&str> = headers.find_iter(&text).map(|header| header.as_str()).collect();
+        found.sort_unstable();
+        format!("{}{}", found.concat(), headers.replace_all(&text, ""))
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{command, env_vars, kubeseal_cli, logging, settings};
 
 const AFTER_HELP: &str = "\
 Files are those of sops: each program reads what the other writes. Started under the
-name \"sops\" or \"kubeseal\" (a link), bulla takes exactly that tool's command line.";
+name \"sops\", \"kubeseal\", \"vault\" or \"bao\" (a link), bulla takes that tool's command line.";
 
 /// Secrets that are plaintext only in the memory of the process that needs them
 #[derive(Parser, Debug)]

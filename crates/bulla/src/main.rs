@@ -1,4 +1,4 @@
-//! The program: one binary, three names. As `bulla` it takes bulla's command line, as `sops` and `kubeseal` exactly those tools'.
+//! The program: one binary, five names. As `bulla` it takes bulla's command line, as `sops`, `kubeseal`, `vault` and `bao` those tools'.
 //!
 //! Nothing here knows a format or a key service: the engines do the work, this crate reads the command line, files and
 //! the environment, and prints.
@@ -39,6 +39,7 @@ mod sops_cli;
 mod stream;
 mod term;
 mod tree_path;
+mod vault_cli;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -56,6 +57,9 @@ fn main() -> ExitCode {
             .report(Personality::Bulla);
     }
     let argv: Vec<OsString> = std::env::args_os().collect();
+    if let Some(code) = vault_cli::run(&argv) {
+        return code;
+    }
     let personality = personality(&argv);
     match cli::run(personality, argv) {
         Ok(code) => code.into(),

@@ -6,6 +6,7 @@
 pub mod env;
 pub mod file;
 pub mod go_regex;
+pub mod json;
 pub mod key;
 mod key_parse;
 pub mod memory;

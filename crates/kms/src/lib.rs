@@ -27,4 +27,4 @@ pub mod keyservice;
 pub use ask::ask_secret;
 pub use local::create as create_local_key;
 pub use registry::{Kind, Options, Registry};
-pub use vault::{http as vault_http, trust as vault_trust, variable as vault_variable};
+pub use vault::{client as vault_client, http as vault_http, trust as vault_trust, variable as vault_variable};

@@ -8,6 +8,7 @@
 //! The server's address is part of the key. Everything else is set by the variables in [`variable`].
 
 mod allowlist;
+pub mod client;
 mod error;
 pub mod http;
 mod login;

@@ -4,8 +4,11 @@
 //! leases and audit, [`engine`] and [`auth`] are what can be mounted, [`http`] is what clients speak. [`logical`] is what engines are written
 //! against, [`seal`] what protects the keys of a server that is stopped. One engine, auth method, storage or seal is one folder (or file) behind one trait.
 
-#[macro_use]
-pub mod json;
+pub use bulla_core::json;
+
+#[macro_use(object)]
+extern crate bulla_core;
+
 pub mod auth;
 pub mod barrier;
 pub mod config;

@@ -29,9 +29,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("bulla-node", &["bulla-core", "bulla-kube", "bulla-store"]),
     ("bulla-server", &["bulla-core", "bulla-kms"]),
+    ("bulla-client", &["bulla-core", "bulla-kms"]),
     (
         "bulla",
         &[
+            "bulla-client",
             "bulla-core",
             "bulla-document",
             "bulla-format",

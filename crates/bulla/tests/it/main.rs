@@ -32,4 +32,6 @@ mod seal_merge;
 mod seal_recovery;
 mod server;
 mod values;
+mod vault_cli;
+mod vault_cli_faults;
 mod world;

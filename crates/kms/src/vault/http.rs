@@ -1,6 +1,7 @@
 //! HTTP to a server of Vault's API: what all have in common that speak with one, whatever for.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,7 +34,7 @@ pub struct Http {
 
 /// How a server is spoken with.
 pub struct Setup {
-    /// Its address, without path.
+    /// Its address; a path in it comes before `/v1/`.
     pub address: Url,
     /// Whom to believe, and who we are.
     pub tls: ClientConfig,
@@ -51,6 +52,8 @@ pub struct Setup {
     pub longest_answer: usize,
     /// Whom to ask for addresses.
     pub resolver: Resolver,
+    /// A socket of this machine to connect to, whatever the address says.
+    pub socket: Option<PathBuf>,
     /// Which of the addresses that a host name leads to may be connected to. (An address in the URL itself is the caller's to check.)
     pub may_reach: fn(IpAddr) -> bool,
 }
@@ -76,6 +79,8 @@ pub struct Request<'a> {
     pub query: Option<&'a str>,
     /// The body: JSON, or nothing.
     pub body: Bytes,
+    /// Headers of this request alone.
+    pub headers: HeaderMap,
     /// As whom.
     pub token: Option<&'a SecretString>,
     /// When to send it again.
@@ -140,6 +145,9 @@ impl Http {
             .default_headers(headers)
             // Variables are the caller's to read.
             .no_proxy();
+        if let Some(socket) = setup.socket {
+            builder = builder.unix_socket(socket);
+        }
         let mut host = None;
         let mut stand_in = None;
         // rustls takes the name to check, and to ask the server for, from the URL. So the URL has the certificate's name,
@@ -169,9 +177,9 @@ impl Http {
     /// [`HttpError`].
     pub async fn send(&self, request: &Request<'_>) -> Result<Reply, HttpError> {
         let mut url = self.base.clone();
-        url.set_path(&format!("v1/{}", request.path));
+        url.set_path(&format!("{}/v1/{}", self.base.path().trim_end_matches('/'), request.path));
         url.set_query(request.query);
-        let mut headers = HeaderMap::new();
+        let mut headers = request.headers.clone();
         if let Some(token) = request.token {
             let mut value = HeaderValue::from_str(token.expose()).map_err(|_| HttpError::Token)?;
             value.set_sensitive(true);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bulla_core::{Env, KeyErrorKind, SecretString};
 use bytes::Bytes;
+use reqwest::header::HeaderMap;
 use reqwest::{Method, NoProxy, Proxy, StatusCode, Url};
 use serde::Deserialize;
 use tokio::sync::Mutex;
@@ -40,6 +41,7 @@ impl Server {
         let setup = Setup {
             proxies: proxies(env, host)?,
             address: base,
+            socket: None,
             tls: settings.tls.clone(),
             server_name: settings.tls_server_name.clone(),
             headers: settings.headers.clone(),
@@ -80,7 +82,8 @@ impl Server {
         token: Option<&SecretString>,
     ) -> Result<Reply, Failure> {
         let (path, body) = (path.join("/"), Bytes::from_owner(json(fields)));
-        let request = Request { method, path: &path, query: None, body, token, again: Again::OnTrouble };
+        let headers = HeaderMap::new();
+        let request = Request { method, path: &path, query: None, body, headers, token, again: Again::OnTrouble };
         self.http.send(&request).await.map_err(|failed| error::no_answer(&self.address, failed))
     }
 
@@ -186,7 +189,7 @@ fn json(fields: &[(&str, &str)]) -> Zeroizing<Vec<u8>> {
 }
 
 /// The proxies that variables name, if any. As in Go, none for this machine's own addresses.
-fn proxies(env: &dyn Env, host: &str) -> Result<Vec<Proxy>, Failure> {
+pub(super) fn proxies(env: &dyn Env, host: &str) -> Result<Vec<Proxy>, Failure> {
     let bad = |name: &str| Failure::new(KeyErrorKind::BadConfig, format!("{name} is not the URL of a proxy"));
     for name in [variable::PROXY_ADDR, variable::HTTP_PROXY] {
         if let Some(url) = env.text(name) {

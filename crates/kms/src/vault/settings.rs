@@ -119,7 +119,7 @@ pub(super) fn switch(env: &dyn Env, name: &str) -> Result<bool, Failure> {
 }
 
 /// Whole seconds, or a duration as Go writes it: `1h`, `1m30s`, `1.5s`, `250ms`.
-fn duration(text: &str) -> Option<Duration> {
+pub(super) fn duration(text: &str) -> Option<Duration> {
     if let Ok(seconds) = text.parse() {
         return Some(Duration::from_secs(seconds));
     }

@@ -91,6 +91,7 @@ impl Server {
         let name = address.as_str().trim_end_matches('/').to_owned();
         let setup = Setup {
             address,
+            socket: None,
             tls: tls(connection, rules)?,
             server_name: connection.server_name.clone(),
             headers,
@@ -117,7 +118,7 @@ impl Server {
     ) -> Result<Reply, StoreError> {
         let _turn = self.limit.pass(TURN).await.map_err(|busy| error::too_many(&self.address, busy))?;
         let again = if method == Method::GET { Again::OnTrouble } else { Again::IfNothingWasDone };
-        let request = Request { method, path, query, body, token, again };
+        let request = Request { method, path, query, body, headers: HeaderMap::new(), token, again };
         match tokio::time::timeout(PATIENCE, self.http.send(&request)).await {
             Ok(sent) => sent.map_err(|failed| error::no_answer(&self.address, &failed)),
             Err(_) => Err(error::too_slow(&self.address, PATIENCE)),

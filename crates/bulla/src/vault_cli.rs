@@ -1,0 +1,31 @@
+//! The command lines of Vault and `OpenBao`: `bulla_client` under the names `vault` and `bao`. `server` is ours.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+use bulla_client::{Host, Name};
+use bulla_core::env::ProcessEnv;
+use bulla_server::core::API_VERSION;
+
+use crate::app::Personality;
+use crate::cli;
+
+/// Runs the command line, if the program was started under one of the two names.
+pub(crate) fn run(argv: &[OsString]) -> Option<ExitCode> {
+    let started = argv.first().map(Path::new).and_then(Path::file_stem)?;
+    let name = match started.to_str()? {
+        "vault" => Name::Vault,
+        "bao" => Name::Bao,
+        _ => return None,
+    };
+    let arguments = argv.get(1..).unwrap_or_default();
+    if arguments.first().is_some_and(|word| word == "server") {
+        let argv: Vec<OsString> = std::iter::once("bulla".into()).chain(arguments.iter().cloned()).collect();
+        return Some(match cli::run(Personality::Bulla, argv) {
+            Ok(code) => code.into(),
+            Err(failure) => failure.report(Personality::Bulla),
+        });
+    }
+    Some(bulla_client::run(&Host { name, env: &ProcessEnv, version: API_VERSION }, arguments).into())
+}

@@ -37,6 +37,33 @@ fn strings_are_replaced_and_keys_are_not() {
 }
 
 #[test]
+fn a_request_has_so_much_of_everything_and_no_more() {
+    let list = |count: usize| format!("{{\"a\":[{}]}}", vec!["0"; count].join(","));
+    let entries = |count: usize| {
+        let entries: Vec<_> = (0..count).map(|number| format!("\"{number}\":0")).collect();
+        format!("{{{}}}", entries.join(","))
+    };
+    let lists =
+        |count: usize| format!("{{\"a\":[{}]}}", vec![format!("[{}]", vec!["0"; 9_999].join(",")); count].join(","));
+    let string = |length: usize| format!("{{\"a\":\"{}\"}}", "x".repeat(length));
+    for good in [list(MAX_ENTRIES), entries(MAX_ENTRIES), lists(9), string(MAX_STRING)] {
+        assert!(parse_request(good.as_bytes()).is_ok());
+    }
+    for bad in [list(MAX_ENTRIES + 1), entries(MAX_ENTRIES + 1), lists(11), string(MAX_STRING + 1)] {
+        assert!(parse_request(bad.as_bytes()).unwrap_err().is_limit());
+        assert!(parse_object(bad.as_bytes()).is_ok(), "what is kept is read all the same");
+    }
+    assert!(!parse_request(b"{").unwrap_err().is_limit());
+}
+
+#[test]
+fn a_key_that_is_there_twice_is_refused_where_it_matters() {
+    let text = br#"{"path":{"a":1,"a":2}}"#;
+    assert!(parse_object(text).is_ok());
+    assert_eq!(parse_strict(text).unwrap_err().to_string(), "an object has a key twice at byte 20");
+}
+
+#[test]
 fn a_value_does_not_show_itself() {
     assert_eq!(format!("{:?}", Value::from("secret")), "Value(string)");
 }

@@ -6,4 +6,5 @@ mod cli;
 mod differential;
 mod faults;
 mod flows;
+mod hardening;
 mod ours;

@@ -1,7 +1,7 @@
 //! Logging in.
 
 use super::role::id_key;
-use super::secret::remove;
+use super::secret::{check_subset, remove};
 use super::{Role, SecretId, role_key, secret_key};
 use crate::core::{is_from, now_nanos};
 use crate::logical::{Call, Error, Response, Result};
@@ -37,7 +37,9 @@ pub async fn log_in(call: &Call<'_>) -> Result<Response> {
         if !is_from(&entry.cidrs, call.request.remote) {
             return Err(Error::bad_request("source address is not allowed by the CIDR blocks of the secret id"));
         }
-        if !entry.token_cidrs.is_empty() {
+        // The role's networks may be fewer since the secret id was made; and the one address that a role binds strictly is fewer still.
+        check_subset(&role.params.bound_cidrs, &entry.token_cidrs)?;
+        if !entry.token_cidrs.is_empty() && !role.params.strictly_bind_ip {
             auth.bound_cidrs = entry.token_cidrs;
         }
         auth.metadata = entry.metadata;

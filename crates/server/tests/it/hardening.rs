@@ -175,6 +175,21 @@ fn a_secret_id_says_no_more_than_its_role() {
 }
 
 #[test]
+fn whether_a_role_is_there_is_not_told() {
+    let ours = Ours::dev();
+    ours.root("POST", "sys/auth/approle", r#"{"type":"approle"}"#);
+    ours.root("POST", "auth/approle/role/far", r#"{"role_id":"far","secret_id_bound_cidrs":["10.0.0.0/8"]}"#);
+    ours.root("POST", "auth/approle/role/near", r#"{"role_id":"near"}"#);
+    for secret in ["", "x"] {
+        let log_in = |role: &str| {
+            ours.ask("", "POST", "auth/approle/login", &json!({ "role_id": role, "secret_id": secret }).to_string())
+        };
+        let nobody = log_in("nobody");
+        assert_eq!((log_in("far"), log_in("near")), (nobody.clone(), nobody), "{secret:?}");
+    }
+}
+
+#[test]
 fn with_a_method_that_moves_or_goes_its_logins_go() {
     let ours = Ours::dev();
     ours.root("POST", "sys/auth/userpass", r#"{"type":"userpass"}"#);

@@ -13,11 +13,18 @@ mod parse;
 mod print;
 mod walk;
 
-pub use parse::{Error, parse, parse_object, parse_object_within};
+pub use parse::{Error, parse, parse_object, parse_request, parse_strict};
 pub use walk::map_strings;
 
 /// How deep values may be nested, as deep as nobody writes by hand and no parser's stack minds.
 pub const MAX_DEPTH: usize = 128;
+
+/// How many entries a list or an object of a request may have.
+pub const MAX_ENTRIES: usize = 10_000;
+/// How many values a request may have.
+pub const MAX_VALUES: usize = 100_000;
+/// How long a string of a request may be, in bytes: as long as an entry of storage.
+pub const MAX_STRING: usize = 1 << 20;
 
 /// An object, sorted by key.
 pub type Object = BTreeMap<String, Value>;

@@ -42,6 +42,9 @@ const KEYRING: &str = "core/keyring";
 /// After so many records the term ends: a tenth of a percent of the bound of random nonces has been used up by then.
 const RECORDS_PER_TERM: u64 = 1 << 31;
 
+/// So many records may have been encrypted without the keyring saying so.
+const NOTED_RECORDS: u64 = 1 << 20;
+
 /// Plaintext that is wiped when it is dropped.
 pub type Plain = Zeroizing<Vec<u8>>;
 
@@ -87,6 +90,8 @@ impl BarrierError {
 pub struct Barrier {
     storage: Arc<dyn Storage>,
     keyring: RwLock<Arc<Keyring>>,
+    /// The record that the keyring came from, or became. Changes of the keyring happen one at a time, and each follows the one before it.
+    record: tokio::sync::Mutex<Vec<u8>>,
     names: Names,
     /// Records encrypted in this term since the keyring was written.
     fresh: AtomicU64,
@@ -100,10 +105,12 @@ impl Barrier {
     pub async fn initialize(storage: Arc<dyn Storage>, root_key: DataKey) -> Result<Self, BarrierError> {
         let keyring = Keyring::generate(root_key)?;
         let record = keyring.seal()?;
-        let batch =
-            Batch { conditions: vec![(KEYRING.to_owned(), None)], writes: vec![(KEYRING.to_owned(), Some(record))] };
+        let batch = Batch {
+            conditions: vec![(KEYRING.to_owned(), None)],
+            writes: vec![(KEYRING.to_owned(), Some(record.clone()))],
+        };
         storage.commit(batch).await?;
-        Ok(Self::with(storage, keyring))
+        Ok(Self::with(storage, keyring, record))
     }
 
     /// Opens storage with the root key.
@@ -113,7 +120,7 @@ impl Barrier {
     pub async fn open(storage: Arc<dyn Storage>, root_key: DataKey) -> Result<Self, BarrierError> {
         let record = storage.get(KEYRING).await?.ok_or(BarrierError::Keyring("there is none"))?;
         let keyring = Keyring::open(&record, root_key)?;
-        Ok(Self::with(storage, keyring))
+        Ok(Self::with(storage, keyring, record))
     }
 
     /// Whether a keyring was made.
@@ -121,9 +128,15 @@ impl Barrier {
         Ok(storage.get(KEYRING).await?.is_some())
     }
 
-    fn with(storage: Arc<dyn Storage>, keyring: Keyring) -> Self {
+    fn with(storage: Arc<dyn Storage>, keyring: Keyring, record: Vec<u8>) -> Self {
         let names = Names::new(keyring.name_key());
-        Self { storage, keyring: RwLock::new(Arc::new(keyring)), names, fresh: AtomicU64::new(0) }
+        Self {
+            storage,
+            keyring: RwLock::new(Arc::new(keyring)),
+            record: tokio::sync::Mutex::new(record),
+            names,
+            fresh: AtomicU64::new(0),
+        }
     }
 
     /// The storage below.
@@ -167,19 +180,26 @@ impl Barrier {
         self.keyring().root_key().clone()
     }
 
+    /// Whether so many records are new that they should be written down: a process that is killed forgets them.
+    pub fn wants_note(&self) -> bool {
+        self.fresh.load(Ordering::Relaxed) > NOTED_RECORDS
+    }
+
     /// Writes down how many records the term has had, so that it is known after the end of the process.
     pub async fn note_encryptions(&self) -> Result<(), BarrierError> {
         if self.fresh.load(Ordering::Relaxed) == 0 { Ok(()) } else { self.change(|keyring| Ok(keyring.clone())).await }
     }
 
     async fn change(&self, change: impl FnOnce(&Keyring) -> Result<Keyring, BarrierError>) -> Result<(), BarrierError> {
-        let old = self.storage.get(KEYRING).await?;
+        let mut current = self.record.lock().await;
         let fresh = self.fresh.load(Ordering::Relaxed);
         let changed = change(&self.keyring().with_encryptions(fresh))?;
         let record = changed.seal()?;
         let batch =
-            Batch { conditions: vec![(KEYRING.to_owned(), old)], writes: vec![(KEYRING.to_owned(), Some(record))] };
+            // What is replaced is what this one was made of: a term that another wrote meanwhile is not lost.
+            Batch { conditions: vec![(KEYRING.to_owned(), Some(current.clone()))], writes: vec![(KEYRING.to_owned(), Some(record.clone()))] };
         self.storage.commit(batch).await?;
+        *current = record;
         *self.keyring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(changed);
         self.fresh.fetch_sub(fresh, Ordering::Relaxed);
         Ok(())

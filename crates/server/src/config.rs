@@ -95,14 +95,22 @@ pub fn parse(text: &str) -> Result<Config, String> {
     for item in &body.items {
         let keys: Vec<&str> = item.keys.iter().map(String::as_str).collect();
         match (keys.as_slice(), &item.value) {
-            (["listener", kind], Value::Body(inner)) => config.listeners.push(listener(kind, inner)?),
+            (["listener", kind], Value::Body(inner)) => {
+                config.listeners.push(listener(kind, inner, &mut config.ignored)?);
+            }
             (["storage" | "backend", kind], Value::Body(inner)) if storage.is_none() => {
-                storage = Some(self::storage(kind, inner)?);
+                storage = Some(self::storage(kind, inner, &mut config.ignored)?);
             }
             (["storage" | "backend", _], _) => return Err("there are two storages; a server has one".to_owned()),
-            (["seal", kind], Value::Body(inner)) => config.seals.extend(seal(kind, inner)?),
-            (["audit", kind, path], Value::Body(inner)) => config.audit.push(audit(kind, path, inner)?),
-            (["audit", kind], Value::Body(inner)) => config.audit.push(audit(kind, kind, inner)?),
+            (["seal", kind], Value::Body(inner)) => {
+                config.seals.extend(seal(kind, inner, &mut config.ignored)?);
+            }
+            (["audit", kind, path], Value::Body(inner)) => {
+                config.audit.push(audit(kind, path, inner, &mut config.ignored)?);
+            }
+            (["audit", kind], Value::Body(inner)) => {
+                config.audit.push(audit(kind, kind, inner, &mut config.ignored)?);
+            }
             (["default_lease_ttl"], value) => config.times.default_ttl = seconds("default_lease_ttl", value)?,
             (["max_lease_ttl"], value) => config.times.max_ttl = seconds("max_lease_ttl", value)?,
             (["cluster_name"], value) => config.cluster_name = value.text().unwrap_or_default(),
@@ -141,11 +149,47 @@ fn seconds(name: &str, value: &Value) -> Result<i64, String> {
     seconds.ok().filter(|seconds| *seconds > 0).ok_or_else(|| format!("{name} is a duration, like \"768h\""))
 }
 
-fn listener(kind: &str, body: &Body) -> Result<Listener, String> {
+/// Notes the settings of a block that are none of `known`.
+///
+/// # Errors
+/// For one that is about TLS or a limit: somebody relies on it.
+fn note_unknown(block: &str, body: &Body, known: &[&str], ignored: &mut Vec<String>) -> Result<(), String> {
+    for name in body.items.iter().map(|item| item.keys.join(" ")) {
+        if known.contains(&name.as_str()) {
+            continue;
+        }
+        if name.starts_with("tls_") || name.starts_with("max_") || name.contains("limit") {
+            return Err(format!(
+                "{block}: {name} is not supported by this server, and to ignore it could be less safe than it looks; take it out, or spell it right"
+            ));
+        }
+        ignored.push(format!("{block}: {name}"));
+    }
+    Ok(())
+}
+
+/// What a listener may say.
+const LISTENER: &[&str] = &[
+    "address",
+    "tls_cert_file",
+    "tls_key_file",
+    "tls_disable",
+    "tls_require_and_verify_client_cert",
+    "tls_disable_client_certs",
+    "tls_min_version",
+    "allow_plaintext_on_the_network",
+];
+
+fn listener(kind: &str, body: &Body, ignored: &mut Vec<String>) -> Result<Listener, String> {
     if kind != "tcp" {
         return Err(format!("listener {kind:?} is not supported; \"tcp\" is"));
     }
     let address = text(body, "address").unwrap_or_else(|| "127.0.0.1:8200".to_owned());
+    note_unknown(&format!("listener {address}"), body, LISTENER, ignored)?;
+    // 1.2 is what it begins with in any case.
+    if let Some(version) = text(body, "tls_min_version").filter(|version| version != "tls12") {
+        return Err(format!("listener {address}: tls_min_version {version:?} is not supported; \"tls12\" is"));
+    }
     let files = text(body, "tls_cert_file").zip(text(body, "tls_key_file"));
     if is_on(body, "tls_require_and_verify_client_cert")? {
         return Err("tls_require_and_verify_client_cert is not supported by this server yet".to_owned());
@@ -162,16 +206,28 @@ fn listener(kind: &str, body: &Body) -> Result<Listener, String> {
 }
 
 impl Listener {
+    fn is_loopback(&self) -> bool {
+        let host = self.address.rsplit_once(':').map_or(self.address.as_str(), |(host, _)| host);
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
+
+    /// What the operator should hear about a listener that [may be used](Self::check) and can be overheard.
+    pub fn warning(&self) -> Option<String> {
+        (self.tls.is_none() && !self.is_loopback()).then(|| {
+            format!(
+                "listener {}: WITHOUT TLS, where others can listen: every token and secret, unseal keys too, can be read and changed on the network",
+                self.address
+            )
+        })
+    }
+
     /// Whether what is said there stays on this machine, is encrypted, or may be heard by others.
     ///
     /// # Errors
     /// If it may be heard and nobody said so.
     pub fn check(&self) -> Result<(), String> {
-        let host = self.address.rsplit_once(':').map_or(self.address.as_str(), |(host, _)| host);
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let is_loopback =
-            host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-        if self.tls.is_some() || is_loopback || self.insecure {
+        if self.tls.is_some() || self.is_loopback() || self.insecure {
             return Ok(());
         }
         Err(format!(
@@ -181,10 +237,13 @@ impl Listener {
     }
 }
 
-fn storage(kind: &str, body: &Body) -> Result<Storage, String> {
+fn storage(kind: &str, body: &Body, ignored: &mut Vec<String>) -> Result<Storage, String> {
+    let known: &[&str] = if kind == "embedded" { &["path"] } else { &[] };
+    let unknown = note_unknown(&format!("storage {kind:?}"), body, known, ignored);
     match kind {
-        "inmem" => Ok(Storage::Memory),
+        "inmem" => unknown.map(|()| Storage::Memory),
         "embedded" => {
+            unknown?;
             let path =
                 text(body, "path").ok_or("storage \"embedded\" needs a path: the folder it keeps its file in")?;
             Ok(Storage::Embedded(path.into()))
@@ -200,13 +259,21 @@ fn storage(kind: &str, body: &Body) -> Result<Storage, String> {
 }
 
 /// None for a seal that is off, and for people's shares.
-fn seal(kind: &str, body: &Body) -> Result<Option<Seal>, String> {
+fn seal(kind: &str, body: &Body, ignored: &mut Vec<String>) -> Result<Option<Seal>, String> {
     if is_on(body, "disabled")? {
         return Ok(None);
     }
     let need = |key: &str| text(body, key).ok_or_else(|| format!("seal {kind:?} needs {key}"));
-    Ok(Some(match kind {
-        "shamir" => return Ok(None),
+    let known: &[&str] = match kind {
+        "static" => &["disabled", "current_key_id", "current_key", "previous_key_id", "previous_key"],
+        "transit" => &["disabled", "address", "mount_path", "key_name"],
+        "awskms" => &["disabled", "kms_key_id"],
+        "local" => &["disabled", "path"],
+        _ => &["disabled"],
+    };
+    let unknown = note_unknown(&format!("seal {kind:?}"), body, known, ignored);
+    let seal = match kind {
+        "shamir" => return unknown.map(|()| None),
         "static" => Seal::Static {
             id: need("current_key_id")?,
             key: need("current_key")?,
@@ -229,10 +296,12 @@ fn seal(kind: &str, body: &Body) -> Result<Option<Seal>, String> {
                 "seal {other:?} is not supported; \"shamir\", \"static\", \"transit\", \"awskms\" and \"local\" are"
             ));
         }
-    }))
+    };
+    unknown.map(|()| Some(seal))
 }
 
-fn audit(kind: &str, path: &str, body: &Body) -> Result<DeviceConfig, String> {
+fn audit(kind: &str, path: &str, body: &Body, ignored: &mut Vec<String>) -> Result<DeviceConfig, String> {
+    note_unknown(&format!("audit {path:?}"), body, &["options", "description"], ignored)?;
     let mut options = BTreeMap::new();
     for item in body.all("options") {
         let Value::Body(inner) = &item.value else { return Err(format!("audit {path:?}: options is a block")) };
@@ -300,13 +369,33 @@ mod tests {
     }
 
     #[test]
+    fn a_setting_that_nobody_knows_is_an_error_where_somebody_may_rely_on_it() {
+        let of = |listener: &str, rest: &str| {
+            parse(&format!("listener \"tcp\" {{ tls_disable = true\n{listener} }}\nstorage \"inmem\" {{ {rest} }}"))
+        };
+        for bad in [
+            "tls_cert_flie = \"x\"",
+            "tls_min_version = \"tls13\"",
+            "max_request_size = 10",
+            "tls_client_ca_file = \"x\"",
+        ] {
+            assert!(of(bad, "").unwrap_err().contains("not supported"), "{bad}");
+        }
+        assert!(of("tls_min_version = \"tls12\"", "").unwrap().ignored.is_empty());
+        let config = of("proxy_protocol_behavior = \"x\"", "pat = 1").unwrap();
+        assert_eq!(config.ignored, ["listener 127.0.0.1:8200: proxy_protocol_behavior", "storage \"inmem\": pat"]);
+    }
+
+    #[test]
     fn plain_http_stays_on_the_machine_unless_somebody_says_so() {
         let listener = |address: &str, insecure| Listener { address: address.to_owned(), tls: None, insecure };
         assert!(listener("127.0.0.1:8200", false).check().is_ok());
         assert!(listener("[::1]:8200", false).check().is_ok());
+        assert!(listener("[::1]:8200", true).warning().is_none());
         for address in ["0.0.0.0:8200", "[::]:8200", "10.0.0.1:8200", "vault:8200", ":8200"] {
             assert!(listener(address, false).check().is_err(), "{address}");
             assert!(listener(address, true).check().is_ok());
+            assert!(listener(address, true).warning().is_some_and(|text| text.contains("WITHOUT TLS")), "{address}");
         }
     }
 }

@@ -18,7 +18,7 @@ pub mod token;
 pub mod ttl;
 mod wrap;
 
-pub use handle::{is_cidr, is_from, policies};
+pub use handle::{is_cidr, is_from, is_within, policies};
 pub use sealing::{Attempt, Init, Initialized, SealStatus};
 
 use self::audit::{Broker, DeviceConfig};
@@ -156,9 +156,12 @@ impl Core {
     /// Forgets all keys. Requests that are under way end; then nothing is left.
     async fn stop(&self) {
         let open = self.open.write().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(open) = open
-            && let Err(error) = open.barrier.note_encryptions().await
-        {
+        let Some(open) = open else { return };
+        // In the middle of what it does, too: it has the keys.
+        if let Some(sweeper) = open.sweeper.get() {
+            sweeper.abort();
+        }
+        if let Err(error) = open.barrier.note_encryptions().await {
             tracing::warn!(%error, "how many records the key has encrypted could not be noted");
         }
     }

@@ -16,6 +16,8 @@ mod parse;
 
 /// How deep blocks and lists may be nested.
 const MAX_DEPTH: usize = 32;
+/// How long a text may be, in bytes: as long as an entry of storage.
+const MAX_TEXT: usize = 1 << 20;
 
 /// What stands between braces.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -65,8 +67,12 @@ pub struct Error {
 /// Reads a text. It is JSON if it begins with a brace.
 ///
 /// # Errors
-/// [`Error`] says where.
+/// [`Error`] says where; also for a text that is longer than [`MAX_TEXT`].
 pub fn parse(text: &str) -> Result<Body, Error> {
+    if text.len() > MAX_TEXT {
+        let what = format!("the text is longer than the limit of {MAX_TEXT} bytes");
+        return Err(Error { line: 1, column: 1, what });
+    }
     if text.trim_start().starts_with('{') { json::parse(text) } else { parse::parse(text) }
 }
 

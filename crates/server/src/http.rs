@@ -1,7 +1,7 @@
 //! HTTP: connections, and what of Vault's API is about HTTP rather than about secrets.
 //!
-//! Anybody may connect, so what a connection costs is bounded: how many there are, how long a request's head may take, how large a body is and how
-//! long it may take.
+//! Anybody may connect, so what a connection costs is bounded: how many there are, how long a request's head may take, how large a body is, how
+//! much all bodies have together, how long one may take, and how long an answer may wait for whoever does not read it.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -24,16 +24,20 @@ use tokio_rustls::TlsAcceptor;
 mod answer;
 mod asked;
 mod early;
+mod patient;
 mod tls;
 
 pub use tls::load as load_tls;
 
+use self::patient::Patient;
 use crate::core::Core;
 
 /// How long until a request's head is there, from the connection's begin or the last answer.
 const HEAD_TIME: Duration = Duration::from_secs(30);
 /// How long a request's body may take, and what it asks for.
 const REQUEST_TIME: Duration = Duration::from_secs(90);
+/// How long a client may take nothing of an answer.
+const WRITE_TIME: Duration = Duration::from_secs(30);
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// What a connection may keep of what it reads.
@@ -114,7 +118,7 @@ async fn answer_all(
             }))
         }
     });
-    let connection = http.serve_connection(TokioIo::new(stream), service);
+    let connection = http.serve_connection(TokioIo::new(Patient::new(stream, WRITE_TIME)), service);
     tokio::pin!(connection);
     // An error is the caller's: it went away, was too slow, or does not speak HTTP.
     tokio::select! {
@@ -148,7 +152,11 @@ async fn answer(
     let id = asked.request.id.clone();
     // By itself: a client that goes away, or does not wait, ends nothing half-way, and its answer is written down all the same.
     let core = Arc::clone(core);
-    match tokio::spawn(async move { core.handle(asked.request).await }).await {
+    let asked = async move {
+        let _room = asked.room;
+        core.handle(asked.request).await
+    };
+    match tokio::spawn(asked).await {
         Ok(Ok(response)) => answer::response(response, &id),
         Ok(Err(error)) => answer::error(&error),
         Err(error) => answer::error(&crate::logical::Error::internal(&error)),

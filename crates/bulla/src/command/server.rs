@@ -128,6 +128,9 @@ async fn serve_until_stopped(app: &App, flags: &Flags, config: &Config) -> Resul
     let mut serving = Vec::new();
     let mut certificates = Vec::new();
     for listener in &config.listeners {
+        if let Some(warning) = listener.warning() {
+            tracing::warn!("{warning}");
+        }
         let security = match &listener.tls {
             None => Security::Plain,
             Some((certificate, key)) => {

@@ -8,6 +8,42 @@ use super::{MAX_DEPTH, Object, Value};
 pub struct Error {
     what: &'static str,
     at: usize,
+    limit: bool,
+}
+
+impl Error {
+    const fn new(what: &'static str, at: usize) -> Self {
+        Self { what, at, limit: false }
+    }
+
+    /// Whether it may be JSON, and is more of it than a request may have.
+    pub const fn is_limit(&self) -> bool {
+        self.limit
+    }
+}
+
+/// How much of anything a text may have. What is read takes many times the memory of its text: a list of zeros, two bytes each, thirty times.
+#[derive(Clone, Copy)]
+struct Limits {
+    /// Entries of a list or an object.
+    entries: usize,
+    /// Values in all.
+    values: usize,
+    /// Bytes of a string.
+    string: usize,
+}
+
+const NO_LIMITS: Limits = Limits { entries: usize::MAX, values: usize::MAX, string: usize::MAX };
+const OF_REQUESTS: Limits =
+    Limits { entries: super::MAX_ENTRIES, values: super::MAX_VALUES, string: super::MAX_STRING };
+
+/// What becomes of two entries of an object with one key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Duplicates {
+    /// The later counts, as the peer has it.
+    LastWins,
+    /// They are an error.
+    Refused,
 }
 
 /// Reads one value; space around it is fine.
@@ -15,15 +51,39 @@ pub struct Error {
 /// # Errors
 /// [`Error`] for anything that is not exactly one JSON value (RFC 8259), or nested deeper than [`MAX_DEPTH`].
 pub fn parse(text: &[u8]) -> Result<Value, Error> {
-    parse_within(text, usize::MAX)
+    parse_with(text, NO_LIMITS, Duplicates::LastWins)
 }
 
-fn parse_within(text: &[u8], memory: usize) -> Result<Value, Error> {
-    let mut parser = Parser { text, at: 0, left: memory };
+fn parse_with(text: &[u8], limits: Limits, duplicates: Duplicates) -> Result<Value, Error> {
+    let mut parser = Parser { text, at: 0, values: 0, limits, duplicates };
     parser.space();
     let value = parser.value(0)?;
     parser.space();
     if parser.at == text.len() { Ok(value) } else { Err(parser.error("text after the value")) }
+}
+
+fn object_of(value: Value) -> Result<Object, Error> {
+    match value {
+        Value::Object(object) => Ok(object),
+        _ => Err(Error::new("not an object", 0)),
+    }
+}
+
+/// Reads one object that a client sent: with at most [`MAX_ENTRIES`](super::MAX_ENTRIES) entries in each list and object,
+/// [`MAX_VALUES`](super::MAX_VALUES) values, and strings of [`MAX_STRING`](super::MAX_STRING) bytes.
+///
+/// # Errors
+/// [`Error`], also for any other kind of value; one that [is a limit](Error::is_limit) for more than that.
+pub fn parse_request(text: &[u8]) -> Result<Object, Error> {
+    object_of(parse_with(text, OF_REQUESTS, Duplicates::LastWins)?)
+}
+
+/// Reads one object that people write to be heeded: of two entries with one key nobody knows which was meant.
+///
+/// # Errors
+/// [`Error`], also for any other kind of value, and for a key that is there twice.
+pub fn parse_strict(text: &[u8]) -> Result<Object, Error> {
+    object_of(parse_with(text, OF_REQUESTS, Duplicates::Refused)?)
 }
 
 /// Reads one object.
@@ -31,39 +91,25 @@ fn parse_within(text: &[u8], memory: usize) -> Result<Value, Error> {
 /// # Errors
 /// [`Error`], also for any other kind of value.
 pub fn parse_object(text: &[u8]) -> Result<Object, Error> {
-    parse_object_within(text, usize::MAX)
+    object_of(parse(text)?)
 }
-
-/// The same, for what strangers send: values may take so many bytes of memory, beside the text of strings and numbers. Nine bytes of text can
-/// be an object of 700.
-///
-/// # Errors
-/// [`Error`], also for what would take more.
-pub fn parse_object_within(text: &[u8], memory: usize) -> Result<Object, Error> {
-    match parse_within(text, memory)? {
-        Value::Object(object) => Ok(object),
-        _ => Err(Error { what: "not an object", at: 0 }),
-    }
-}
-
-/// What an object with up to eleven entries takes: a leaf of the tree. More of them share it.
-const LEAF: usize = 11 * (size_of::<String>() + size_of::<Value>()) + 16;
 
 struct Parser<'a> {
     text: &'a [u8],
     at: usize,
-    left: usize,
+    /// How many there were.
+    values: usize,
+    limits: Limits,
+    duplicates: Duplicates,
 }
 
 impl Parser<'_> {
     fn error(&self, what: &'static str) -> Error {
-        Error { what, at: self.at }
+        Error::new(what, self.at)
     }
 
-    fn charge(&mut self, bytes: usize) -> Result<(), Error> {
-        let left = self.left.checked_sub(bytes);
-        self.left = left.ok_or_else(|| self.error("refused JSON input due to high complexity"))?;
-        Ok(())
+    fn limit(&self, what: &'static str) -> Error {
+        Error { limit: true, ..self.error(what) }
     }
 
     fn peek(&self) -> Option<u8> {
@@ -86,7 +132,10 @@ impl Parser<'_> {
         if depth > MAX_DEPTH {
             return Err(self.error("nested too deeply"));
         }
-        self.charge(size_of::<Value>())?;
+        self.values += 1;
+        if self.values > self.limits.values {
+            return Err(self.limit("too many values"));
+        }
         match self.peek() {
             Some(b'{') => self.object(depth),
             Some(b'[') => self.array(depth),
@@ -146,6 +195,9 @@ impl Parser<'_> {
         }
         loop {
             self.space();
+            if values.len() == self.limits.entries {
+                return Err(self.limit("too many entries in a list"));
+            }
             values.push(self.value(depth + 1)?);
             self.space();
             if self.take(b']') {
@@ -157,7 +209,6 @@ impl Parser<'_> {
         }
     }
 
-    /// Of two entries with one key the later counts, as the peer has it.
     fn object(&mut self, depth: usize) -> Result<Value, Error> {
         self.at += 1;
         let mut object = Object::new();
@@ -165,11 +216,8 @@ impl Parser<'_> {
         if self.take(b'}') {
             return Ok(Value::Object(object));
         }
-        self.charge(LEAF)?;
         loop {
             self.space();
-            // Leaves are half full at least.
-            self.charge(2 * (size_of::<String>() + size_of::<Value>()))?;
             if self.peek() != Some(b'"') {
                 return Err(self.error("expected a key"));
             }
@@ -179,7 +227,13 @@ impl Parser<'_> {
                 return Err(self.error("expected a colon"));
             }
             self.space();
-            object.insert(key, self.value(depth + 1)?);
+            let value = self.value(depth + 1)?;
+            if object.insert(key, value).is_some() && self.duplicates == Duplicates::Refused {
+                return Err(self.error("an object has a key twice"));
+            }
+            if object.len() > self.limits.entries {
+                return Err(self.limit("too many entries in an object"));
+            }
             self.space();
             if self.take(b'}') {
                 return Ok(Value::Object(object));
@@ -202,7 +256,10 @@ impl Parser<'_> {
                 self.at += 1;
             }
             let part = std::str::from_utf8(&self.text[start..self.at]);
-            out.push_str(part.map_err(|_| Error { what: "a string is not UTF-8", at: start })?);
+            out.push_str(part.map_err(|_| Error::new("a string is not UTF-8", start))?);
+            if out.len() > self.limits.string {
+                return Err(self.limit("a string is too long"));
+            }
             match self.peek() {
                 Some(b'"') => {
                     self.at += 1;

@@ -29,21 +29,38 @@ fn what_is_no_json_is_refused() {
 }
 
 #[test]
-fn what_takes_much_more_memory_than_text_is_refused() {
-    for text in ["[0,0,0,0,0,0,0,0,0,0]", r#"[{"":0},{"":0}]"#, r#"{"a":{"a":{"a":0}}}"#] {
-        let text = format!(r#"{{"a":{text}}}"#);
-        assert!(parse_object_within(text.as_bytes(), 1 << 20).is_ok(), "{text}");
-        assert!(parse_object_within(text.as_bytes(), 900).is_err(), "{text}");
-    }
-    assert!(parse_object_within(format!(r#"{{"a":"{}"}}"#, "x".repeat(10_000)).as_bytes(), 1000).is_ok());
-}
-
-#[test]
 fn strings_are_replaced_and_keys_are_not() {
     let value = Value::Object(object! { "k": "v", "raw": Value::Raw(b"{\"x\":[\"y\",1]}".as_slice().into()) });
     let mut out = Vec::new();
     map_strings(&value, &|text| format!("<{text}>"), &mut out);
     assert_eq!(String::from_utf8(out).unwrap(), r#"{"k":"<v>","raw":{"x":["<y>",1]}}"#);
+}
+
+#[test]
+fn a_request_has_so_much_of_everything_and_no_more() {
+    let list = |count: usize| format!("{{\"a\":[{}]}}", vec!["0"; count].join(","));
+    let entries = |count: usize| {
+        let entries: Vec<_> = (0..count).map(|number| format!("\"{number}\":0")).collect();
+        format!("{{{}}}", entries.join(","))
+    };
+    let lists =
+        |count: usize| format!("{{\"a\":[{}]}}", vec![format!("[{}]", vec!["0"; 9_999].join(",")); count].join(","));
+    let string = |length: usize| format!("{{\"a\":\"{}\"}}", "x".repeat(length));
+    for good in [list(MAX_ENTRIES), entries(MAX_ENTRIES), lists(9), string(MAX_STRING)] {
+        assert!(parse_request(good.as_bytes()).is_ok());
+    }
+    for bad in [list(MAX_ENTRIES + 1), entries(MAX_ENTRIES + 1), lists(11), string(MAX_STRING + 1)] {
+        assert!(parse_request(bad.as_bytes()).unwrap_err().is_limit());
+        assert!(parse_object(bad.as_bytes()).is_ok(), "what is kept is read all the same");
+    }
+    assert!(!parse_request(b"{").unwrap_err().is_limit());
+}
+
+#[test]
+fn a_key_that_is_there_twice_is_refused_where_it_matters() {
+    let text = br#"{"path":{"a":1,"a":2}}"#;
+    assert!(parse_object(text).is_ok());
+    assert_eq!(parse_strict(text).unwrap_err().to_string(), "an object has a key twice at byte 20");
 }
 
 #[test]

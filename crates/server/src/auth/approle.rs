@@ -177,8 +177,11 @@ async fn find_role(call: &Call<'_>) -> Result<Option<Role>> {
 }
 
 async fn need_role(call: &Call<'_>) -> Result<Role> {
-    let missing = || Error::new(404, format!("role {:?} does not exist", name(call)));
-    find_role(call).await?.ok_or_else(missing)
+    find_role(call).await?.ok_or_else(|| missing(call))
+}
+
+fn missing(call: &Call<'_>) -> Error {
+    Error::new(404, format!("role {:?} does not exist", name(call)))
 }
 
 /// Where a secret id is kept.

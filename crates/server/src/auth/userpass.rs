@@ -81,6 +81,23 @@ async fn find(call: &Call<'_>) -> Result<Option<User>> {
     Ok(call.storage.read(&key(call.input.capture("username"))).await?)
 }
 
+fn missing() -> Error {
+    Error::wrapped(500, "username does not exist")
+}
+
+/// Reads a user, changes it and writes it, as one step. `change` may be asked more than once.
+async fn change(call: &Call<'_>, change: impl Fn(Option<User>) -> Result<User> + Send + Sync) -> Result<Response> {
+    let (key, mut attempt) = (key(call.input.capture("username")), 0);
+    loop {
+        let mut transaction = call.storage.begin();
+        let user = change(transaction.read(call.storage, &key).await?)?;
+        transaction.write(call.storage, &key, &user)?;
+        if transaction.try_commit(&mut attempt).await? {
+            return Ok(Response::empty());
+        }
+    }
+}
+
 impl Userpass {
     async fn list(&self, call: &Call<'_>) -> Result<Response> {
         let (after, limit) = call.input.page()?;
@@ -93,24 +110,24 @@ impl Userpass {
     }
 
     async fn write(&self, call: &Call<'_>) -> Result<Response> {
-        let found = find(call).await?;
-        let mut user = found.unwrap_or_default();
-        match new_hash(call).await? {
-            Some(hash) => user.hash = hash,
-            None if user.hash.is_empty() => {
+        let hash = new_hash(call).await?;
+        let input = &call.input;
+        change(call, |user| {
+            let mut user = user.unwrap_or_default();
+            if let Some(hash) = &hash {
+                user.hash.clone_from(hash);
+            } else if user.hash.is_empty() {
                 return Err(Error::bad_request("must provide either password or password_hash"));
             }
-            None => {}
-        }
-        let input = &call.input;
-        if let Some(names) = input.texts("policies")? {
-            user.params.policies = params::parse_policies(&names);
-        }
-        user.params.ttl = input.seconds("ttl")?.unwrap_or(user.params.ttl);
-        user.params.max_ttl = input.seconds("max_ttl")?.unwrap_or(user.params.max_ttl);
-        user.params.apply(input)?;
-        call.storage.write(&key(input.capture("username")), &user).await?;
-        Ok(Response::empty())
+            if let Some(names) = input.texts("policies")? {
+                user.params.policies = params::parse_policies(&names);
+            }
+            user.params.ttl = input.seconds("ttl")?.unwrap_or(user.params.ttl);
+            user.params.max_ttl = input.seconds("max_ttl")?.unwrap_or(user.params.max_ttl);
+            user.params.apply(input)?;
+            Ok(user)
+        })
+        .await
     }
 
     async fn delete(&self, call: &Call<'_>) -> Result<Response> {
@@ -119,22 +136,25 @@ impl Userpass {
     }
 
     async fn set_password(&self, call: &Call<'_>) -> Result<Response> {
-        let mut user = find(call).await?.ok_or_else(|| Error::wrapped(500, "username does not exist"))?;
+        // Before the hash, which takes long, and after it.
+        find(call).await?.ok_or_else(missing)?;
         let none = || Error::bad_request("must provide either password or password_hash");
-        user.hash = new_hash(call).await?.ok_or_else(none)?;
-        call.storage.write(&key(call.input.capture("username")), &user).await?;
-        Ok(Response::empty())
+        let hash = new_hash(call).await?.ok_or_else(none)?;
+        change(call, |user| Ok(User { hash: hash.clone(), ..user.ok_or_else(missing)? })).await
     }
 
     async fn set_policies(&self, call: &Call<'_>) -> Result<Response> {
-        let mut user = find(call).await?.ok_or_else(|| Error::wrapped(500, "username does not exist"))?;
         let names = match call.input.texts("token_policies")? {
             Some(names) => Some(names),
             None => call.input.texts("policies")?,
         };
-        user.params.policies = params::parse_policies(&names.unwrap_or_default());
-        call.storage.write(&key(call.input.capture("username")), &user).await?;
-        Ok(Response::empty())
+        let policies = params::parse_policies(&names.unwrap_or_default());
+        change(call, |user| {
+            let mut user = user.ok_or_else(missing)?;
+            user.params.policies.clone_from(&policies);
+            Ok(user)
+        })
+        .await
     }
 
     /// A wrong name and a wrong password are one answer, and take the same time.
@@ -145,9 +165,19 @@ impl Userpass {
             return Err(Error::new(500, "missing password"));
         }
         let user = find(call).await?;
-        let hash = user.as_ref().map_or(NOBODY, |user| user.hash.as_str()).to_owned();
-        let right = blocking(move || bcrypt::verify(password.as_bytes(), &hash).unwrap_or(false)).await?;
-        let Some(user) = user.filter(|_| right) else {
+        let hash = user.map_or_else(|| NOBODY.to_owned(), |user| user.hash);
+        let used = hash.clone();
+        let right = blocking(move || {
+            // One that is cheaper than that of nobody would tell by its time that the name is there.
+            if hash.parse::<bcrypt::HashParts>().is_ok_and(|parts| parts.get_cost() < COST) {
+                let _ = bcrypt::verify(password.as_bytes(), NOBODY);
+            }
+            bcrypt::verify(password.as_bytes(), &hash).unwrap_or(false)
+        })
+        .await?;
+        // As the user is now: a hash takes long enough to be deleted, or to get another password or fewer policies.
+        let user = if right { find(call).await? } else { None };
+        let Some(user) = user.filter(|user| user.hash == used) else {
             return Err(Error::bad_request("invalid username or password"));
         };
         if !is_from(&user.params.bound_cidrs, call.request.remote) {
@@ -168,7 +198,9 @@ async fn new_hash(call: &Call<'_>) -> Result<Option<String>> {
         (true, true) => Ok(None),
         (false, false) => Err(Error::bad_request("password and password_hash cannot both be given")),
         (true, false) => {
-            hash.parse::<bcrypt::HashParts>().map_err(|_| Error::bad_request("password_hash is no bcrypt hash"))?;
+            let parts = hash.parse::<bcrypt::HashParts>();
+            let cost = parts.map_err(|_| Error::bad_request("password_hash is no bcrypt hash"))?.get_cost();
+            check_cost(cost)?;
             Ok(Some(hash))
         }
         // Past 72 bytes bcrypt would not look.
@@ -180,18 +212,60 @@ async fn new_hash(call: &Call<'_>) -> Result<Option<String>> {
     }
 }
 
+/// Each step of the cost doubles the time of a hash: one of 31 would keep a processor for weeks.
+fn check_cost(cost: u32) -> Result<()> {
+    match cost {
+        ..5 => Err(Error::bad_request(format!("bcrypt cost of {cost} is too low, want 5 at minimum"))),
+        13.. => Err(Error::bad_request(format!("bcrypt cost of {cost} exceeds maximum cost of 12"))),
+        _ => Ok(()),
+    }
+}
+
 /// How many passwords are hashed at once. Whoever sends many gets in the way of other logins, not of everything else.
 static HASHING: Semaphore = Semaphore::const_new(2);
+/// How many may be hashed or wait for it. More are told to come again: a queue without an end would go on for clients that are long gone.
+const WAITING: usize = 64;
+static PLACES: Semaphore = Semaphore::const_new(WAITING);
 
 /// Off the threads that answer others: a hash takes tens of milliseconds.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-    let _place = HASHING.acquire().await.map_err(|error| Error::internal(&error))?;
+    let place = PLACES.try_acquire();
+    let _place = place.map_err(|_| Error::new(429, "too many logins at once; try again"))?;
+    let _turn = HASHING.acquire().await.map_err(|error| Error::internal(&error))?;
     tokio::task::spawn_blocking(work).await.map_err(|error| Error::internal(&error))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn so_many_wait_for_a_hash_and_no_more() {
+        let (open, closed) = std::sync::mpsc::channel::<()>();
+        let closed = std::sync::Arc::new(std::sync::Mutex::new(closed));
+        let waiting: Vec<_> = (0..WAITING)
+            .map(|_| {
+                let closed = std::sync::Arc::clone(&closed);
+                tokio::spawn(blocking(move || closed.lock().unwrap().recv().is_err()))
+            })
+            .collect();
+        while PLACES.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(blocking(|| ()).await.unwrap_err().status, 429);
+        drop(open);
+        for one in waiting {
+            assert!(one.await.unwrap().unwrap());
+        }
+        assert!(blocking(|| ()).await.is_ok());
+    }
+
+    #[test]
+    fn costs_are_those_that_the_peer_takes() {
+        for (cost, good) in [(4, false), (5, true), (10, true), (12, true), (13, false), (31, false)] {
+            assert_eq!(check_cost(cost).is_ok(), good, "{cost}");
+        }
+    }
 
     #[test]
     fn the_hash_of_nobody_is_one_and_costs_as_much_as_any() {

@@ -18,6 +18,7 @@ use bulla_core::{DataKey, SecretBytes};
 use subtle::ConstantTimeEq;
 
 use super::BarrierError;
+use crate::storage::{MAX_KEY, StorageError};
 
 const TAG: usize = 16;
 
@@ -36,7 +37,14 @@ impl Names {
     }
 
     /// Appends the hidden form of `path` to `hidden`, which is what it stands below. A slash at the end stays.
+    ///
+    /// # Errors
+    /// [`StorageError::TooLarge`] as soon as the form is longer than a key may be: each segment costs a hash of all above it, so that a path of
+    /// many would cost its square.
     pub fn hide(&self, hidden: &mut String, path: &str) -> Result<(), BarrierError> {
+        if path.len() > MAX_KEY {
+            return Err(too_long());
+        }
         let mut segments = path.split('/').peekable();
         while let Some(segment) = segments.next() {
             let last = segments.peek().is_none();
@@ -50,6 +58,9 @@ impl Names {
             URL_SAFE_NO_PAD.encode_string(&bytes, hidden);
             if !last {
                 hidden.push('/');
+            }
+            if hidden.len() > MAX_KEY {
+                return Err(too_long());
             }
         }
         Ok(())
@@ -84,4 +95,8 @@ impl Names {
             EncryptingKey::ctr(key).map_err(failed)?.less_safe_encrypt(bytes, context).map_err(failed)?;
         Ok(())
     }
+}
+
+const fn too_long() -> BarrierError {
+    BarrierError::Storage(StorageError::TooLarge { what: "key", limit: MAX_KEY })
 }

@@ -139,3 +139,38 @@ async fn a_transaction_sees_its_own_writes_and_loses_to_one_that_was_first() {
     assert!(second.commit().await.unwrap_err().is_conflict());
     assert_eq!(view.read::<u32>("n").await.unwrap(), Some(2));
 }
+
+#[tokio::test]
+async fn a_name_that_is_too_long_is_refused_before_it_costs_anything() {
+    let (_, barrier, _) = open().await;
+    let view = View::hidden(&barrier, "v/");
+    let started = std::time::Instant::now();
+    for path in ["a/".repeat(1 << 19) + "x", "a/".repeat(3000) + "x", "x".repeat(40_000)] {
+        let too_large = |result: Result<(), BarrierError>| {
+            matches!(result, Err(BarrierError::Storage(StorageError::TooLarge { what: "key", .. })))
+        };
+        assert!(too_large(view.get(&path).await.map(drop)));
+        assert!(too_large(view.list(&(path.clone() + "/"), "", 0).await.map(drop)));
+        assert!(too_large(view.put(&path, b"").await));
+        assert!(too_large(view.delete(&path).await));
+    }
+    assert!(started.elapsed() < std::time::Duration::from_secs(5), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn two_rotations_at_once_lose_no_term() {
+    let (storage, barrier, root) = open().await;
+    let rotations = (0..8).map(|_| barrier.rotate());
+    for result in futures_util::future::join_all(rotations).await {
+        result.unwrap();
+    }
+    assert_eq!(barrier.key_status().term, 9);
+    let view = View::plain(&barrier, "v/");
+    view.put("new", b"2").await.unwrap();
+    let again = Arc::new(Barrier::open(Arc::clone(&storage) as Arc<dyn Storage>, root.clone()).await.unwrap());
+    assert_eq!(View::plain(&again, "v/").get("new").await.unwrap().unwrap().as_slice(), b"2");
+    // A keyring that somebody else wrote meanwhile is not written over.
+    again.rotate().await.unwrap();
+    assert!(barrier.rotate().await.unwrap_err().is_conflict());
+    assert!(Barrier::open(storage, root).await.is_ok());
+}

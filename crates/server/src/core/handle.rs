@@ -10,7 +10,7 @@ use super::ttl::{self, Wanted};
 use super::{Core, Open, lease, now_millis, policy};
 use crate::json::Object;
 use crate::logical::{
-    Access, Auth, Call, Caller, Error, Found, Issued, Operation, Request, Response, Result, Secret, TokenType,
+    Access, Auth, Call, Caller, Error, Found, Issued, Kind, Operation, Request, Response, Result, Secret, TokenType,
 };
 
 /// What a request leads to.
@@ -41,18 +41,21 @@ impl Core {
             response: None,
             error: admitted.as_ref().err(),
         };
-        open.audit.request(&record).await?;
-        let result = match &admitted {
-            Ok(()) => open.perform(&request, target.as_ref(), caller.as_ref()).await,
-            Err(error) => Err(error.clone()),
+        let answer = async {
+            open.audit.request(&record).await?;
+            let result = match &admitted {
+                Ok(()) => open.perform(&request, target.as_ref(), caller.as_ref()).await,
+                Err(error) => Err(error.clone()),
+            };
+            let record = Record { response: result.as_ref().ok(), error: result.as_ref().err(), ..record };
+            open.audit.response(&record).await.and(result)
         };
-        let record = Record { response: result.as_ref().ok(), error: result.as_ref().err(), ..record };
-        let audited = open.audit.response(&record).await;
+        let result = answer.await;
         if let Some(caller) = caller.as_ref().filter(|caller| caller.entry.uses < 0) {
             // It was the last use.
             open.revoke_token(&caller.hash).await?;
         }
-        audited.and(result)
+        result
     }
 }
 
@@ -83,6 +86,10 @@ impl Open {
         let caller = caller.insert(Caller { hash, entry, acl });
         if let (Some(target), Some(found)) = (target, found)
             && request.operation == Operation::Update
+            // Whoever may do neither does not make the engine look.
+            && [Operation::Create, Operation::Update]
+                .iter()
+                .any(|operation| caller.acl.check(*operation, &request.path, request).allowed)
         {
             let call = target.call(request, Some(caller), found);
             if target.mount.backend.exists(found, &call).await? == Some(false) {
@@ -91,6 +98,11 @@ impl Open {
         }
         let verdict = caller.acl.check(request.operation, &request.path, request);
         if !verdict.allowed || access == Access::Sudo && !verdict.sudo {
+            return Err(Error::denied());
+        }
+        // What is denied under the name that the engine makes of it is denied under all that become it.
+        let canonical = target.zip(found).map(|(target, found)| target.canonical(found, request.operation));
+        if canonical.is_some_and(|path| path != request.path && caller.acl.denies(&path, request.operation)) {
             return Err(Error::denied());
         }
         Ok(())
@@ -123,8 +135,12 @@ impl Open {
         }
         let has_answer = response.data.is_some() || response.issued.is_some() || response.raw.is_some();
         match request.wrap_ttl.or(response.wrap_ttl) {
+            // Nobody makes tokens by asking what everybody may.
             Some(ttl)
-                if has_answer && response.wrap_info.is_none() && response.status.is_none_or(|status| status < 300) =>
+                if has_answer
+                    && (caller.is_some() || response.issued.is_some())
+                    && response.wrap_info.is_none()
+                    && response.status.is_none_or(|status| status < 300) =>
             {
                 self.wrap(request, &response, ttl).await
             }
@@ -166,7 +182,13 @@ impl Open {
             batch,
             ..Entry::default()
         };
-        let (issued, _) = self.tokens.issue(entry, None, &self.expiry).await?;
+        let (issued, hash) = self.tokens.issue(entry, None, &self.expiry).await?;
+        // A method that was taken away while it hashed logs nobody in. After the token is there: taking a method away looks for tokens last.
+        let serves = self.mounts.at(&mount.info.path).is_some_and(|now| now.entry.uuid == mount.entry.uuid);
+        if !serves {
+            self.revoke_token(&hash).await?;
+            return Err(Error::no_token());
+        }
         Ok((issued, warnings))
     }
 
@@ -197,6 +219,32 @@ impl Open {
 }
 
 impl Target {
+    /// The path as the engine takes it: names that it reads in lower case are, and what the system trims is trimmed.
+    fn canonical(&self, found: &Found, operation: Operation) -> String {
+        let trims = self.mount.entry.kind == "system" && !matches!(operation, Operation::List | Operation::Scan);
+        let lower =
+            |name: &str| found.described.fields.iter().any(|field| field.name == name && field.kind == Kind::LowerText);
+        let mut path = self.mount.info.path.clone();
+        let mut captures = found.captures.iter();
+        for (at, segment) in found.described.pattern.trim_end_matches("/?").split('/').enumerate() {
+            if at > 0 {
+                path.push('/');
+            }
+            match captures.as_slice().first().filter(|_| segment.starts_with('{')) {
+                Some((name, value)) => {
+                    captures.next();
+                    let value = if trims { value.trim_matches('/') } else { value };
+                    path.push_str(&if lower(name) { value.to_lowercase() } else { value.to_owned() });
+                }
+                None => path.push_str(segment),
+            }
+        }
+        if self.below.ends_with('/') && !trims && !path.ends_with('/') {
+            path.push('/');
+        }
+        path
+    }
+
     fn call<'a>(&'a self, request: &'a Request, caller: Option<&'a Caller>, found: &'a Found) -> Call<'a> {
         Call {
             request,
@@ -247,6 +295,15 @@ pub fn is_cidr(text: &str) -> bool {
     parse_cidr(text).is_some()
 }
 
+/// Whether the network `cidr` is in one of `cidrs`.
+pub fn is_within(cidrs: &[String], cidr: &str) -> bool {
+    let Some((network, bits)) = parse_cidr(cidr) else { return false };
+    let wider = |outer: &String| {
+        parse_cidr(outer).is_some_and(|(outer, width)| width <= bits && outer.is_ipv4() == network.is_ipv4())
+    };
+    cidrs.iter().any(|outer| wider(outer) && contains(outer, network))
+}
+
 fn parse_cidr(text: &str) -> Option<(IpAddr, u8)> {
     let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
     let address: IpAddr = address.parse().ok()?;
@@ -282,6 +339,23 @@ mod tests {
         assert!(is_from(&["0.0.0.0/0".to_owned()], "1.2.3.4".parse().ok()));
         assert!(!is_from(&["0.0.0.0/0".to_owned()], "::1".parse().ok()));
         assert!(!is_cidr("10.0.0.0/33") && !is_cidr("x") && is_cidr("fe80::/10"));
+    }
+
+    #[test]
+    fn a_network_is_in_a_wider_one() {
+        let cidrs = vec!["10.0.0.0/8".to_owned(), "::/16".to_owned()];
+        for (cidr, expected) in [
+            ("10.1.0.0/16", true),
+            ("10.0.0.0/8", true),
+            ("10.1.2.3", true),
+            ("0.0.0.0/0", false),
+            ("11.0.0.0/16", false),
+            ("::1", true),
+            ("::ffff:10.0.0.0/9", false),
+            ("x", false),
+        ] {
+            assert_eq!(is_within(&cidrs, cidr), expected, "{cidr}");
+        }
     }
 
     #[test]

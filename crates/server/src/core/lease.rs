@@ -16,6 +16,7 @@ use super::expiry::{Index, Subject};
 use super::{hex, now_millis, now_nanos, random};
 use crate::barrier::{Barrier, View};
 use crate::logical::Result;
+use crate::storage::MAX_KEY;
 
 /// After so many failures nobody tries to take a lease back by itself any more.
 pub const ATTEMPTS: u32 = 6;
@@ -91,7 +92,12 @@ impl Leases {
 
     /// The lease with this id.
     pub async fn find(&self, id: &str) -> Result<Option<Lease>> {
-        if id.is_empty() || id.ends_with('/') { Ok(None) } else { Ok(self.leases.read(id).await?) }
+        // One that is longer than a key cannot be there.
+        if id.is_empty() || id.ends_with('/') || id.len() > MAX_KEY {
+            Ok(None)
+        } else {
+            Ok(self.leases.read(id).await?)
+        }
     }
 
     /// The id of the lease with this hash of its id.

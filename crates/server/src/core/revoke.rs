@@ -144,6 +144,11 @@ pub(super) async fn sweep(open: Weak<Open>) {
         {
             tracing::warn!(%error, "the keyring could not be rotated");
         }
+        if strong.barrier.wants_note()
+            && let Err(error) = strong.barrier.note_encryptions().await
+        {
+            tracing::warn!(%error, "how many records the key has encrypted could not be noted");
+        }
         wait(&strong, next).await;
     }
 }

@@ -96,6 +96,9 @@ pub struct Tokens {
     salt: hmac::Key,
 }
 
+/// So many tokens in a row may have made each other.
+const GENERATIONS: usize = 64;
+
 /// Where the text of a batch token is bound to.
 const BATCH: &str = "sys/token/batch";
 
@@ -202,11 +205,7 @@ impl Tokens {
                 return Err(Error::bad_request("cannot create a token with a duplicate ID"));
             }
             if let Some(parent) = &entry.parent {
-                // A parent that is being taken back makes no more children: it would not know of them.
-                let alive: Option<Entry> = transaction.read(&self.view, &format!("id/{parent}")).await?;
-                if !alive.is_some_and(|parent| parent.is_alive()) {
-                    return Err(Error::bad_request("parent token lookup failed: no parent found"));
-                }
+                self.check_ancestors(&mut transaction, parent).await?;
                 transaction.put(&self.view, &format!("parent/{parent}/{hash}"), b"")?;
             }
             transaction.write(&self.view, &format!("id/{hash}"), &entry)?;
@@ -219,6 +218,24 @@ impl Tokens {
         }
         expiry.wake(entry.expires);
         Ok((issued(&entry, text), hash))
+    }
+
+    /// Whether a token and all that made it are of use. One that is being taken back makes no more children, nor do its children: whoever takes
+    /// back goes down one branch at a time, and would go after them for as long as they come.
+    async fn check_ancestors(&self, transaction: &mut Transaction, parent: &str) -> Result<()> {
+        let mut next = Some(parent.to_owned());
+        for _ in 0..GENERATIONS {
+            let Some(hash) = next else { return Ok(()) };
+            let entry: Option<Entry> = transaction.read(&self.view, &format!("id/{hash}")).await?;
+            let missing = || Error::bad_request("parent token lookup failed: no parent found");
+            next = entry.filter(Entry::is_alive).ok_or_else(missing)?.parent;
+        }
+        if next.is_none() {
+            return Ok(());
+        }
+        Err(Error::bad_request(format!(
+            "this token was made by {GENERATIONS} others in a row, and makes no more; make orphans, or tokens from one nearer to the first"
+        )))
     }
 
     /// Counts a use of a token that has a number of them. `Ok(false)`: this was the last.

@@ -43,7 +43,7 @@ macro_rules! route {
 
 const PATH: Field = Field::new("path", Kind::Text, "The path of the mount.");
 const POLICY: Field = Field::new("policy", Kind::Text, "The policy, also in base64.");
-const NAME: Field = Field::new("name", Kind::Text, "The name of the policy.");
+const NAME: Field = Field::new("name", Kind::LowerText, "The name of the policy.");
 const TOKEN: Field = Field::new("token", Kind::Text, "The token.");
 const LEASE: Field = Field::new("lease_id", Kind::Text, "The lease.");
 const INCREMENT: Field = Field::new("increment", Kind::Seconds, "How long it is to live from now.");

@@ -5,7 +5,7 @@ use crate::json;
 
 pub fn parse(text: &str) -> Result<Body, Error> {
     let bad = |what: String| Error { line: 1, column: 1, what };
-    let object = json::parse_object(text.as_bytes()).map_err(|error| bad(error.to_string()))?;
+    let object = json::parse_strict(text.as_bytes()).map_err(|error| bad(error.to_string()))?;
     body(&object, 0).ok_or_else(|| bad("nested too deeply".to_owned()))
 }
 

@@ -3,7 +3,7 @@
 use super::{Body, Error, Item, MAX_DEPTH, Value};
 
 pub fn parse(text: &str) -> Result<Body, Error> {
-    let mut parser = Parser { text, at: 0 };
+    let mut parser = Parser { text, at: 0, counted: 0, line: 1 };
     let body = parser.body(0)?;
     parser.space(true)?;
     if parser.at < text.len() { Err(parser.error("an entry begins with a name or a string")) } else { Ok(body) }
@@ -12,6 +12,9 @@ pub fn parse(text: &str) -> Result<Body, Error> {
 struct Parser<'a> {
     text: &'a str,
     at: usize,
+    /// Up to where the ends of lines were counted, and the line that this is in.
+    counted: usize,
+    line: usize,
 }
 
 impl Parser<'_> {
@@ -20,6 +23,13 @@ impl Parser<'_> {
         let line = before.matches('\n').count() + 1;
         let column = before.len() - before.rfind('\n').map_or(0, |at| at + 1) + 1;
         Error { line, column, what: what.into() }
+    }
+
+    /// The line that is being read: the ends of lines since it was last asked for are counted, not all.
+    fn line(&mut self) -> usize {
+        self.line += self.text[self.counted..self.at].matches('\n').count();
+        self.counted = self.at;
+        self.line
     }
 
     fn rest(&self) -> &str {
@@ -75,7 +85,7 @@ impl Parser<'_> {
     }
 
     fn item(&mut self, depth: usize) -> Result<Item, Error> {
-        let line = self.error("").line;
+        let line = self.line();
         let mut keys = Vec::new();
         loop {
             self.space(false)?;

@@ -64,6 +64,22 @@ fn what_is_malformed_says_where() {
     assert!(parse(&format!("{{\"a\":{}", "[".repeat(100_000))).is_err());
 }
 
+#[test]
+fn a_policy_in_json_says_each_thing_once() {
+    let text = r#"{"path":{"a":{"capabilities":["deny"]},"a":{"capabilities":["read"]}}}"#;
+    assert!(parse(text).unwrap_err().to_string().contains("a key twice"));
+}
+
+#[test]
+fn a_long_text_of_many_lines_is_read_at_once() {
+    let started = std::time::Instant::now();
+    let text = "a=1\n".repeat(200_000);
+    let body = parse(&text).unwrap();
+    assert_eq!(body.items.last().map(|item| item.line), Some(200_000));
+    assert!(started.elapsed() < std::time::Duration::from_secs(10), "{:?}", started.elapsed());
+    assert!(parse(&" ".repeat(MAX_TEXT + 1)).unwrap_err().to_string().contains("longer"));
+}
+
 proptest! {
     #[test]
     fn nothing_panics(text in any::<String>(), pieces in prop::collection::vec("[a{}=\"\\[\\],#/*<\\-\n 1]", 0..40)) {

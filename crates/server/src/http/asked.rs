@@ -7,8 +7,9 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, Uri};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Incoming};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use zeroize::Zeroizing;
 
 use super::answer;
@@ -16,12 +17,15 @@ use crate::core::random;
 use crate::json::{self, Object, Value};
 use crate::logical::{Operation, Request, TokenText, parse_seconds};
 
-/// The longest body, as the peer has it.
-const BODY: usize = 32 << 20;
-/// How many fields a form or query may have.
-const PAIRS: usize = 100_000;
-/// What the values of a body may take in memory, in bytes, beside their texts: room for a batch of 70 000 items.
-const VALUES: usize = 64 << 20;
+/// The longest body. An entry of storage has a megabyte, and text in JSON can be written in three times its length.
+const BODY: usize = 4 << 20;
+/// The longest body of a login and of whoever brings no token: those that anybody can send.
+const OPEN_BODY: usize = 64 << 10;
+/// So much of each body is not counted.
+const FREE_BODY: usize = 16 << 10;
+/// How much all bodies that are being read or answered may have together beyond that.
+const ALL_BODIES: usize = 64 << 20;
+static ROOM: Semaphore = Semaphore::const_new(ALL_BODIES);
 /// The longest path below `/v1/`.
 const PATH: usize = 16 << 10;
 
@@ -32,7 +36,12 @@ type Early = Box<Response<Full<Bytes>>>;
 pub struct Asked {
     /// For the core.
     pub request: Request,
+    /// The room that its body takes, until it is answered.
+    pub room: Room,
 }
+
+/// Room for a body among all.
+pub type Room = Option<SemaphorePermit<'static>>;
 
 fn refuse(status: u16, message: impl Into<String>) -> Early {
     Box::new(answer::errors(status, &[message.into()]))
@@ -137,8 +146,14 @@ pub async fn read(head: &Parts, body: Incoming, mut path: String, address: Socke
             format!("PATCH requires Content-Type of application/merge-patch+json, provided {kind}"),
         ));
     }
+    let (token, mut room) = (token(&head.headers), None);
     let mut data = match operation {
-        Operation::Update | Operation::Patch => fields(body, kind).await?,
+        Operation::Update | Operation::Patch => {
+            let anybody = token.is_none() || path.starts_with("auth/") && path.contains("/login");
+            let (fields, taken) = fields(body, kind, if anybody { OPEN_BODY } else { BODY }).await?;
+            room = taken;
+            fields
+        }
         _ => query,
     };
     if !matches!(operation, Operation::Update | Operation::Patch) {
@@ -151,12 +166,12 @@ pub async fn read(head: &Parts, body: Incoming, mut path: String, address: Socke
         operation,
         path,
         data,
-        token: token(&head.headers),
+        token,
         wrap_ttl: wrap_ttl(&head.headers)?,
         remote: Some(address.ip()),
         remote_port: address.port(),
     };
-    Ok(Asked { request })
+    Ok(Asked { request, room })
 }
 
 fn token(headers: &HeaderMap) -> Option<TokenText> {
@@ -181,34 +196,62 @@ fn wrap_ttl(headers: &HeaderMap) -> Result<Option<Duration>, Early> {
 }
 
 /// The fields of a body: JSON whatever it calls itself, unless it is a form and does not look like JSON.
-async fn fields(body: Incoming, kind: &str) -> Result<Object, Early> {
-    let collected = Limited::new(body, BODY).collect().await.map_err(|error| {
-        if error.is::<http_body_util::LengthLimitError>() {
-            refuse(413, format!("the request body is longer than the limit of {BODY} bytes"))
-        } else {
-            refuse(400, "the request body could not be read")
-        }
-    })?;
-    let bytes = Zeroizing::new(collected.to_bytes().to_vec());
+async fn fields(body: Incoming, kind: &str, limit: usize) -> Result<(Object, Room), Early> {
+    let (bytes, room) = collect(body, limit).await?;
     let text = bytes.trim_ascii();
     // `bao write -f` sends the second.
     if text.is_empty() || text == b"null" {
-        return Ok(Object::new());
+        return Ok((Object::new(), room));
     }
     if kind == "application/x-www-form-urlencoded" && !matches!(text.first(), Some(b'{' | b'[')) {
         let text = std::str::from_utf8(text).map_err(|_| refuse(400, "the form is not UTF-8"))?;
-        return query(text);
+        return query(text).map(|fields| (fields, room));
     }
-    json::parse_object_within(text, VALUES)
-        .map_err(|error| refuse(400, format!("failed to decode JSON input: {error}")))
+    let fields = json::parse_request(text).map_err(|error| {
+        refuse(if error.is_limit() { 413 } else { 400 }, format!("failed to decode JSON input: {error}"))
+    })?;
+    Ok((fields, room))
+}
+
+/// All of a body. It takes room as it comes, not as it is announced: who sends nothing keeps nobody out.
+async fn collect(mut body: Incoming, limit: usize) -> Result<(Zeroizing<Vec<u8>>, Room), Early> {
+    let too_long = || refuse(413, format!("the request body is longer than the limit of {limit} bytes"));
+    if body.size_hint().lower() > limit as u64 {
+        return Err(too_long());
+    }
+    let (mut parts, mut length, mut room) = (Vec::new(), 0, Room::None);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| refuse(400, "the request body could not be read"))?;
+        let Ok(part) = frame.into_data() else { continue };
+        length += part.len();
+        if length > limit {
+            return Err(too_long());
+        }
+        let wanted = length.saturating_sub(FREE_BODY) - room.as_ref().map_or(0, SemaphorePermit::num_permits);
+        if wanted > 0 {
+            let full = |_| refuse(503, "the server has too many large requests at once; try again");
+            let more = ROOM.try_acquire_many(u32::try_from(wanted).unwrap_or(u32::MAX)).map_err(full)?;
+            match &mut room {
+                Some(room) => room.merge(more),
+                None => room = Some(more),
+            }
+        }
+        parts.push(part);
+    }
+    // One piece, with its length from the start: growing would leave copies behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(length));
+    for part in parts {
+        bytes.extend_from_slice(&part);
+    }
+    Ok((bytes, room))
 }
 
 /// `a=1&b=2`; a name that is there twice is a list.
 fn query(text: &str) -> Result<Object, Early> {
     let mut fields = Object::new();
     for (at, pair) in text.split('&').filter(|pair| !pair.is_empty()).enumerate() {
-        if at == PAIRS {
-            return Err(refuse(400, format!("a form or query has at most {PAIRS} fields")));
+        if at == json::MAX_ENTRIES {
+            return Err(refuse(413, "too many fields"));
         }
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let both = decode(name, Plus::Space).zip(decode(value, Plus::Space));

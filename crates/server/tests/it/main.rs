@@ -6,5 +6,6 @@ mod cli;
 mod differential;
 mod faults;
 mod flows;
+mod hardening;
 mod ours;
 mod transit;

@@ -1,7 +1,7 @@
 //! Logging in.
 
 use super::role::id_key;
-use super::secret::remove;
+use super::secret::{check_subset, remove};
 use super::{Role, SecretId, role_key, secret_key};
 use crate::core::{is_from, now_nanos};
 use crate::logical::{Call, Error, Response, Result};
@@ -18,7 +18,7 @@ pub async fn log_in(call: &Call<'_>) -> Result<Response> {
     let Some(name) = storage.get(&id_key(&id)).await? else {
         // As long as it takes to look for a secret id.
         storage.get(&secret_key(storage, &id, &secret).await?).await?;
-        return Err(invalid());
+        return Err(if secret.is_empty() { missing_secret() } else { invalid() });
     };
     let name = String::from_utf8_lossy(&name).into_owned();
     let role: Role = storage.read(&role_key(&name)).await?.ok_or_else(invalid)?;
@@ -26,18 +26,22 @@ pub async fn log_in(call: &Call<'_>) -> Result<Response> {
     if !is_from(&role.secret_id_bound_cidrs, call.request.remote)
         || !is_from(&role.params.bound_cidrs, call.request.remote)
     {
-        return Err(Error::bad_request("source address is not allowed by the CIDR blocks of the role"));
+        // The answer is that of a role that is not there: which there are is nobody's to know from elsewhere.
+        tracing::info!(role = name, "a login came from a network that is none of the role's");
+        return Err(if secret.is_empty() { missing_secret() } else { invalid() });
     }
     let mut auth = role.params.auth(call.request.remote);
     if role.bind_secret_id {
         if secret.is_empty() {
-            return Err(Error::bad_request("missing secret_id"));
+            return Err(missing_secret());
         }
         let entry = take(call, &name, &secret).await?.ok_or_else(invalid)?;
         if !is_from(&entry.cidrs, call.request.remote) {
             return Err(Error::bad_request("source address is not allowed by the CIDR blocks of the secret id"));
         }
-        if !entry.token_cidrs.is_empty() {
+        // The role's networks may be fewer since the secret id was made; and the one address that a role binds strictly is fewer still.
+        check_subset(&role.params.bound_cidrs, &entry.token_cidrs)?;
+        if !entry.token_cidrs.is_empty() && !role.params.strictly_bind_ip {
             auth.bound_cidrs = entry.token_cidrs;
         }
         auth.metadata = entry.metadata;
@@ -45,6 +49,10 @@ pub async fn log_in(call: &Call<'_>) -> Result<Response> {
     auth.metadata.insert("role_name".to_owned(), name);
     auth.internal.insert("role_id".to_owned(), id);
     Ok(Response { auth: Some(auth), ..Response::empty() })
+}
+
+fn missing_secret() -> Error {
+    Error::bad_request("missing secret_id")
 }
 
 /// Counts a use of a secret id. `None`: there is no such, or it has no more.

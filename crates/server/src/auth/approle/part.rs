@@ -1,7 +1,7 @@
 //! Settings of a role, one a path.
 
-use super::role::{apply, shown, store};
-use super::{Role, find_role, need_role};
+use super::role::{apply, change, shown};
+use super::{Role, find_role, missing, need_role};
 use crate::json::{Object, Value};
 use crate::logical::{Call, Error, Response, Result};
 
@@ -48,24 +48,27 @@ pub async fn read(call: &Call<'_>) -> Result<Response> {
 }
 
 pub async fn write(call: &Call<'_>) -> Result<Response> {
-    let mut role = need_role(call).await?;
+    need_role(call).await?;
     let field = field(call);
     // Older clients name it without `token_`.
     let old = field.strip_prefix("token_").unwrap_or(field);
     let value = call.input.raw(field).or_else(|| call.input.raw(old));
     let value = value.ok_or_else(|| Error::bad_request(format!("missing {field}")))?;
-    let data = Object::from([(field.to_owned(), value.clone())]);
-    let input = crate::logical::Input { captures: Vec::new(), data: &data, fields: call.input.fields };
-    apply(&mut role, &input)?;
-    store(call, role, None).await
+    set(call, &Object::from([(field.to_owned(), value.clone())])).await
+}
+
+async fn set(call: &Call<'_>, data: &Object) -> Result<Response> {
+    let input = crate::logical::Input { captures: Vec::new(), data, fields: call.input.fields };
+    change(call, |role| {
+        let mut role = role.ok_or_else(|| missing(call))?;
+        apply(&mut role, &input)?;
+        Ok(role)
+    })
+    .await
 }
 
 /// Sets it to what a new role has.
 pub async fn delete(call: &Call<'_>) -> Result<Response> {
-    let mut role = need_role(call).await?;
     let field = field(call);
-    let data = Object::from([(field.to_owned(), shown(&Role::default()).remove(field).unwrap_or_default())]);
-    let input = crate::logical::Input { captures: Vec::new(), data: &data, fields: call.input.fields };
-    apply(&mut role, &input)?;
-    store(call, role, None).await
+    set(call, &Object::from([(field.to_owned(), shown(&Role::default()).remove(field).unwrap_or_default())])).await
 }

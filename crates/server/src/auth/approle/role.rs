@@ -1,6 +1,6 @@
 //! Roles.
 
-use super::{Role, done, find_role, name, need_role, role_key};
+use super::{Role, done, find_role, missing, name, need_role, role_key};
 use crate::auth::params::{check_cidrs, parse_policies};
 use crate::core::random;
 use crate::json::{Object, Value};
@@ -34,12 +34,16 @@ pub fn shown(role: &Role) -> Object {
 }
 
 pub async fn write(call: &Call<'_>) -> Result<Response> {
-    let mut role = find_role(call).await?.unwrap_or_default();
-    apply(&mut role, &call.input)?;
-    if let Some(id) = call.input.text("role_id")?.filter(|id| !id.is_empty()) {
-        return store(call, role, Some(id)).await;
-    }
-    store(call, role, None).await
+    let id = call.input.text("role_id")?.filter(|id| !id.is_empty());
+    change(call, |role| {
+        let mut role = role.unwrap_or_default();
+        apply(&mut role, &call.input)?;
+        if let Some(id) = &id {
+            role.id.clone_from(id);
+        }
+        Ok(role)
+    })
+    .await
 }
 
 /// Changes what is given.
@@ -63,21 +67,20 @@ pub fn apply(role: &mut Role, input: &Input<'_>) -> Result<()> {
     role.params.apply(input)
 }
 
-/// Writes a role. An id belongs to one role.
-pub async fn store(call: &Call<'_>, mut role: Role, id: Option<String>) -> Result<Response> {
-    if !role.bind_secret_id && role.secret_id_bound_cidrs.is_empty() && role.params.bound_cidrs.is_empty() {
-        return Err(Error::wrapped(500, "at least one constraint should be enabled on the role"));
-    }
-    let (name, before) = (name(call), role.id.clone());
-    if let Some(id) = id {
-        role.id = id;
-    }
-    if role.id.is_empty() {
-        role.id = random::uuid()?;
-    }
-    let mut attempt = 0;
+/// Reads a role, changes it and writes it, as one step; `change` may be asked more than once. An id belongs to one role.
+pub async fn change(call: &Call<'_>, change: impl Fn(Option<Role>) -> Result<Role> + Send + Sync) -> Result<Response> {
+    let (name, mut attempt) = (name(call), 0);
     loop {
         let mut transaction = call.storage.begin();
+        let found: Option<Role> = transaction.read(call.storage, &role_key(&name)).await?;
+        let before = found.as_ref().map_or_else(String::new, |role| role.id.clone());
+        let mut role = change(found)?;
+        if !role.bind_secret_id && role.secret_id_bound_cidrs.is_empty() && role.params.bound_cidrs.is_empty() {
+            return Err(Error::wrapped(500, "at least one constraint should be enabled on the role"));
+        }
+        if role.id.is_empty() {
+            role.id = random::uuid()?;
+        }
         let taken = transaction.get(call.storage, &id_key(&role.id)).await?;
         if taken.is_some_and(|owner| owner.as_slice() != name.as_bytes()) {
             return Err(Error::bad_request("role_id already in use"));
@@ -118,10 +121,10 @@ pub async fn read_id(call: &Call<'_>) -> Result<Response> {
 }
 
 pub async fn write_id(call: &Call<'_>) -> Result<Response> {
-    let role = need_role(call).await?;
+    need_role(call).await?;
     let id = call.input.text("role_id")?.unwrap_or_default();
     if id.is_empty() {
         return Err(Error::bad_request("missing role_id"));
     }
-    store(call, role, Some(id)).await
+    change(call, |role| Ok(Role { id: id.clone(), ..role.ok_or_else(|| missing(call))? })).await
 }

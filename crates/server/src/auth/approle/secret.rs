@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{SecretId, done, name, need_role, secret_key};
 use crate::auth::params::check_cidrs;
 use crate::barrier::View;
-use crate::core::{now_nanos, random, time_text};
+use crate::core::{is_within, now_nanos, random, time_text};
 use crate::json::{self, Object, Value};
 use crate::logical::{Call, Error, Response, Result};
 
@@ -30,6 +30,8 @@ async fn store(call: &Call<'_>, secret: String) -> Result<Response> {
     let token_cidrs = input.texts("token_bound_cidrs")?.unwrap_or_default();
     check_cidrs(&cidrs)?;
     check_cidrs(&token_cidrs)?;
+    check_subset(&role.secret_id_bound_cidrs, &cidrs)?;
+    check_subset(&role.params.bound_cidrs, &token_cidrs)?;
     // What a secret id says is at most what its role says.
     let uses = within(input.int("num_uses")?, role.secret_id_num_uses, "num_uses")?;
     let ttl = within(input.seconds("ttl")?, role.secret_id_ttl, "ttl")?;
@@ -59,6 +61,19 @@ async fn store(call: &Call<'_>, secret: String) -> Result<Response> {
         "secret_id_num_uses": entry.uses,
         "secret_id_ttl": entry.ttl,
     }))
+}
+
+/// Whether a secret id's networks are all in those of its role.
+pub fn check_subset(role: &[String], secret: &[String]) -> Result<()> {
+    if role.is_empty() || secret.iter().all(|cidr| is_within(role, cidr)) {
+        return Ok(());
+    }
+    Err(Error::wrapped(
+        500,
+        &format!(
+            "failed to verify subset relationship between CIDR blocks on the role {role:?} and CIDR blocks on the secret ID {secret:?}"
+        ),
+    ))
 }
 
 /// What is asked for, if the role's limit (0: none) allows it; else the limit.

@@ -56,7 +56,7 @@ async fn create(method: &Token, call: &Call<'_>, role: Option<Role>, orphan: boo
     };
     let asked = if input.has("ttl") { seconds("ttl")? } else { seconds("lease")? };
     let mut period = seconds("period")?;
-    if period > 0 && !sudo && role.is_none() {
+    if period > 0 && !sudo {
         return Err(Error::bad_request("root or sudo privileges required to create periodic token"));
     }
     let mut explicit_max_ttl = seconds("explicit_max_ttl")?;
@@ -65,7 +65,9 @@ async fn create(method: &Token, call: &Call<'_>, role: Option<Role>, orphan: boo
         return Err(Error::bad_request("number of uses cannot be negative"));
     }
     let lesser = |a: i64, b: i64| if a > 0 && b > 0 { a.min(b) } else { a.max(b) };
-    let mut bound_cidrs = Vec::new();
+    // A child is used from where its parent may be; one that outlives it, or is made by a role, goes its own ways.
+    let mut bound_cidrs =
+        if orphan || no_parent || role.is_some() { Vec::new() } else { caller.entry.auth.bound_cidrs.clone() };
     if let Some(role) = &role {
         period = lesser(period, role.period);
         explicit_max_ttl = lesser(explicit_max_ttl, role.explicit_max_ttl);

@@ -83,7 +83,7 @@ impl Record<'_> {
             "id": request.id.as_str(),
             "operation": request.operation.name(),
             "namespace": object! { "id": "root" },
-            "path": request.path.as_str(),
+            "path": device.path(&request.path),
             "remote_address": request.remote.map_or_else(String::new, |remote| remote.to_canonical().to_string()),
             "remote_port": request.remote_port,
         };
@@ -96,7 +96,13 @@ impl Record<'_> {
         }
         if !request.data.is_empty() {
             let shown = self.mount.map_or(&[][..], |mount| &mount.entry.config.audit_non_hmac_request_keys);
-            asked.insert("data".to_owned(), device.data(&request.data, shown));
+            // Whoever is nobody writes no long records.
+            let data = if self.caller.is_some() || is_small(&request.data) {
+                device.data(&request.data, shown)
+            } else {
+                object! { "fields_omitted": request.data.len() }.into()
+            };
+            asked.insert("data".to_owned(), data);
         }
         if let Some(ttl) = request.wrap_ttl {
             asked.insert("wrap_ttl".to_owned(), ttl.as_secs().into());
@@ -173,6 +179,37 @@ impl Record<'_> {
     }
 }
 
+/// How much a request of nobody may have to be written down: what every login fits in.
+const NOBODY_VALUES: usize = 64;
+const NOBODY_BYTES: usize = 32 << 10;
+
+fn is_small(data: &Object) -> bool {
+    let (mut values, mut bytes) = (0, 0);
+    let mut rest: Vec<&Value> = Vec::new();
+    for (key, value) in data {
+        bytes += key.len();
+        rest.push(value);
+    }
+    while let Some(value) = rest.pop() {
+        values += 1;
+        match value {
+            Value::String(text) => bytes += text.len(),
+            Value::Number(digits) => bytes += digits.len(),
+            Value::Raw(text) => bytes += text.len(),
+            Value::Array(many) => rest.extend(many.iter().take(NOBODY_VALUES + 1)),
+            Value::Object(object) => {
+                bytes += object.keys().map(String::len).sum::<usize>();
+                rest.extend(object.values().take(NOBODY_VALUES + 1));
+            }
+            Value::Null | Value::Bool(_) => {}
+        }
+        if values > NOBODY_VALUES || bytes > NOBODY_BYTES {
+            return false;
+        }
+    }
+    true
+}
+
 /// Of a listing how many names there are, not which.
 fn elided(device: &Device, data: &Object, shown: &[String]) -> Value {
     let mut few = data.clone();
@@ -185,9 +222,20 @@ fn elided(device: &Device, data: &Object, shown: &[String]) -> Value {
     device.data(&few, shown)
 }
 
+/// Behind these a path ends with a token.
+const TOKEN_PATHS: [&str; 2] = ["auth/token/lookup/", "auth/token/renew/"];
+
 impl Device {
     fn text(&self, text: &str) -> String {
         if self.raw || text.is_empty() { text.to_owned() } else { self.hash(text) }
+    }
+
+    /// A path without the token that old clients put into it.
+    fn path(&self, path: &str) -> String {
+        match TOKEN_PATHS.iter().find_map(|before| Some((before, path.strip_prefix(before)?))) {
+            Some((before, token)) if !token.is_empty() => format!("{before}{}", self.text(token)),
+            _ => path.to_owned(),
+        }
     }
 
     fn accessor(&self, accessor: &str) -> String {

@@ -1,7 +1,7 @@
 //! A file, or standard output: one thread writes what comes, in as few calls as it can.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -47,6 +47,7 @@ impl Sink {
                 rotate: number("rotate_bytes")?.filter(|bytes| *bytes > 0),
                 keep: number("rotate_keep")?.unwrap_or(5).max(1),
                 file: None,
+                torn: false,
             };
             Box::new(file)
         };
@@ -122,6 +123,8 @@ struct LogFile {
     rotate: Option<u64>,
     keep: u64,
     file: Option<File>,
+    /// The file ends in the middle of a record: the disk was full, or the machine stopped.
+    torn: bool,
 }
 
 impl Target for LogFile {
@@ -140,6 +143,7 @@ impl Target for LogFile {
             }
         }
         if self.file.is_none() {
+            self.torn = is_torn(&self.path);
             self.file = Some(File::options().append(true).create(true).mode(self.mode).open(&self.path)?);
         }
         Ok(())
@@ -147,7 +151,12 @@ impl Target for LogFile {
 
     fn put(&mut self, text: &[u8]) -> io::Result<()> {
         match &mut self.file {
-            Some(file) => file.write_all(text),
+            Some(file) => {
+                if std::mem::take(&mut self.torn) {
+                    file.write_all(b"\n")?;
+                }
+                file.write_all(text)
+            }
             None => Err(io::ErrorKind::NotConnected.into()),
         }
     }
@@ -155,6 +164,19 @@ impl Target for LogFile {
     fn forget(&mut self) {
         self.file = None;
     }
+}
+
+/// Whether a file has something, and does not end with the end of a line.
+fn is_torn(path: &Path) -> bool {
+    let last = || -> io::Result<u8> {
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::End(-1))?;
+        let mut last = [0];
+        file.read_exact(&mut last)?;
+        Ok(last[0])
+    };
+    let is_file = std::fs::metadata(path).is_ok_and(|about| about.is_file());
+    is_file && last().is_ok_and(|last| last != b'\n')
 }
 
 impl LogFile {

@@ -94,14 +94,64 @@ async fn a_device_that_blocks_is_passed_over() {
     // Somebody has it open and does not read.
     let _reader = std::fs::File::options().read(true).write(true).open(&path).unwrap();
     let broker = broker(&path, &[]).await.unwrap();
-    let mut request = request();
-    request.data = object! { "long": "x".repeat(100_000) };
-    for at in 0..3000 {
-        request.data.insert(format!("k{at}"), "v".into());
-    }
-    let record = Record { request: &request, caller: None, mount: None, response: None, error: None };
+    let request = request();
+    let long = (0..3000).map(|at| (format!("k{at}"), "v".into())).collect();
+    let response = Response::data(long);
+    let record = Record { request: &request, caller: None, mount: None, response: Some(&response), error: None };
     let started = std::time::Instant::now();
-    assert!(broker.request(&record).await.is_err());
-    assert!(broker.request(&record).await.is_err());
+    assert!(broker.response(&record).await.is_err());
+    assert!(broker.response(&record).await.is_err());
     assert!(started.elapsed() < PATIENCE * 2, "the second is not waited for");
+}
+
+#[tokio::test]
+async fn nobody_writes_long_records() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.log");
+    let broker = broker(&path, &[]).await.unwrap();
+    let mut request = request();
+    for data in [
+        (0..3000).map(|at| (format!("k{at}"), "v".into())).collect(),
+        object! { "deep": object! { "list": vec!["v"; 3000] } },
+        object! { "long": "x".repeat(1 << 20) },
+    ] {
+        request.data = data;
+        let record = Record { request: &request, caller: None, mount: None, response: None, error: None };
+        broker.request(&record).await.unwrap();
+    }
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.len() < 3 * 1024, "{}", text.len());
+    assert_eq!(text.matches("fields_omitted").count(), 3);
+}
+
+#[tokio::test]
+async fn a_token_in_a_path_is_hashed_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.log");
+    let broker = broker(&path, &[]).await.unwrap();
+    let mut request = request();
+    for before in ["auth/token/lookup/", "auth/token/renew/"] {
+        request.path = format!("{before}s.other");
+        let record = Record { request: &request, caller: None, mount: None, response: None, error: None };
+        broker.request(&record).await.unwrap();
+    }
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(!text.contains("s.other"), "{text}");
+    assert_eq!(text.matches(&broker.devices()[0].hash("s.other")).count(), 2);
+}
+
+#[tokio::test]
+async fn behind_half_a_record_a_new_line_begins() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.log");
+    bulla_core::file::replace(&path, b"{\"time\":\"2026", 0o600).unwrap();
+    let broker = broker(&path, &[]).await.unwrap();
+    let request = request();
+    let record = Record { request: &request, caller: None, mount: None, response: None, error: None };
+    broker.request(&record).await.unwrap();
+    broker.request(&record).await.unwrap();
+    let text = std::fs::read_to_string(&path).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 3);
+    assert!(lines[1..].iter().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()), "{text}");
 }

@@ -113,6 +113,12 @@ impl Acl {
         Verdict { allowed: true, sudo: grant.capabilities & capability::SUDO != 0 }
     }
 
+    /// Whether `operation` on `path` is denied by a rule that says so, not for want of one.
+    pub fn denies(&self, path: &str, operation: Operation) -> bool {
+        let lists = matches!(operation, Operation::List | Operation::Scan);
+        !self.root && self.grant(path, lists).is_some_and(is_deny)
+    }
+
     /// The bits for `path`; those of `DENY` alone if there is nothing.
     pub fn capabilities(&self, path: &str) -> u16 {
         let grant = self.grant(path, path.ends_with('/'));
@@ -167,7 +173,12 @@ impl Acl {
             let (pattern, grant) = self.prefixes.get_key_value(path.get(..*length)?)?;
             Some((Rank { first: pattern.len(), whole: false, fewer: 0, length: pattern.len(), pattern }, grant))
         });
-        let segmented = self.segments.iter().filter(|one| one.matches(path)).map(|one| (one.rank(), &one.grant));
+        // A folder that a `+` denies without the slash is not listed with it either. (The peer lists it.)
+        let folder = lists.then(|| path.trim_end_matches('/'));
+        let matches = |one: &&Segmented| {
+            one.matches(path) || is_deny(&one.grant) && folder.is_some_and(|folder| one.matches(folder))
+        };
+        let segmented = self.segments.iter().filter(matches).map(|one| (one.rank(), &one.grant));
         prefix.into_iter().chain(segmented).max_by_key(|(rank, _)| *rank).map(|(_, grant)| grant)
     }
 }
@@ -269,7 +280,7 @@ fn fits(grant: &Grant, operation: Operation, request: &Request) -> bool {
         return true;
     }
     let lower = || request.data.iter().map(|(name, value)| (name.to_lowercase(), value));
-    if !grant.required.iter().all(|name| lower().any(|(sent, _)| sent == *name)) {
+    if !grant.required.iter().all(|name| request.data.contains_key(name)) {
         return false;
     }
     if request.data.is_empty() {

@@ -97,7 +97,10 @@ fn fields_are_required_allowed_and_denied() {
     }"#]);
     let may = |data| acl.check(Operation::Update, "a", &request(data)).allowed;
     assert!(may(object! { "name": "x1" }));
-    assert!(may(object! { "NAME": "oy", "any": 5 }));
+    assert!(may(object! { "name": "oy", "ANY": 5 }));
+    // What is required is there under the name that the engine reads; what is allowed and denied goes by any case.
+    assert!(!may(object! { "NAME": "oy" }));
+    assert!(!may(object! { "name": "x", "BAD": 1 }));
     assert!(!may(object! { "name": "z" }));
     assert!(!may(object! { "any": "yes" }));
     assert!(!may(object! { "name": "x", "any": "no" }));
@@ -190,6 +193,21 @@ fn slow(rules: &[Rule], path: &str) -> u16 {
     let same = rules.iter().filter(matches).filter(|rule| Some(key(rule)) == best);
     let bits = same.fold(0, |bits, rule| bits | rule.grant.capabilities);
     if bits & capability::DENY != 0 || best.is_none() { capability::DENY } else { bits }
+}
+
+#[test]
+fn a_folder_that_a_plus_denies_is_not_listed() {
+    let may = |text: &str, path: &str| may(&acl(&[text]), Operation::List, path);
+    let all = r#"path "s/m/*" { capabilities = ["list"] }"#;
+    assert!(may(all, "s/m/foo/"));
+    assert!(!may(&format!(r#"{all} path "s/m/+" {{ capabilities = ["deny"] }}"#), "s/m/foo/"));
+    // What is said more exactly counts, as for reading.
+    assert!(may(
+        r#"path "s/m/foo/*" { capabilities = ["list"] } path "s/m/+" { capabilities = ["deny"] }"#,
+        "s/m/foo/"
+    ));
+    // Without its slash a `+` allows no listing.
+    assert!(!may(r#"path "s/m/+" { capabilities = ["list"] }"#, "s/m/foo/"));
 }
 
 proptest! {

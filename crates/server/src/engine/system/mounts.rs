@@ -234,16 +234,22 @@ async fn unmount(system: &System, call: &Call<'_>, class: Class) -> Result<Respo
         return Ok(Response::empty());
     }
     // While the engine is there to take them back.
-    for id in open.leases.below(&place.full).await? {
+    revoke_all(system, &place.full).await?;
+    open.mounts.unmount(&place.full).await?;
+    // And what was made meanwhile: from here on nothing more is.
+    revoke_all(system, &place.full).await?;
+    Ok(Response::empty())
+}
+
+/// Takes back the leases of a mount, and of a method the tokens of its logins.
+async fn revoke_all(system: &System, full: &str) -> Result<()> {
+    let open = system.open()?;
+    for id in open.leases.below(full).await? {
         if let Some(lease) = open.leases.find(&id).await? {
             open.revoke_lease(&lease).await?;
         }
     }
-    if class == Class::Auth {
-        revoke_logins(system, &place.full).await?;
-    }
-    open.mounts.unmount(&place.full).await?;
-    Ok(Response::empty())
+    if full.starts_with(AUTH) { revoke_logins(system, full).await } else { Ok(()) }
 }
 
 /// Takes back the tokens that logins by a method gave.
@@ -278,13 +284,12 @@ pub async fn remount(system: &System, call: &Call<'_>) -> Result<Response> {
         return Err(Error::bad_request("cannot move an auth method to a secrets engine's path, or the other way"));
     }
     let open = system.open()?;
-    // Leases are found by the path that made them: they do not move.
-    for id in open.leases.below(&from).await? {
-        if let Some(lease) = open.leases.find(&id).await? {
-            open.revoke_lease(&lease).await?;
-        }
+    if open.mounts.at(&from).is_some() {
+        // Leases and tokens are found by the path that made them: they do not move.
+        revoke_all(system, &from).await?;
     }
     open.mounts.remount(&from, &to).await?;
+    revoke_all(system, &from).await?;
     let id = random::uuid()?;
     Ok(Response::flat(object! { "migration_id": id.as_str() }))
 }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::{System, show};
-use crate::core::API_VERSION;
 use crate::core::mount::{Class, Mount};
 use crate::core::policy::{Acl, Grant, capability};
+use crate::core::{API_VERSION, is_from};
 use crate::json::{Object, Value};
 use crate::logical::{Access, Call, Described, Error, Kind, Operation, Response, Result};
 
@@ -14,6 +14,10 @@ async fn acl(system: &System, call: &Call<'_>) -> Result<Option<Arc<Acl>>> {
     let Some(token) = &call.request.token else { return Ok(None) };
     let open = system.open()?;
     match open.tokens.find(token).await? {
+        // Looking is no use of a token; one whose uses are gone, or from elsewhere, sees nothing all the same.
+        Some((_, entry)) if entry.uses < 0 || !is_from(&entry.auth.bound_cidrs, call.request.remote) => {
+            Err(Error::no_token())
+        }
         Some((_, entry)) => Ok(Some(open.policies.acl(&entry.policies).await?)),
         None => Err(Error::no_token()),
     }

@@ -59,8 +59,8 @@ impl Transit {
         let backup = decode(&backup).map_err(|error| fail(&error))?;
         // Of RSA keys each takes its time to be checked.
         let read = tokio::task::spawn_blocking(move || {
-            let value = json::parse_object_within(backup.expose(), 8 * MOST_BYTES)
-                .map_err(|error| format!("the backup is no JSON: {error}"))?;
+            let value =
+                json::parse_request(backup.expose()).map_err(|error| format!("the backup is no JSON: {error}"))?;
             read(&value).map_err(|error| format!("the backup cannot be restored: {error}"))
         });
         let mut policy = read.await.map_err(|error| Error::internal(&error))?.map_err(|error| fail(&error))?;

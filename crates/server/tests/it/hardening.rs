@@ -1,0 +1,256 @@
+//! What somebody with little, or nothing, may try.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bulla_server::storage::Memory;
+use serde_json::{Value, json};
+
+use crate::ours::{Ours, ROOT, audit_file};
+
+fn token(ours: &Ours, by: &str, path: &str, body: &Value) -> String {
+    let (status, answer) = ours.ask(by, "POST", path, &body.to_string());
+    assert_eq!(status, 200, "{answer}");
+    answer["auth"]["client_token"].as_str().unwrap().to_owned()
+}
+
+/// A token of a policy with this text.
+fn with_policy(ours: &Ours, text: &str) -> String {
+    ours.root("PUT", "sys/policies/acl/p", &json!({ "policy": text }).to_string());
+    token(ours, ROOT, "auth/token/create", &json!({ "policies": ["p"] }))
+}
+
+fn lives(ours: &Ours, token: &str) -> bool {
+    ours.ask(token, "GET", "auth/token/lookup-self", "").0 == 200
+}
+
+#[test]
+fn names_of_many_segments_cost_nothing() {
+    let ours = Ours::dev();
+    let default = token(&ours, ROOT, "auth/token/create", &json!({ "policies": ["default"] }));
+    let id = "a/".repeat(500_000) + "x";
+    let started = Instant::now();
+    for _ in 0..10 {
+        let (status, _) = ours.ask(&default, "PUT", "sys/leases/lookup", &json!({ "lease_id": id }).to_string());
+        assert_eq!(status, 400);
+    }
+    assert_eq!(ours.ask(ROOT, "GET", &("secret/data/".to_owned() + &"a/".repeat(3000) + "x"), "").0, 413);
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+}
+
+#[test]
+fn bodies_are_as_long_as_they_may_be_for_whom_they_come_from() {
+    let ours = Ours::dev();
+    ours.root("POST", "sys/auth/userpass", r#"{"type":"userpass"}"#);
+    let of = |bytes: usize| json!({ "password": "x".repeat(bytes) }).to_string();
+    assert_eq!(ours.ask(ROOT, "POST", "auth/userpass/login/bob", &of(100_000)).0, 413);
+    assert_eq!(ours.ask("", "POST", "sys/unseal", &of(100_000)).0, 413);
+    assert_eq!(ours.ask("", "POST", "auth/userpass/login/bob", &of(50_000)).0, 400);
+    // A whole entry, each letter of it escaped.
+    let escaped = format!(r#"{{"data":{{"a":"{}"}}}}"#, "\\u00e9".repeat(500_000));
+    assert_eq!(ours.ask(ROOT, "POST", "secret/data/x", &escaped).0, 200);
+    let long = format!(r#"{{"data":{{"a":[{}]}}}}"#, vec!["0"; 20_000].join(","));
+    assert_eq!(ours.ask(ROOT, "POST", "secret/data/x", &long).0, 413);
+}
+
+#[test]
+fn nobody_gets_a_token_for_what_everybody_may_ask() {
+    let ours = Ours::dev();
+    let headers = [("X-Vault-Wrap-TTL", "60")];
+    let (status, body) = bulla_test_support::http(ours.address, "GET", "/v1/sys/internal/ui/mounts", &headers, "");
+    assert_eq!(status, 200);
+    assert!(serde_json::from_str::<Value>(&body).unwrap()["wrap_info"].is_null(), "{body}");
+    ours.root("POST", "sys/auth/userpass", r#"{"type":"userpass"}"#);
+    ours.root("POST", "auth/userpass/users/bob", r#"{"password":"pw"}"#);
+    let (_, body) =
+        bulla_test_support::http(ours.address, "POST", "/v1/auth/userpass/login/bob", &headers, r#"{"password":"pw"}"#);
+    assert!(serde_json::from_str::<Value>(&body).unwrap()["wrap_info"]["token"].is_string(), "{body}");
+}
+
+#[test]
+fn what_is_denied_is_denied_however_it_is_written() {
+    let ours = Ours::dev();
+    ours.root("POST", "sys/auth/userpass", r#"{"type":"userpass"}"#);
+    ours.root("POST", "sys/auth/approle", r#"{"type":"approle"}"#);
+    ours.root("POST", "sys/mounts/mm", r#"{"type":"kv"}"#);
+    ours.root("POST", "auth/userpass/users/bob", r#"{"password":"pw"}"#);
+    ours.root("POST", "auth/approle/role/app", "{}");
+    let all = r#"{ capabilities = ["create", "read", "update", "delete", "sudo"] }"#;
+    let deny = r#"{ capabilities = ["deny"] }"#;
+    let policy = format!(
+        r#"path "sys/*" {all} path "auth/*" {all} path "sys/policies/acl/p" {deny} path "sys/policy/p" {deny}
+        path "sys/mounts/mm" {deny} path "sys/auth/approle" {deny}
+        path "auth/userpass/users/bob*" {deny} path "auth/approle/role/app*" {deny}"#
+    );
+    let token = with_policy(&ours, &policy);
+    for (method, path) in [
+        ("GET", "sys/policies/acl/P"),
+        ("DELETE", "sys/policy/P"),
+        ("DELETE", "sys/mounts/mm/"),
+        ("DELETE", "sys/auth/approle/"),
+        ("GET", "auth/userpass/users/Bob"),
+        ("POST", "auth/userpass/users/BOB/password"),
+        ("GET", "auth/approle/role/App/role-id"),
+        ("POST", "auth/approle/role/APP/secret-id"),
+    ] {
+        assert_eq!(ours.ask(&token, method, path, "").0, 403, "{method} {path}");
+    }
+    assert_eq!(ours.ask(&token, "GET", "auth/userpass/users/Al", "").0, 404);
+    assert_eq!(ours.ask(&token, "GET", "sys/policies/acl/DEFAULT", "").0, 200);
+}
+
+#[test]
+fn a_required_parameter_is_there_under_its_own_name() {
+    let ours = Ours::dev();
+    let policy = r#"path "secret/data/*" { capabilities = ["create", "update"] required_parameters = ["Data"] }"#;
+    let token = with_policy(&ours, policy);
+    assert_eq!(ours.ask(&token, "POST", "secret/data/x", r#"{"data":{}}"#).0, 200);
+    assert_eq!(ours.ask(&token, "POST", "secret/data/x", r#"{"DATA":{}}"#).0, 403);
+}
+
+#[test]
+fn a_child_is_used_from_where_its_parent_may_be() {
+    let ours = Ours::dev();
+    ours.root("POST", "auth/token/roles/here", r#"{"allowed_policies":["p"],"token_bound_cidrs":["127.0.0.0/8"]}"#);
+    with_policy(&ours, r#"path "auth/token/create*" { capabilities = ["create", "update", "sudo"] }"#);
+    let parent = token(&ours, ROOT, "auth/token/create/here", &json!({}));
+    let child = token(&ours, &parent, "auth/token/create", &json!({}));
+    let shown = ours.root("POST", "auth/token/lookup", &json!({ "token": child }).to_string());
+    assert_eq!(shown["data"]["bound_cidrs"], json!(["127.0.0.0/8"]));
+    let orphan = token(&ours, &parent, "auth/token/create-orphan", &json!({ "policies": ["p"] }));
+    let shown = ours.root("POST", "auth/token/lookup", &json!({ "token": orphan }).to_string());
+    assert!(shown["data"]["bound_cidrs"].is_null());
+}
+
+#[test]
+fn a_periodic_token_needs_sudo_by_a_role_too() {
+    let ours = Ours::dev();
+    ours.root("POST", "auth/token/roles/r", r#"{"allowed_policies":["default"]}"#);
+    let maker = with_policy(&ours, r#"path "auth/token/create/r" { capabilities = ["create", "update"] }"#);
+    assert_eq!(ours.ask(&maker, "POST", "auth/token/create/r", r#"{"period":"1h"}"#).0, 400);
+    assert_eq!(ours.ask(&maker, "POST", "auth/token/create/r", "{}").0, 200);
+}
+
+#[test]
+fn a_chain_of_tokens_has_an_end() {
+    let ours = Ours::dev();
+    with_policy(&ours, r#"path "auth/token/create" { capabilities = ["create", "update"] }"#);
+    let mut last = token(&ours, ROOT, "auth/token/create", &json!({ "policies": ["p"], "no_parent": true }));
+    let first = last.clone();
+    for _ in 0..63 {
+        last = token(&ours, &last, "auth/token/create", &json!({}));
+    }
+    let made = token(&ours, &last, "auth/token/create", &json!({}));
+    let (status, answer) = ours.ask(&made, "POST", "auth/token/create", "{}");
+    assert_eq!(status, 400);
+    assert!(answer["errors"][0].as_str().unwrap().contains("in a row"), "{answer}");
+    ours.root("POST", "auth/token/revoke", &json!({ "token": first }).to_string());
+    assert!(!lives(&ours, &last) && !lives(&ours, &made));
+}
+
+#[test]
+fn a_secret_id_says_no_more_than_its_role() {
+    let ours = Ours::dev();
+    ours.root("POST", "sys/auth/approle", r#"{"type":"approle"}"#);
+    let role = r#"{"token_bound_cidrs":["127.0.0.0/8"],"secret_id_bound_cidrs":["127.0.0.0/8"]}"#;
+    ours.root("POST", "auth/approle/role/r", role);
+    for wider in [r#"{"token_bound_cidrs":["0.0.0.0/0"]}"#, r#"{"cidr_list":["10.0.0.0/8"]}"#] {
+        assert_eq!(ours.ask(ROOT, "POST", "auth/approle/role/r/secret-id", wider).0, 500, "{wider}");
+    }
+    let id = ours.root("GET", "auth/approle/role/r/role-id", "")["data"]["role_id"].clone();
+    let narrow = r#"{"token_bound_cidrs":["127.0.0.0/16"]}"#;
+    let secret = ours.root("POST", "auth/approle/role/r/secret-id", narrow)["data"]["secret_id"].clone();
+    let log_in =
+        || ours.ask("", "POST", "auth/approle/login", &json!({ "role_id": id, "secret_id": secret }).to_string());
+    let bound = |token: &Value| {
+        ours.root("POST", "auth/token/lookup", &json!({ "token": token }).to_string())["data"]["bound_cidrs"].clone()
+    };
+    assert_eq!(bound(&log_in().1["auth"]["client_token"]), json!(["127.0.0.0/16"]));
+    // A role that binds to the address that logs in does so whatever the secret id says.
+    ours.root("POST", "auth/approle/role/r", r#"{"token_strictly_bind_ip":true}"#);
+    assert_eq!(bound(&log_in().1["auth"]["client_token"]), json!(["127.0.0.1"]));
+    // And one that was given fewer networks since does not let the secret id be.
+    ours.root("POST", "auth/approle/role/r", r#"{"token_bound_cidrs":["127.0.0.1"]}"#);
+    assert_eq!(log_in().0, 500);
+}
+
+#[test]
+fn whether_a_role_is_there_is_not_told() {
+    let ours = Ours::dev();
+    ours.root("POST", "sys/auth/approle", r#"{"type":"approle"}"#);
+    ours.root("POST", "auth/approle/role/far", r#"{"role_id":"far","secret_id_bound_cidrs":["10.0.0.0/8"]}"#);
+    ours.root("POST", "auth/approle/role/near", r#"{"role_id":"near"}"#);
+    for secret in ["", "x"] {
+        let log_in = |role: &str| {
+            ours.ask("", "POST", "auth/approle/login", &json!({ "role_id": role, "secret_id": secret }).to_string())
+        };
+        let nobody = log_in("nobody");
+        assert_eq!((log_in("far"), log_in("near")), (nobody.clone(), nobody), "{secret:?}");
+    }
+}
+
+#[test]
+fn with_a_method_that_moves_or_goes_its_logins_go() {
+    let ours = Ours::dev();
+    ours.root("POST", "sys/auth/userpass", r#"{"type":"userpass"}"#);
+    ours.root("POST", "auth/userpass/users/bob", r#"{"password":"pw"}"#);
+    let bob = token(&ours, "", "auth/userpass/login/bob", &json!({ "password": "pw" }));
+    assert!(lives(&ours, &bob));
+    ours.root("POST", "sys/remount", r#"{"from":"auth/userpass","to":"auth/people"}"#);
+    assert!(!lives(&ours, &bob));
+    // Logins that hash while the method goes.
+    let tokens: Vec<String> = std::thread::scope(|scope| {
+        let log_in = || ours.ask("", "POST", "auth/people/login/bob", r#"{"password":"pw"}"#);
+        let threads: Vec<_> = (0..12).map(|_| scope.spawn(log_in)).collect();
+        std::thread::sleep(Duration::from_millis(300));
+        ours.root("DELETE", "sys/auth/people", "");
+        let answers = threads.into_iter().map(|thread| thread.join().unwrap().1);
+        answers.filter_map(|answer| answer["auth"]["client_token"].as_str().map(str::to_owned)).collect()
+    });
+    for token in tokens {
+        assert!(!lives(&ours, &token));
+    }
+}
+
+#[test]
+fn a_user_that_is_deleted_while_a_password_is_hashed_stays_deleted() {
+    let ours = Ours::dev();
+    ours.root("POST", "sys/auth/userpass", r#"{"type":"userpass"}"#);
+    for _ in 0..4 {
+        ours.root("POST", "auth/userpass/users/bob", r#"{"password":"pw"}"#);
+        std::thread::scope(|scope| {
+            scope.spawn(|| ours.ask(ROOT, "POST", "auth/userpass/users/bob/password", r#"{"password":"pw2"}"#));
+            scope.spawn(|| ours.ask(ROOT, "POST", "auth/userpass/users/bob/password", r#"{"password":"pw3"}"#));
+            std::thread::sleep(Duration::from_millis(40));
+            ours.root("DELETE", "auth/userpass/users/bob", "");
+        });
+        assert_eq!(ours.ask(ROOT, "GET", "auth/userpass/users/bob", "").0, 404);
+    }
+}
+
+#[test]
+fn what_shows_mounts_heeds_where_a_token_is_good() {
+    let ours = Ours::dev();
+    ours.root("POST", "auth/token/roles/far", r#"{"allowed_policies":["p"],"token_bound_cidrs":["10.0.0.0/8"]}"#);
+    with_policy(&ours, r#"path "secret/*" { capabilities = ["read"] }"#);
+    let far = token(&ours, ROOT, "auth/token/create/far", &json!({}));
+    assert_eq!(ours.ask(&far, "GET", "sys/internal/ui/mounts", "").0, 403);
+    assert_eq!(ours.ask(&far, "GET", "sys/internal/ui/mounts/secret/x", "").0, 403);
+}
+
+#[test]
+fn a_last_use_that_cannot_be_written_down_is_the_last() {
+    let folder = tempfile::tempdir().unwrap();
+    let (inner, path) = (folder.path().join("inner"), folder.path().join("inner/audit.log"));
+    std::fs::create_dir(&inner).unwrap();
+    let ours = Ours::sealed(Arc::new(Memory::default()), Vec::new(), vec![audit_file(&path)]);
+    let root = bulla_server::logical::TokenText::new(ROOT.to_owned());
+    ours.runtime.block_on(bulla_server::dev::start(&ours.core, Some(root))).unwrap();
+    let once = token(&ours, ROOT, "auth/token/create", &json!({ "policies": ["default"], "num_uses": 1 }));
+    std::fs::remove_dir_all(&inner).unwrap();
+    assert_eq!(ours.ask(&once, "GET", "auth/token/lookup-self", "").0, 500);
+    std::fs::create_dir(&inner).unwrap();
+    assert_eq!(ours.ask(&once, "GET", "auth/token/lookup-self", "").0, 403);
+    let accessors = ours.root("LIST", "auth/token/accessors", "");
+    assert_eq!(accessors["data"]["keys"].as_array().unwrap().len(), 1, "nothing of it is left");
+}

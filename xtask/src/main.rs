@@ -128,8 +128,11 @@ fn test(root: &Path, arguments: &[String]) -> Result<()> {
     // Most tests of the cluster wait, for leases, pods and outages: with one at a time on each core the cores would, too.
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = std::env::var(THREADS).unwrap_or_else(|_| (cores * 2).to_string());
-    let tests =
-        || process::cargo(root).args(["test", "--workspace", "--locked"]).args(arguments).env(THREADS, &threads).run();
+    // All failures of a run are worth more than its first.
+    let tests = || {
+        let test = ["test", "--workspace", "--locked", "--no-fail-fast"];
+        process::cargo(root).args(test).args(arguments).env(THREADS, &threads).run()
+    };
     if std::env::var_os("BULLA_TEST_KUBECONFIG").is_some() {
         return tests();
     }

@@ -12,6 +12,7 @@
 mod sources;
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -142,6 +143,7 @@ pub struct Publisher {
     settings: Settings,
     volumes: Mutex<HashMap<String, Place>>,
     sources: watch::Sender<()>,
+    fetched: AtomicU64,
 }
 
 /// When a volume that is mounted is fetched anew.
@@ -197,7 +199,12 @@ impl Publisher {
         settings: Settings,
     ) -> Self {
         let (volumes, sources) = (Mutex::default(), watch::Sender::default());
-        Self { mounter, classes, providers, reports, settings, volumes, sources }
+        Self { mounter, classes, providers, reports, settings, volumes, sources, fetched: AtomicU64::new(0) }
+    }
+
+    /// How often something was fetched so far.
+    pub fn fetched(&self) -> u64 {
+        self.fetched.load(Ordering::Relaxed)
     }
 
     /// Mounts a volume, or looks whether what is mounted is due.
@@ -383,6 +390,7 @@ impl Publisher {
     }
 
     fn provider(&self, class: &Class) -> Result<Arc<dyn Provider>, PublishError> {
+        self.fetched.fetch_add(1, Ordering::Relaxed);
         let unknown = |known| PublishError::UnknownProvider { name: class.provider.clone(), known };
         self.providers.provider(&class.provider).map_err(unknown)
     }
@@ -408,10 +416,8 @@ impl Publisher {
     ) -> Result<(Record, Option<Content>), PublishError> {
         let provider = self.provider(class)?;
         if provider.needs_target() {
-            // What is left there of before is empty.
-            self.mounter.detach(&request.target).await?;
             let made = self.mounter.create(self.shape(request)).await?;
-            self.mounter.attach(made.id, &request.target, None, Owner::default()).await?;
+            self.attach(made.id, request, None, Owner::default()).await?;
             let done = self.fill_mounted(request, class, provider.as_ref(), &made.root, now).await;
             if done.is_err() {
                 self.mounter.detach(&request.target).await?;
@@ -436,14 +442,7 @@ impl Publisher {
             let prepared = prepare(&made.root, &content, record)?;
             let folder = prepared.folder().to_owned();
             let record = prepared.commit(&made.root)?;
-            match self.mounter.attach(made.id, &request.target, Some(&folder), request.owner).await {
-                Err(MountError::Failed { kind: FailureKind::Busy, .. }) => {
-                    // Mounted and never filled.
-                    self.mounter.detach(&request.target).await?;
-                    self.mounter.attach(made.id, &request.target, Some(&folder), request.owner).await?;
-                }
-                attached => attached?,
-            }
+            self.attach(made.id, request, Some(&folder), request.owner).await?;
             Ok(record)
         };
         match filled.await {
@@ -452,6 +451,17 @@ impl Publisher {
                 self.mounter.discard(made.id).await?;
                 Err(error)
             }
+        }
+    }
+
+    /// Mounts a file system, in place of one that was never filled.
+    async fn attach(&self, id: u64, request: &Request, folder: Option<&str>, owner: Owner) -> Result<(), MountError> {
+        match self.mounter.attach(id, &request.target, folder, owner).await {
+            Err(MountError::Failed { kind: FailureKind::Busy, .. }) => {
+                self.mounter.detach(&request.target).await?;
+                self.mounter.attach(id, &request.target, folder, owner).await
+            }
+            attached => attached,
         }
     }
 

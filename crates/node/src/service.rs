@@ -35,6 +35,8 @@ pub const REGISTRATION_SOCKET: &str = "registration";
 
 /// How often it is looked which volumes' providers want to be asked again. A lease of half a minute is renewed in time.
 const EXPECTED: Duration = Duration::from_secs(3);
+/// After how long without anything to fetch memory is given back.
+const REST: Duration = Duration::from_secs(5);
 /// The largest request of the kubelet: a class of nothing but attributes, tokens and secrets, with room to spare.
 const LONGEST_REQUEST: usize = 4 << 20;
 
@@ -96,6 +98,7 @@ pub async fn serve(
     let asking = publisher.clone();
     operator.add_task(async move { crate::cluster::follow_pods(asked, &asking).await });
     let follower = publisher.clone();
+    operator.add_task(rest(publisher.clone()));
     operator.add_task(async move {
         loop {
             tokio::time::sleep(EXPECTED).await;
@@ -145,6 +148,20 @@ pub async fn serve(
     finish(serving).await;
     mounter.unlisten(CSI_SOCKET).await?;
     Ok(())
+}
+
+/// Gives back the memory that fetching has needed, once nothing was fetched for a while; and what the start needed.
+async fn rest(publisher: Arc<Publisher>) {
+    let (mut before, mut given_back) = (0, None);
+    loop {
+        tokio::time::sleep(REST).await;
+        let fetched = publisher.fetched();
+        if fetched == before && given_back != Some(fetched) {
+            given_back = Some(fetched);
+            let _ = tokio::task::spawn_blocking(bulla_core::memory::give_back).await;
+        }
+        before = fetched;
+    }
 }
 
 /// The path of a socket that the other half has the right to make.

@@ -3,6 +3,7 @@
 //! It is told beside the work. A pod does not wait for it, and what cannot be told now is told later, the last word of each object alone.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,10 +26,10 @@ use crate::publish::{Outcome, Report, Reports};
 
 /// Who writes.
 const FIELD_MANAGER: &str = "bulla-node";
-/// How many are written at once.
-const AT_ONCE: usize = 8;
-/// What comes within this time is written together.
-const TOGETHER: Duration = Duration::from_millis(50);
+/// How many are written at once: a node's pods start together, and the API server has other things to do then.
+const AT_ONCE: usize = 2;
+/// What comes within this time is written once.
+const TOGETHER: Duration = Duration::from_millis(500);
 /// The longest name of an object.
 const LONGEST: usize = 253;
 
@@ -46,8 +47,8 @@ pub struct Statuses {
 struct State {
     /// What is to be written, by volume.
     waiting: HashMap<String, SecretProviderClassPodStatus>,
-    /// What was, by volume.
-    written: HashMap<String, SecretProviderClassPodStatus>,
+    /// What was, by volume, as a hash.
+    written: HashMap<String, u64>,
 }
 
 impl Statuses {
@@ -63,14 +64,17 @@ impl Statuses {
         loop {
             self.more.notified().await;
             tokio::time::sleep(TOGETHER).await;
-            let batch = std::mem::take(&mut self.lock().waiting);
+            let batch = {
+                let mut state = self.lock();
+                let batch = std::mem::take(&mut state.waiting);
+                // Of a volume that goes meanwhile nothing is left here.
+                state.written.extend(batch.iter().map(|(target, object)| (target.clone(), hash(object))));
+                batch
+            };
             let failed: Vec<_> = futures_util::stream::iter(batch)
                 .map(|(target, object)| async move {
                     match self.write(&object).await {
-                        Ok(()) => {
-                            self.lock().written.insert(target, object);
-                            None
-                        }
+                        Ok(()) => None,
                         Err(error) => {
                             let name = object.metadata.name.clone().unwrap_or_default();
                             tracing::warn!(name, error = describe(&error), "what is mounted could not be told; again");
@@ -90,6 +94,7 @@ impl Statuses {
             {
                 let mut state = self.lock();
                 for (target, object) in failed {
+                    state.written.remove(&target);
                     // What was said since is newer.
                     state.waiting.entry(target).or_insert(object);
                 }
@@ -175,6 +180,14 @@ impl Statuses {
     }
 }
 
+/// Of all that is written.
+fn hash(object: &SecretProviderClassPodStatus) -> u64 {
+    let mut hash = DefaultHasher::new();
+    // Writing to memory does not fail.
+    serde_json::to_vec(object).unwrap_or_default().hash(&mut hash);
+    hash.finish()
+}
+
 #[async_trait]
 impl Reports for Statuses {
     async fn tell(&self, report: Report<'_>) {
@@ -199,7 +212,11 @@ impl Reports for Statuses {
         }
         let target = &report.request.target;
         let mut state = self.lock();
-        if state.waiting.get(target).or_else(|| state.written.get(target)) != Some(&object) {
+        let is_said = match state.waiting.get(target) {
+            Some(waiting) => *waiting == object,
+            None => state.written.get(target) == Some(&hash(&object)),
+        };
+        if !is_said {
             state.waiting.insert(target.clone(), object);
             self.more.notify_one();
         }

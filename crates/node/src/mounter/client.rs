@@ -1,15 +1,25 @@
 //! The other half's side: asks for mounts, and works in the folders that come back.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{mpsc, oneshot};
 
 use super::protocol::{FailureKind, Owner, Reply, Request, Shape, receive, send};
 
 /// The half that mounts, as the other half sees it.
 #[derive(Clone, Debug)]
 pub struct Mounter {
-    socket: Arc<Mutex<OwnedFd>>,
+    questions: mpsc::Sender<Question>,
 }
+
+/// With a file descriptor, where one is asked for.
+type Answer = (Reply, Option<OwnedFd>);
+/// And who waits for the answer.
+type Question = (Request, oneshot::Sender<std::io::Result<Answer>>);
+/// How many may wait for their turn before who asks waits for theirs.
+const WAITING: usize = 64;
+/// How much of a stack the thread has that asks, in bytes: messages are on the heap.
+const STACK: usize = 256 << 10;
 
 /// What was not mounted, and why.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +55,11 @@ pub struct Unattached {
 impl Mounter {
     /// Over the socket that leads to it.
     pub fn new(socket: OwnedFd) -> Self {
-        Self { socket: Arc::new(Mutex::new(socket)) }
+        let (questions, receiver) = mpsc::channel(WAITING);
+        // Where there is no room for a thread nobody is asked, and who asks hears of it.
+        let asking = std::thread::Builder::new().name("mounter".to_owned()).stack_size(STACK);
+        let _ = asking.spawn(move || ask_all(&socket, receiver));
+        Self { questions }
     }
 
     /// Makes a file system in memory.
@@ -164,18 +178,29 @@ impl Mounter {
         }
     }
 
-    /// One question at a time: the other side does one thing at a time anyway.
     async fn ask(&self, request: Request) -> Result<(Reply, Option<OwnedFd>), MountError> {
-        let socket = Arc::clone(&self.socket);
-        let asked = tokio::task::spawn_blocking(move || {
-            let socket = socket.lock().unwrap_or_else(PoisonError::into_inner);
-            send(socket.as_fd(), &request, None)?;
-            receive::<Reply>(&*socket)?.ok_or_else(|| std::io::ErrorKind::UnexpectedEof.into())
-        });
-        match asked.await.map_err(|error| MountError::Gone(std::io::Error::other(error)))? {
+        let gone = || MountError::Gone(std::io::ErrorKind::UnexpectedEof.into());
+        let (tell, told) = oneshot::channel();
+        self.questions.send((request, tell)).await.map_err(|_| gone())?;
+        match told.await.map_err(|_| gone())? {
             Ok((Reply::Failed { kind, message }, _)) => Err(MountError::Failed { kind, message }),
             Ok(answer) => Ok(answer),
             Err(error) => Err(MountError::Gone(error)),
+        }
+    }
+}
+
+/// Asks one question at a time, because the other side does one thing at a time anyway, until nobody has another one, or the other side is
+/// gone. A question that was begun gets its answer also when nobody waits for it any more: the next answer is the next question's.
+fn ask_all(socket: &OwnedFd, mut questions: mpsc::Receiver<Question>) {
+    while let Some((request, tell)) = questions.blocking_recv() {
+        let answer = send(socket.as_fd(), &request, None)
+            .and_then(|()| receive::<Reply>(socket)?.ok_or_else(|| std::io::ErrorKind::UnexpectedEof.into()));
+        let is_gone = answer.is_err();
+        let _ = tell.send(answer);
+        if is_gone {
+            // What was said to whom is not known any more.
+            return;
         }
     }
 }

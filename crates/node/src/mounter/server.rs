@@ -87,6 +87,9 @@ pub fn serve(socket: &OwnedFd, rules: Rules) -> io::Result<()> {
     let pods = openat(rustix::fs::CWD, &rules.pods, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", rules.pods.display())))?;
     let sockets = Sockets::new(rules.sockets.clone());
+    // What the start needed is not needed any more, and this process does little.
+    bulla_core::memory::keep_little();
+    bulla_core::memory::give_back();
     let mut mounter = Mounter { rules, pods, sockets, made: BTreeMap::new(), next: 1 };
     while let Some((request, _)) = receive::<Request>(socket)? {
         let (reply, descriptor) = match mounter.answer(request) {

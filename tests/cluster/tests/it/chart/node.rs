@@ -59,12 +59,29 @@ fn with_both_doors_the_operator_opens_for_nodes_and_neither_may_do_more() {
     let operator =
         find(&more, "Deployment", "operator")["spec"]["template"]["spec"]["containers"][0]["args"].to_string();
     assert!(operator.contains("--sops-key=age1abc") && operator.contains("--sops-key=local:/k"), "{operator}");
-    let maps = json!({"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]});
+    let maps = json!({"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list", "watch"]});
     let has = |object: &Value| object["rules"].as_array().is_some_and(|rules| rules.contains(&maps));
     let reads = |objects: &[Value]| objects.iter().any(has);
     assert!(reads(&more) && !reads(&both));
     let secrets = |objects: &[Value]| secret_access(objects).len();
     assert_eq!(secrets(&both), secrets(&sealing(&[])));
+}
+
+#[test]
+fn providers_for_another_driver_are_not_privileged_and_may_do_nothing_in_the_cluster() {
+    let vault = ["node.role=provider", "node.vault.enabled=true", "node.vault.address=https://vault:8200"];
+    let objects = Release::render(&[NODE, SEALING, &vault].concat());
+    let container = container(&objects);
+    let arguments = container["args"].to_string();
+    assert!(arguments.contains("[\"provider\"") && arguments.contains("--sealing-operator="), "{arguments}");
+    assert!(arguments.contains("--folder=/etc/kubernetes/secrets-store-csi-providers"), "{arguments}");
+    let security = &container["securityContext"];
+    assert_eq!((&security["privileged"], &security["capabilities"]["drop"][0]), (&Value::Null, &json!("ALL")));
+    let mounts = container["volumeMounts"].to_string();
+    assert!(!mounts.contains("pods") && !mounts.contains("registration"), "{mounts}");
+    assert!(!objects.iter().any(|object| object["kind"] == "CSIDriver"));
+    let is_of_node = |object: &&Value| object["metadata"]["name"].as_str().is_some_and(|name| name.ends_with("node"));
+    assert!(!objects.iter().filter(is_of_node).any(|object| object["kind"] == "ClusterRole"));
 }
 
 #[test]

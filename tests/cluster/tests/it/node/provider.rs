@@ -15,23 +15,23 @@ use tempfile::TempDir;
 use super::vault::World;
 use super::{Door, cat, complaints};
 
-/// Asks the provider at a socket with the peer's own published code, for a volume of a pod that has this token.
-fn ask(socket: &Path, parameters: &Value, token: &str) -> Output {
+/// Asks the provider at a socket with the peer's own published code, for a volume of a pod of this account, which has this token.
+fn ask(socket: &Path, parameters: &Value, account: &str, token: &str) -> Output {
     let tokens = json!({"vault": {"token": token, "expirationTimestamp": "2036-01-01T00:00:00Z"}});
     let mut attributes = parameters.clone();
     for (key, value) in [
         ("secretProviderClass", "web"),
-        ("csi.storage.k8s.io/pod.name", "a"),
+        ("csi.storage.k8s.io/pod.name", account),
         ("csi.storage.k8s.io/pod.namespace", "shop"),
-        ("csi.storage.k8s.io/pod.uid", "0000-1"),
-        ("csi.storage.k8s.io/serviceAccount.name", "web"),
+        ("csi.storage.k8s.io/pod.uid", &format!("uid-{account}")),
+        ("csi.storage.k8s.io/serviceAccount.name", account),
         ("csi.storage.k8s.io/serviceAccount.tokens", &tokens.to_string()),
     ] {
         attributes[key] = value.into();
     }
     let request = json!({
         "attributes": attributes.to_string(), "secrets": "null", "permission": "420",
-        "target_path": format!("/var/lib/kubelet/pods/0000-1/volumes/kubernetes.io~csi/{}/mount", token.len()),
+        "target_path": format!("/var/lib/kubelet/pods/uid-{account}/volumes/kubernetes.io~csi/secrets/mount"),
     });
     let mut asking = Command::new(program("bin/csi-provider"))
         .arg("-ask")
@@ -77,27 +77,24 @@ fn the_driver_s_own_code_gets_files_leases_and_refusals() {
     let token = |account: &str| namespace.kubectl(&["create", "token", account, "--audience", "vault"]).ok();
     let web = token("web").trim().to_owned();
 
-    let first = answer(&ask(&socket, &parameters, &web));
+    let first = answer(&ask(&socket, &parameters, "web", &web));
     assert_eq!((&first["version"], &first["name"]), (&json!("v1alpha1"), &json!("bulla-vault")));
     assert_eq!(file(&first, "db-password"), "one");
     assert_eq!(first["files"].as_array().unwrap().len(), 3);
     let user = file(&first, "broker-user");
     assert_eq!(world.broker.users().0, std::slice::from_ref(&user));
     // The driver says nothing of what it has: it gets all again, and the same, and no second user is made.
-    assert_eq!(answer(&ask(&socket, &parameters, &web)), first);
+    assert_eq!(answer(&ask(&socket, &parameters, "web", &web)), first);
     assert_eq!(world.broker.users().0, [user]);
 
-    for (bad, token, code) in [
-        (parameters.clone(), token("other").trim().to_owned(), "PermissionDenied"),
-        (
-            json!({"roleName": "web", "vaultAddress": "http://127.0.0.1:1", "objects": "[]"}),
-            web.clone(),
-            "InvalidArgument",
-        ),
+    let empty = json!({"roleName": "web", "vaultAddress": "http://127.0.0.1:1", "objects": "[]"});
+    for (bad, account, token, code) in [
+        (&parameters, "other", token("other").trim(), "PermissionDenied"),
+        (&empty, "third", web.as_str(), "InvalidArgument"),
     ] {
-        let refused = ask(&socket, &bad, &token);
+        let refused = ask(&socket, bad, account, token);
         let said = String::from_utf8_lossy(&refused.stdout).into_owned();
-        assert!(refused.status.code() == Some(2) && said.starts_with(code) && !said.contains(&token), "{refused:?}");
+        assert!(refused.status.code() == Some(2) && said.starts_with(code) && !said.contains(token), "{refused:?}");
     }
     let pid = served.id().to_string();
     Command::new("kill").args(["-TERM", &pid]).status().unwrap();

@@ -3,7 +3,7 @@
 //! Flags, variables, files, what is printed and exit statuses are the peer's (0: done; 1: the command line, or this machine; 2: what
 //! the server said; `status`: 0 unsealed, 1 no answer, 2 sealed). Different, on purpose:
 //!
-//! - `login -method=approle` is there; other methods are those of the table in [`command::login`].
+//! - `login -method=approle` is there; other methods are those of the table in `command/login.rs`.
 //! - Secrets can be given as `@file` and `-` where the peer has words alone: tokens and unseal keys.
 //! - What is wrong with a `key=value` argument is said without the argument, which may be a secret.
 //! - An answer that is no JSON is shown only if it is an error, cut, and without control characters.
@@ -12,7 +12,7 @@
 //!
 //! Not there: `agent`, `proxy`, `ssh`, `pki`, `debug`, `plugin`, `operator raft` and `diagnose`, token helpers that are programs.
 //!
-//! The table of commands ([`command::COMMANDS`]) is the one source of parsing, help and completion.
+//! The table of commands (`command::COMMANDS`) is the one source of parsing, help and completion.
 
 mod answer;
 mod client;

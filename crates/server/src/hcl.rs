@@ -67,7 +67,7 @@ pub struct Error {
 /// Reads a text. It is JSON if it begins with a brace.
 ///
 /// # Errors
-/// [`Error`] says where; also for a text that is longer than [`MAX_TEXT`].
+/// [`Error`] says where; also for a text that is longer than 1 MiB.
 pub fn parse(text: &str) -> Result<Body, Error> {
     if text.len() > MAX_TEXT {
         let what = format!("the text is longer than the limit of {MAX_TEXT} bytes");

@@ -6,7 +6,7 @@
 //! wrapping      the key under which keys are brought in from outside
 //! ```
 //!
-//! Ciphertexts and signatures are `vault:vN:BASE64`, as the peer has them, and open there too. Keys are kept set up in memory ([`keys`]); a
+//! Ciphertexts and signatures are `vault:vN:BASE64`, as the peer has them, and open there too. Keys are kept set up in memory (`keys`); a
 //! request for one that is there reads no storage.
 
 use std::sync::Arc;

@@ -90,11 +90,10 @@ impl VaultProvider {
 impl Provider for VaultProvider {
     async fn fetch(&self, ask: &Ask<'_>) -> Result<Answer, ProviderError> {
         let parameters = Parameters::read(ask.parameters).map_err(|why| error(ErrorKind::Invalid, why))?;
-        let mut held = self.0.take(ask.place).unwrap_or_default();
         // One call at a time works on a volume.
-        let answer = self.0.fetch(ask, &parameters, &mut held).await;
-        self.0.volumes.lock().unwrap_or_else(PoisonError::into_inner).insert(ask.place.to_owned(), held);
-        answer
+        let held = self.0.take(ask.place).unwrap_or_default();
+        let mut taken = Taken { inner: &self.0, place: ask.place, held };
+        self.0.fetch(ask, &parameters, &mut taken.held).await
     }
 
     fn gone(&self, place: &str) {
@@ -106,6 +105,21 @@ impl Provider for VaultProvider {
     fn is_held(&self, place: &str) -> bool {
         let volumes = self.0.volumes.lock().unwrap_or_else(PoisonError::into_inner);
         volumes.get(place).is_some_and(|held| held.is_live(Timestamp::now()))
+    }
+}
+
+/// What a volume holds, while it is fetched for. It goes back also where the fetch takes too long and is given up:
+/// otherwise nobody would renew its leases, or give them back.
+struct Taken<'a> {
+    inner: &'a Inner,
+    place: &'a str,
+    held: Held,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        let held = std::mem::take(&mut self.held);
+        self.inner.volumes.lock().unwrap_or_else(PoisonError::into_inner).insert(self.place.to_owned(), held);
     }
 }
 
@@ -180,13 +194,18 @@ impl Inner {
 
     /// Renews what is due. What ends soon in spite of that is no longer held.
     async fn keep(&self, held: &mut Held, who: &Who, proof: Proof<'_>, now: Timestamp) {
-        for mut leased in std::mem::take(&mut held.leased) {
+        // In place, one by one: none is lost where this is given up in between.
+        for leased in &mut held.leased {
             // Another lease of the same session may have had it extended.
             leased.until = leased.session.as_ref().map_or(leased.until, |session| session.ends());
             if leased.due() <= now {
-                self.renew(&mut leased, who, proof, now).await;
+                self.renew(leased, who, proof, now).await;
             }
-            if leased.replaced() > Timestamp::now() { held.leased.push(leased) } else { held.replace(leased) }
+        }
+        let now = Timestamp::now();
+        let ended: Vec<_> = held.leased.extract_if(.., |leased| leased.replaced() <= now).collect();
+        for leased in ended {
+            held.replace(leased);
         }
     }
 

@@ -311,6 +311,10 @@ async fn each_pod_has_its_own_lease_until_it_goes() {
     assert!(again.again.unwrap() > Timestamp::now() + SignedDuration::from_mins(20));
     assert_eq!(broker.users().0.len(), 3);
 
+    // A reading that is given up on the way leaves what the volume had as it was.
+    assert!(tokio::time::timeout(Duration::ZERO, b.fetch(&provider, &parameters)).await.is_err());
+    assert!(provider.is_held(&b.place));
+
     provider.gone("nobody's");
     provider.gone(&a.place);
     eventually("the end of a's user", || broker.users().1 == [users[0].clone()]).await;

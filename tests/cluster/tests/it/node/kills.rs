@@ -32,16 +32,18 @@ impl Door<'_> {
             format!("/var/lib/kubelet/plugins_registry/{}-reg.sock", self.driver),
             format!("/var/lib/kubelet/plugins/{}/csi.sock", self.driver),
         ];
+        // A file that comes back may get the number of the one that went: the time of its birth tells them apart.
+        let born = |socket: &String| on_node(&["stat", "--format=%i %W %z", socket]);
+        let before = sockets.each_ref().map(|socket| born(socket).ok());
         for socket in &sockets {
             on_node(&["rm", socket]).ok();
         }
-        let [registration, driver] = &sockets;
-        let are_there = || on_node(&["ls", registration, driver]).success;
-        assert!(!are_there());
         let end = Instant::now() + Duration::from_secs(30);
-        while !are_there() {
-            assert!(Instant::now() < end, "the sockets did not come back");
-            thread::sleep(Duration::from_millis(200));
+        for (socket, before) in sockets.iter().zip(&before) {
+            while !born(socket).success || born(socket).ok() == *before {
+                assert!(Instant::now() < end, "{socket} did not come back");
+                thread::sleep(Duration::from_millis(200));
+            }
         }
     }
 }

@@ -279,6 +279,19 @@ pub fn keep_little() {
     }
 }
 
+/// How much memory this process may have together with all others of its control group, in bytes: the group's limit, or what the
+/// machine has.
+pub fn limit() -> u64 {
+    let system = rustix::system::sysinfo();
+    let all = u64::try_from(system.totalram).unwrap_or(u64::MAX).saturating_mul(u64::from(system.mem_unit));
+    let of_group = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    // In a container both are the container's own; the second is the first version's of control groups.
+    ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
+        .into_iter()
+        .filter_map(of_group)
+        .fold(all, u64::min)
+}
+
 /// Gives back to the system what a service needed for a lot of work and does not need while it waits.
 ///
 /// Memory that was freed: glibc keeps what lies below a block that is still in use. A service that read ten thousand objects and

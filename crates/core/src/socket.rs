@@ -2,12 +2,12 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::Mode;
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
@@ -59,6 +59,20 @@ pub fn connect(path: &Path) -> io::Result<OwnedFd> {
     let socket = stream()?;
     rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
     Ok(socket)
+}
+
+/// The same, to a socket in a folder where somebody else may write: a link, which could lead to any other socket, is refused.
+///
+/// # Errors
+/// The system's; `ELOOP` for a link.
+pub fn connect_to_itself(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let found = rustix::fs::open(path, flags, Mode::empty())?;
+    match FileType::from_raw_mode(rustix::fs::fstat(&found)?.st_mode) {
+        FileType::Symlink => Err(Errno::LOOP.into()),
+        // What was looked at, whatever is at the path by now.
+        _ => connect(Path::new(&format!("/proc/self/fd/{}", found.as_raw_fd()))),
+    }
 }
 
 fn bind(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
@@ -138,6 +152,18 @@ fn inode(path: &Path) -> io::Result<(u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_link_to_a_socket_is_refused_where_the_socket_itself_is_asked_for() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let [path, link, gone] = ["s.sock", "link.sock", "gone.sock"].map(|name| folder.path().join(name));
+        let _listening = listen(&path).unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(connect_to_itself(&path).is_ok() && connect(&link).is_ok());
+        let refused = connect_to_itself(&link).unwrap_err();
+        assert_eq!(Errno::from_io_error(&refused), Some(Errno::LOOP));
+        assert_eq!(connect_to_itself(&gone).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
 
     #[test]
     fn a_path_is_taken_from_the_dead_alone_unless_it_is_asked_for() {

@@ -33,6 +33,7 @@ fn status(error: &PublishError) -> Status {
         },
         PublishError::Mount(MountError::Failed { kind: FailureKind::Refused, .. }) => Status::invalid_argument(text),
         PublishError::Write(error) if error.is_full() => Status::resource_exhausted(text),
+        PublishError::Full(_) => Status::resource_exhausted(text),
         PublishError::Mount(_) | PublishError::Write(_) => Status::internal(text),
     }
 }

@@ -141,6 +141,6 @@ fn error_type(error: &PublishError) -> &'static str {
         PublishError::UnknownProvider { .. } => "FailedToLookupProviderGRPCClient",
         PublishError::Provider(_) => "GRPCProviderError",
         PublishError::Mount(_) => "FailedToMount",
-        PublishError::Write(_) => "FileWriteError",
+        PublishError::Write(_) | PublishError::Full(_) => "FileWriteError",
     }
 }

@@ -9,9 +9,12 @@
 //!
 //! One volume is worked on by one call at a time; different ones do not wait for each other.
 
+mod room;
 mod sources;
+mod turns;
 
 use std::collections::{HashMap, HashSet};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,16 +22,22 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Mutex as AsyncMutex, watch};
+use tokio::time::{Instant, timeout_at};
 
 use crate::class::{Class, ClassError, Classes};
 use crate::mounter::protocol::{FailureKind, Owner, Shape};
 use crate::mounter::{MountError, Mounter};
 use crate::pod::{Pod, Volume};
 use crate::provider::{Answer, Ask, ErrorKind, Provider, ProviderError};
-use crate::volume::{Content, Limits, ObjectVersion, Record, VolumeError, is_current, prepare, record, remember};
+use crate::volume::{
+    Content, Limits, ObjectVersion, Prepared, Record, VolumeError, is_current, prepare, record, remember,
+};
 
+pub use room::Full;
+use room::Room;
 pub use sources::Mounted;
 use sources::Source;
+use turns::Turns;
 
 /// How long fetching may take: the kubelet waits for two minutes.
 const PATIENCE: Duration = Duration::from_secs(110);
@@ -40,6 +49,8 @@ pub struct Settings {
     pub interval: Option<Duration>,
     /// How much a volume may have.
     pub limits: Limits,
+    /// How much all of them may have together, in bytes of memory; one namespace's, half of that.
+    pub memory: u64,
     /// The mode of files whose provider says none.
     pub mode: u32,
 }
@@ -81,6 +92,9 @@ pub enum PublishError {
     /// Writing.
     #[error(transparent)]
     Write(#[from] VolumeError),
+    /// There are too many, or too large ones.
+    #[error(transparent)]
+    Full(#[from] Full),
 }
 
 /// What became of a volume: for status objects, events and metrics.
@@ -142,6 +156,8 @@ pub struct Publisher {
     reports: Arc<dyn Reports>,
     settings: Settings,
     volumes: Mutex<HashMap<String, Place>>,
+    room: Room,
+    turns: Turns,
     sources: watch::Sender<()>,
     fetched: AtomicU64,
 }
@@ -198,8 +214,18 @@ impl Publisher {
         reports: Arc<dyn Reports>,
         settings: Settings,
     ) -> Self {
-        let (volumes, sources) = (Mutex::default(), watch::Sender::default());
-        Self { mounter, classes, providers, reports, settings, volumes, sources, fetched: AtomicU64::new(0) }
+        Self {
+            mounter,
+            classes,
+            providers,
+            reports,
+            volumes: Mutex::default(),
+            room: Room::new(settings.memory),
+            turns: Turns::default(),
+            sources: watch::Sender::default(),
+            fetched: AtomicU64::new(0),
+            settings,
+        }
     }
 
     /// How often something was fetched so far.
@@ -235,6 +261,7 @@ impl Publisher {
         }
         volumes.remove(target);
         drop(volumes);
+        self.room.give(target);
         self.providers.gone(target);
     }
 
@@ -288,6 +315,7 @@ impl Publisher {
         self.mounter.detach(target).await?;
         known.request = None;
         self.volumes.lock().unwrap_or_else(PoisonError::into_inner).remove(target);
+        self.room.give(target);
         self.providers.gone(target);
         self.reports.gone(target).await;
         Ok(())
@@ -310,6 +338,9 @@ impl Publisher {
         let now = Timestamp::now();
         known.is_empty = false;
         let root = self.mounter.open(&request.target).await?;
+        if let Some(root) = root.as_ref().filter(|_| !self.room.knows(&request.target)) {
+            self.measure(request, root);
+        }
         let old = root.as_ref().map(record).transpose()?.flatten();
         // Mounted and never filled: a service that died in between, or a provider of old that failed.
         let mounted = root.zip(old.filter(|old| !old.class.is_empty()));
@@ -420,12 +451,13 @@ impl Publisher {
             self.attach(made.id, request, None, Owner::default()).await?;
             let done = self.fill_mounted(request, class, provider.as_ref(), &made.root, now).await;
             if done.is_err() {
+                self.room.give(&request.target);
                 self.mounter.detach(&request.target).await?;
             }
             return done;
         }
         let (version, empty) = (class.version(), Record::default());
-        let answer = fetch(provider.as_ref(), class, &self.ask(request, class, &version, &empty)).await?;
+        let answer = self.fetch(provider.as_ref(), class, &self.ask(request, class, &version, &empty)).await?;
         let is_newest = !answer.is_last_known;
         let content = answer.content.unwrap_or_default();
         let made = self.mounter.create(self.shape(request)).await?;
@@ -439,7 +471,7 @@ impl Publisher {
             ..empty
         };
         let filled = async {
-            let prepared = prepare(&made.root, &content, record)?;
+            let prepared = self.prepare(request, &made.root, &content, record)?;
             let folder = prepared.folder().to_owned();
             let record = prepared.commit(&made.root)?;
             self.attach(made.id, request, Some(&folder), request.owner).await?;
@@ -448,10 +480,41 @@ impl Publisher {
         match filled.await {
             Ok(record) => Ok((record, is_newest.then_some(content))),
             Err(error) => {
+                self.room.give(&request.target);
                 self.mounter.discard(made.id).await?;
                 Err(error)
             }
         }
+    }
+
+    /// Writes a new version, if there is room for it beside what is there.
+    fn prepare(
+        &self,
+        request: &Request,
+        root: &OwnedFd,
+        content: &Content,
+        record: Record,
+    ) -> Result<Prepared, PublishError> {
+        self.room.take(&request.target, &request.volume.pod.namespace, content)?;
+        prepare(root, content, record).map_err(|error| {
+            self.measure(request, root);
+            error.into()
+        })
+    }
+
+    /// Remembers how much is in a volume.
+    fn measure(&self, request: &Request, root: &OwnedFd) {
+        self.room.set(&request.target, &request.volume.pod.namespace, room::used(root));
+    }
+
+    /// Gives the files of a new version to their owner, and shows it.
+    async fn show(&self, request: &Request, root: &OwnedFd, prepared: Prepared) -> Result<Record, PublishError> {
+        let shown = match self.mounter.own(&request.target, prepared.folder(), request.owner).await {
+            Ok(()) => prepared.commit(root).map_err(PublishError::from),
+            Err(error) => Err(error.into()),
+        };
+        self.measure(request, root);
+        shown
     }
 
     /// Mounts a file system, in place of one that was never filled.
@@ -470,12 +533,12 @@ impl Publisher {
         request: &Request,
         class: &Class,
         provider: &dyn Provider,
-        root: &std::os::fd::OwnedFd,
+        root: &OwnedFd,
         now: Timestamp,
     ) -> Result<(Record, Option<Content>), PublishError> {
         let empty = Record { owner: (request.owner.user, request.owner.group), ..Record::default() };
         let version = class.version();
-        let answer = fetch(provider, class, &self.ask(request, class, &version, &empty)).await?;
+        let answer = self.fetch(provider, class, &self.ask(request, class, &version, &empty)).await?;
         let record = Record {
             versions: answer.versions,
             class: version,
@@ -488,16 +551,15 @@ impl Publisher {
             remember(root, &record)?;
             return Ok((record, None));
         };
-        let prepared = prepare(root, &content, record)?;
-        self.mounter.own(&request.target, prepared.folder(), request.owner).await?;
-        Ok((prepared.commit(root)?, Some(content)))
+        let prepared = self.prepare(request, root, &content, record)?;
+        Ok((self.show(request, root, prepared).await?, Some(content)))
     }
 
     async fn again(
         &self,
         request: &Request,
         class: &Class,
-        root: &std::os::fd::OwnedFd,
+        root: &OwnedFd,
         old: &Record,
         now: Timestamp,
     ) -> Result<(Record, Option<Content>, bool), PublishError> {
@@ -506,7 +568,7 @@ impl Publisher {
         // A class that has changed is asked for whole: who knows the versions need not know what became of the class.
         let current = if old.class == version { old.versions.as_slice() } else { &[] };
         let answer =
-            fetch(provider.as_ref(), class, &Ask { current, ..self.ask(request, class, &version, old) }).await?;
+            self.fetch(provider.as_ref(), class, &Ask { current, ..self.ask(request, class, &version, old) }).await?;
         let record = Record {
             versions: answer.versions,
             class: version,
@@ -526,9 +588,24 @@ impl Publisher {
             remember(root, &record)?;
             return Ok((record, Some(content), false));
         }
-        let prepared = prepare(root, &content, record)?;
-        self.mounter.own(&request.target, prepared.folder(), request.owner).await?;
-        Ok((prepared.commit(root)?, Some(content), true))
+        let prepared = self.prepare(request, root, &content, record)?;
+        Ok((self.show(request, root, prepared).await?, Some(content), true))
+    }
+
+    /// Fetches, when it is this volume's turn, and within the time that the kubelet waits: whoever is behind it in the queue for this volume
+    /// waits too.
+    async fn fetch(&self, provider: &dyn Provider, class: &Class, ask: &Ask<'_>) -> Result<Answer, ProviderError> {
+        let given_up = |message: String| ProviderError {
+            provider: class.provider.clone(),
+            message,
+            kind: ErrorKind::Unavailable,
+            retry_after: None,
+        };
+        let (seconds, deadline) = (PATIENCE.as_secs(), Instant::now() + PATIENCE);
+        let turn = timeout_at(deadline, self.turns.take(&class.provider, &ask.volume.pod.namespace)).await;
+        let _turn = turn.map_err(|_| given_up(format!("was busy for {seconds} s with others that asked before")))?;
+        let fetched = timeout_at(deadline, provider.fetch(ask)).await;
+        fetched.unwrap_or_else(|_| Err(given_up(format!("did not give everything in {seconds} s"))))
     }
 
     /// Room for two versions, each with its folders and links, and the record.
@@ -536,19 +613,6 @@ impl Publisher {
         let Limits { bytes, files } = self.settings.limits;
         Shape { bytes: (2 * bytes as u64) + (8 << 20), files: 4 * files as u64 + 64, group: request.owner.group }
     }
-}
-
-/// Fetches, within the time that the kubelet waits: whoever is behind it in the queue for this volume waits too.
-async fn fetch(provider: &dyn Provider, class: &Class, ask: &Ask<'_>) -> Result<Answer, ProviderError> {
-    let fetched = tokio::time::timeout(PATIENCE, provider.fetch(ask)).await;
-    fetched.unwrap_or_else(|_| {
-        Err(ProviderError {
-            provider: class.provider.clone(),
-            message: format!("did not give everything in {} s", PATIENCE.as_secs()),
-            kind: ErrorKind::Unavailable,
-            retry_after: None,
-        })
-    })
 }
 
 impl std::fmt::Display for Pod {

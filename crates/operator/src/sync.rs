@@ -46,6 +46,7 @@ const TLS: &str = "kubernetes.io/tls";
 pub struct Sync {
     client: Client,
     nodes: Nodes,
+    own_key: (String, String),
     room: Arc<Semaphore>,
 }
 
@@ -57,15 +58,24 @@ struct Wanted {
 }
 
 impl Sync {
-    /// Writes for nodes whose service has one of these service accounts, `NAMESPACE/NAME`.
-    pub fn new(client: Client, node_services: impl IntoIterator<Item = (String, String)>) -> Self {
+    /// Writes for nodes whose service has one of these service accounts, `NAMESPACE/NAME`. Never the Secret `own_key`: sealing takes the one
+    /// of that namespace and name for a key of its own, also without a label.
+    pub fn new(
+        client: Client,
+        node_services: impl IntoIterator<Item = (String, String)>,
+        own_key: (String, String),
+    ) -> Self {
         let nodes = Nodes::new(client.clone(), node_services);
-        Self { client, nodes, room: Arc::new(Semaphore::new(ROOM)) }
+        Self { client, nodes, own_key, room: Arc::new(Semaphore::new(ROOM)) }
     }
 
     /// Writes one Secret for a pod.
     async fn sync(&self, pod: &Pod, wanted: &Wanted) -> Result<(), Refused> {
         let namespace = &pod.namespace;
+        if (namespace, &wanted.secret) == (&self.own_key.0, &self.own_key.1) {
+            let message = format!("Secret {namespace}/{} would be a sealing key by its name", wanted.secret);
+            return Err(refused(Code::Denied, message));
+        }
         let unreadable = |what: &str, error: &kube::Error| {
             let code = if is_unreachable(error) { Code::Unavailable } else { Code::Denied };
             refused(code, format!("{what} cannot be read: {}", describe(error)))

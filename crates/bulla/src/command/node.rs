@@ -143,6 +143,11 @@ struct VolumeArgs {
     #[arg(long, value_name = "BYTES", default_value = "16777216", value_parser = clap::value_parser!(u32).range(1024..=1 << 30))]
     max_volume_size: u32,
 
+    /// The most memory that all volumes may take together, in bytes; those of one namespace, half of it [default: half of
+    /// what the process may have]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1 << 20..))]
+    max_volumes_memory: Option<u64>,
+
     /// The mode of files whose provider says none, in octal
     #[arg(long, value_name = "MODE", default_value = "0644", value_parser = mode)]
     file_mode: u32,
@@ -257,6 +262,8 @@ async fn serve_until_stopped(app: &App, args: &NodeArgs, mounter: Mounter) -> Re
         settings: Settings {
             interval: args.volumes.enable_secret_rotation.then_some(args.volumes.rotation_poll_interval),
             limits,
+            // The rest is for what is under way.
+            memory: args.volumes.max_volumes_memory.unwrap_or_else(|| bulla_core::memory::limit() / 2),
             mode: args.volumes.file_mode,
         },
     };

@@ -200,7 +200,8 @@ async fn serve(app: &App, args: &OperatorArgs, doors: &[Door]) -> Result<(), Fai
         asked = asked.merge(routes);
     }
     if doors.contains(&Door::Sync) {
-        asked = asked.merge(sync::add(&mut operator, &args.sync, &args.nodes)?);
+        let own_key = sealing::own_key(&operator, &args.sealing);
+        asked = asked.merge(sync::add(&mut operator, &args.sync, &args.nodes, own_key)?);
     }
     if !args.nodes.accounts().is_empty() {
         nodes::serve(&mut operator, &args.nodes, asked);

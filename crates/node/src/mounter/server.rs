@@ -260,8 +260,8 @@ impl Mounter {
         }
         let mut last = io::Error::from(Errno::NOENT);
         for folder in &self.rules.providers {
-            // Not blocking: a provider that does not accept must hold up nobody else.
-            match socket::connect(&folder.join(format!("{provider}.sock"))) {
+            // Not blocking: a provider that does not accept must hold up nobody else. No link: only root reaches other sockets of the node.
+            match socket::connect_to_itself(&folder.join(format!("{provider}.sock"))) {
                 Ok(socket) => return Ok(socket),
                 // A socket whose server is gone says more than a folder without one.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}

@@ -112,6 +112,9 @@ impl Users for Nobody {
     }
 }
 
+/// How much all volumes of the node may have, in bytes.
+const MEMORY: u64 = 32 << 20;
+
 /// A node with one provider.
 struct World {
     half: Half,
@@ -143,7 +146,7 @@ impl World {
         log: &Arc<Log>,
         interval: Option<Duration>,
     ) -> Arc<NodeService> {
-        let settings = Settings { interval, limits: Limits::default(), mode: 0o644 };
+        let settings = Settings { interval, limits: Limits::default(), memory: MEMORY, mode: 0o644 };
         let providers = Arc::new(OneProvider(mounter.clone()));
         let publisher = Publisher::new(mounter.clone(), classes.clone(), providers, log.clone(), settings);
         Arc::new(NodeService {
@@ -322,6 +325,41 @@ async fn a_service_that_starts_again_disturbs_nothing() {
     assert_eq!(world.file("p", "password").as_deref(), Some("two"));
     world.unpublish("p").await.unwrap();
     assert_eq!(world.file("p", "password"), None);
+}
+
+#[tokio::test]
+async fn volumes_take_no_more_memory_than_a_namespace_may_have() {
+    let world = World::new(Some(Duration::ZERO));
+    let files = |letter: &str| (letter.repeat(2 << 20), letter.repeat(1 << 20));
+    let answers = |world: &World, letter: &str| {
+        let (large, small) = files(letter);
+        world.answers(&[("large", &large), ("small", &small)], letter);
+    };
+    answers(&world, "a");
+    for pod in ["1", "2", "3", "4"] {
+        world.publish(pod).await.unwrap();
+    }
+    // 12 of 16 MiB are taken: there is room for one more, and not for two.
+    let world = world.restarted(Some(Duration::ZERO));
+    for pod in ["1", "2", "3", "4", "5"] {
+        world.publish(pod).await.unwrap();
+    }
+    world.said();
+    let refused = world.publish("6").await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+    assert!(refused.message().contains("namespace shop"), "{refused}");
+    assert_eq!(world.file("6", "small"), None);
+
+    // A version of which there is no room beside the one before leaves that mounted, however often it is tried.
+    answers(&world, "b");
+    for _ in 0..3 {
+        world.publish("1").await.unwrap();
+    }
+    assert_eq!(world.file("1", "small").unwrap(), files("a").1);
+    assert!(world.said().iter().any(|line| line.starts_with("stale: there is no room")), "it is told");
+    world.unpublish("2").await.unwrap();
+    world.publish("6").await.unwrap();
+    assert_eq!(world.file("6", "small").unwrap(), files("b").1);
 }
 
 #[tokio::test]

@@ -56,7 +56,7 @@ async fn a_leased_value_is_kept_alive_over_a_restart_replaced_in_time_and_given_
         let provider: Arc<dyn Provider> = Arc::new(world.provider(bounds));
         let registry = Registry::new(Vec::new(), mounter.clone(), 4 << 20, Limits::default()).with("vault", provider);
         // Contents are never due by themselves: only the provider says when.
-        let settings = Settings { interval: None, limits: Limits::default(), mode: 0o644 };
+        let settings = Settings { interval: None, limits: Limits::default(), memory: 1 << 30, mode: 0o644 };
         Publisher::new(mounter, classes.clone(), Arc::new(registry), log.clone(), settings)
     };
     let token = Token {

@@ -72,3 +72,17 @@ fn a_pod_mounts_the_class_that_its_volume_names() {
     assert!(mounts(&pod, "database"));
     assert!(!mounts(&pod, "data") && !mounts(&KubePod::default(), "database"));
 }
+
+#[tokio::test]
+async fn the_name_of_the_sealing_keys_is_not_a_node_s_to_write() {
+    // Nobody is there to be asked, and nobody is asked.
+    let client = Client::try_from(kube::Config::new("http://127.0.0.1:1".parse().unwrap())).unwrap();
+    let own_key = ("bulla".to_owned(), "sealed-secrets-key".to_owned());
+    let sync = Sync::new(client, [], own_key);
+    for (namespace, code) in [("bulla", Code::Denied), ("shop", Code::Unavailable)] {
+        let [service_account, name, uid, node] = ["web", "p", "u", "n"].map(str::to_owned);
+        let pod = Pod { namespace: namespace.to_owned(), service_account, name, uid, node };
+        let refused = sync.sync(&pod, &wanted("sealed-secrets-key", &["tls.crt"])).await.unwrap_err();
+        assert_eq!(refused.code, code, "{}", refused.message);
+    }
+}

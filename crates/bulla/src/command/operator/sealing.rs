@@ -99,6 +99,11 @@ pub(super) async fn keys(
     sealing_keys::keys(app, store, services, keeper).await
 }
 
+/// The namespace of this controller's own keys, and the name of one that needs no label.
+pub(super) fn own_key(operator: &Operator, args: &SealingArgs) -> (String, String) {
+    (operator.options().namespace.clone(), args.key_prefix.clone())
+}
+
 /// Whoever opens sops files in ConfigMaps, if keys for them were named.
 pub(super) fn sops(app: &App, services: &ServiceArgs, args: &SealingArgs) -> Option<Sops> {
     let registry = || Registry::new(app.env.clone(), services.options());
@@ -139,7 +144,7 @@ pub(super) fn add(
         update_status: args.update_status,
         watch_secrets: !skip_recreate,
         forbidden: Forbidden {
-            own_key: Some((operator.options().namespace.clone(), args.key_prefix.clone())),
+            own_key: Some(own_key(operator, args)),
             allow_account_tokens: args.allow_service_account_tokens,
         },
         ..Settings::default()

@@ -26,11 +26,16 @@ pub(super) struct SyncArgs {
     sync_patience: Option<Duration>,
 }
 
-/// Adds the care. Answers what node services may ask.
+/// Adds the care. Answers what node services may ask. The Secret `own_key`, namespace and name, is not theirs to write.
 ///
 /// # Errors
 /// If no node service may.
-pub(super) fn add(operator: &mut Operator, args: &SyncArgs, nodes: &NodesArgs) -> Result<Router, Failure> {
+pub(super) fn add(
+    operator: &mut Operator,
+    args: &SyncArgs,
+    nodes: &NodesArgs,
+    own_key: (String, String),
+) -> Result<Router, Failure> {
     if nodes.accounts().is_empty() {
         return Err(Failure::generic("no node service may have Secrets written")
             .with_hint("name the node services' accounts with --node-service-accounts"));
@@ -42,5 +47,5 @@ pub(super) fn add(operator: &mut Operator, args: &SyncArgs, nodes: &NodesArgs) -
         let expiry = expiry.clone();
         async move { expiry.run().await }
     });
-    Ok(Arc::new(Sync::new(operator.client(), nodes.accounts().iter().cloned())).routes())
+    Ok(Arc::new(Sync::new(operator.client(), nodes.accounts().iter().cloned(), own_key)).routes())
 }

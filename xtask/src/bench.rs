@@ -10,9 +10,13 @@ pub mod measure;
 mod node;
 #[cfg(feature = "bench-cluster")]
 mod seal;
+#[cfg(feature = "bench-cluster")]
+mod server;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+#[cfg(feature = "bench-cluster")]
+use anyhow::Context;
 use anyhow::Result;
 use clap::Subcommand;
 
@@ -29,7 +33,7 @@ pub enum Which {
         only: Option<String>,
         /// An existing bulla binary instead of building the static one
         #[arg(long)]
-        bulla: Option<std::path::PathBuf>,
+        bulla: Option<PathBuf>,
     },
     /// Sealing, against kubeseal and the sealed-secrets controller (an hour: the peer makes 5 requests a second)
     #[cfg(feature = "bench-cluster")]
@@ -57,6 +61,19 @@ pub enum Which {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// The server, against OpenBao (a quarter of an hour)
+    #[cfg(feature = "bench-cluster")]
+    Server {
+        #[command(flatten)]
+        amount: server::Amount,
+    },
+    /// The server, against OpenBao (a quarter of an hour)
+    #[cfg(not(feature = "bench-cluster"))]
+    #[command(disable_help_flag = true)]
+    Server {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Run one command and print what it used, as JSON (used by the benchmarks themselves)
     #[command(hide = true)]
     Measure {
@@ -65,7 +82,7 @@ pub enum Which {
         times: u32,
         /// Standard input of each run
         #[arg(long)]
-        stdin: Option<std::path::PathBuf>,
+        stdin: Option<PathBuf>,
         #[arg(last = true)]
         command: Vec<String>,
     },
@@ -79,10 +96,14 @@ pub fn run(root: &Path, which: &Which) -> Result<()> {
         Which::Seal { amount } => seal::run(root, amount),
         #[cfg(feature = "bench-cluster")]
         Which::Node { amount } => node::run(root, amount),
+        #[cfg(feature = "bench-cluster")]
+        Which::Server { amount } => server::run(root, amount),
         #[cfg(not(feature = "bench-cluster"))]
         Which::Seal { arguments } => with_more(root, "seal", arguments),
         #[cfg(not(feature = "bench-cluster"))]
         Which::Node { arguments } => with_more(root, "node", arguments),
+        #[cfg(not(feature = "bench-cluster"))]
+        Which::Server { arguments } => with_more(root, "server", arguments),
         Which::Measure { times, stdin, command } => measure::child(*times, stdin.as_deref(), command),
     }
 }
@@ -94,4 +115,15 @@ fn with_more(root: &Path, which: &str, arguments: &[String]) -> Result<()> {
         .args(["run", "--quiet", "--locked", "--package", "xtask", "--features", "bench-cluster", "--", "bench", which])
         .args(arguments)
         .replace()
+}
+
+/// The empty folder of a benchmark, which has everything of it.
+#[cfg(feature = "bench-cluster")]
+fn fresh(root: &Path) -> Result<PathBuf> {
+    let folder = root.join("target/bench");
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).context("an earlier run's folder")?;
+    }
+    std::fs::create_dir_all(&folder)?;
+    Ok(folder)
 }

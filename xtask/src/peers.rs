@@ -1,15 +1,13 @@
 //! The real programs that tests and benchmarks run against, in `target/peers`.
 //!
 //! `bin/` has `sops-3.11.0`, `sops-3.13.3`, `age`, `age-inspect`, `age-keygen`, `age-plugin-batchpass`, `helm`, `kubeseal`,
-//! `sealed-secrets-controller`, `csi-sanity`, `template-oracle`, `csi-provider`, `csi-controller`; `venv/` has `moto_server` and `bao`;
+//! `sealed-secrets-controller`, `csi-sanity`, `template-oracle`, `csi-provider`, `csi-controller`, `secrets-store-csi-driver`; `venv/` has `moto_server` and `bao`;
 //! `sealed-secrets/` is its source, for its CRD and examples. Debian's `age`, `gpg` and the others of [`DEBIAN`] are installed by `apt-get` where
 //! they are missing. Each step is skipped once its result is there, so a second call costs nothing. Kubernetes, which is too large to be built anew for each
 //! clean checkout, is kept in the user's cache (see `cluster::kube`).
 
 use std::fs;
-use std::path::Path;
-#[cfg(feature = "bench-cluster")]
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
@@ -42,6 +40,10 @@ const GO: &[(&str, &str, &str, &str)] = &[
 
 /// Go programs in `tests/interop` around a peer's library; `bin/` has them under the same names.
 const ORACLES: &[&str] = &["template-oracle", "csi-provider", "csi-controller"];
+
+/// Peers' programs that `go install` cannot build, because it asks for the list of a module's versions, which not every proxy has: the module in
+/// `tests/interop` that has the tool, and the name under `bin/`.
+const TOOLS: &[(&str, &str)] = &[("csi-driver", "secrets-store-csi-driver")];
 
 /// Go modules whose files tests read: the name of the link, the module and its version.
 const SOURCES: &[(&str, &str)] = &[("sealed-secrets", "github.com/bitnami-labs/sealed-secrets@v0.36.6")];
@@ -133,7 +135,8 @@ fn go(bin: &Path) -> Result<()> {
 
 /// Programs of our own around a peer's library, built each time: what has not changed costs Go nothing.
 fn oracles(root: &Path, bin: &Path) -> Result<()> {
-    ORACLES.iter().try_for_each(|name| go_build(root, name, ".", &bin.join(name)))
+    ORACLES.iter().try_for_each(|name| go_build(root, name, ".", &bin.join(name)))?;
+    TOOLS.iter().try_for_each(|(module, program)| tool(root, bin, module, program).map(drop))
 }
 
 /// Builds one of [`ORACLES`] and gives its path.
@@ -144,13 +147,11 @@ pub fn oracle(root: &Path, peers: &Path, name: &str) -> Result<PathBuf> {
     Ok(program)
 }
 
-/// Builds the tool that the module `tests/interop/NAME` has, for benchmarks alone, and gives its path. `go install` asks for the list of
-/// a module's versions, which not every proxy has.
-#[cfg(feature = "bench-cluster")]
-pub fn tool(root: &Path, peers: &Path, name: &str, program: &str) -> Result<PathBuf> {
+/// Builds the tool that the module `tests/interop/NAME` has, and gives its path.
+pub fn tool(root: &Path, bin: &Path, name: &str, program: &str) -> Result<PathBuf> {
     let module = fs::read_to_string(root.join("tests/interop").join(name).join("go.mod"))?;
     let package = module.lines().find_map(|line| line.strip_prefix("tool ")).context("a tool in go.mod")?;
-    let program = peers.join("bin").join(program);
+    let program = bin.join(program);
     go_build(root, name, package.trim(), &program)?;
     Ok(program)
 }

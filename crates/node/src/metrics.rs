@@ -6,6 +6,7 @@
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
@@ -24,6 +25,8 @@ pub struct Metrics {
     not_rotated: Family<AnewWrong, Counter>,
     seconds: Family<Kind, Histogram, fn() -> Histogram>,
     secrets: Family<On, Counter>,
+    fetches: Family<Fetch, Histogram, fn() -> Histogram>,
+    bytes: Gauge,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -64,16 +67,25 @@ struct Kind {
     result: &'static str,
 }
 
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Fetch {
+    provider: String,
+    result: &'static str,
+}
+
+/// 5 ms to 80 s.
+fn times() -> Histogram {
+    Histogram::new(exponential_buckets(0.005, 2.0, 15))
+}
+
 impl Default for Metrics {
     fn default() -> Self {
-        // 5 ms to 80 s.
-        let seconds = Family::<Kind, Histogram, fn() -> Histogram>::new_with_constructor(|| {
-            Histogram::new(exponential_buckets(0.005, 2.0, 15))
-        });
+        let seconds = Family::<Kind, Histogram, fn() -> Histogram>::new_with_constructor(times);
+        let fetches = Family::<Fetch, Histogram, fn() -> Histogram>::new_with_constructor(times);
         let (published, not_published, unpublished) = (Family::default(), Family::default(), Family::default());
         let (rotated, not_rotated) = (Family::default(), Family::default());
-        let secrets = Family::default();
-        Self { published, not_published, unpublished, rotated, not_rotated, seconds, secrets }
+        let (secrets, bytes) = (Family::default(), Gauge::default());
+        Self { published, not_published, unpublished, rotated, not_rotated, seconds, secrets, fetches, bytes }
     }
 }
 
@@ -88,6 +100,10 @@ impl Metrics {
         registry.register("rotation_reconcile_error", help, self.not_rotated.clone());
         registry.register("sync_k8s_secret", "Secrets that were made of volumes", self.secrets.clone());
         registry.register("bulla_node_publish_seconds", "How long mounting took", self.seconds.clone());
+        let help = "How long providers took, waiting for a turn included";
+        registry.register("bulla_node_fetch_seconds", help, self.fetches.clone());
+        let help = "How much memory the files of all volumes take, as far as the kubelet has asked for them";
+        registry.register("bulla_node_volumes_bytes", help, self.bytes.clone());
     }
 
     /// Counts what became of a volume.
@@ -125,6 +141,25 @@ impl Metrics {
     /// Counts a Secret that was written.
     pub(crate) fn count_secret(&self) {
         self.secrets.get_or_create(&On { os_type: SYSTEM }).inc();
+    }
+
+    /// Notes how long a provider took. A class may name any text: only one that `is_known`, or has given something before, is named here.
+    pub(crate) fn observe_fetch(&self, provider: &str, is_known: bool, succeeded: bool, seconds: f64) {
+        let of = |provider: &str, result| Fetch { provider: provider.to_owned(), result };
+        let success = of(provider, "success");
+        let which = if succeeded {
+            success
+        } else if is_known || self.fetches.get(&success).is_some() {
+            of(provider, "failure")
+        } else {
+            of("", "failure")
+        };
+        self.fetches.get_or_create(&which).observe(seconds);
+    }
+
+    /// Notes how much memory all volumes take, in bytes.
+    pub(crate) fn set_bytes(&self, bytes: u64) {
+        self.bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     /// Notes how long mounting took.

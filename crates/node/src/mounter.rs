@@ -16,5 +16,5 @@ mod sockets;
 pub mod split;
 mod target;
 
-pub use client::{MountError, Mounter, Unattached};
+pub use client::{Found, MountError, Mounter, Unattached};
 pub use server::{Rules, serve};

@@ -9,12 +9,12 @@
 //!
 //! One volume is worked on by one call at a time; different ones do not wait for each other.
 
+mod filling;
 mod room;
 mod sources;
 mod turns;
 
 use std::collections::{HashMap, HashSet};
-use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -22,25 +22,20 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Mutex as AsyncMutex, watch};
-use tokio::time::{Instant, timeout_at};
 
 use crate::class::{Class, ClassError, Classes};
-use crate::mounter::protocol::{FailureKind, Owner, Shape};
-use crate::mounter::{MountError, Mounter};
+use crate::metrics::Metrics;
+use crate::mounter::protocol::Owner;
+use crate::mounter::{Found, MountError, Mounter};
 use crate::pod::{Pod, Volume};
-use crate::provider::{Answer, Ask, ErrorKind, Provider, ProviderError};
-use crate::volume::{
-    Content, Limits, ObjectVersion, Prepared, Record, VolumeError, is_current, prepare, record, remember,
-};
+use crate::provider::{Provider, ProviderError};
+use crate::volume::{Content, Limits, ObjectVersion, Record, VolumeError, record};
 
 pub use room::Full;
 use room::Room;
 pub use sources::Mounted;
 use sources::Source;
 use turns::Turns;
-
-/// How long fetching may take: the kubelet waits for two minutes.
-const PATIENCE: Duration = Duration::from_secs(110);
 
 /// How volumes are made.
 #[derive(Clone, Debug)]
@@ -155,6 +150,7 @@ pub struct Publisher {
     providers: Arc<dyn Providers>,
     reports: Arc<dyn Reports>,
     settings: Settings,
+    metrics: Metrics,
     volumes: Mutex<HashMap<String, Place>>,
     room: Room,
     turns: Turns,
@@ -213,6 +209,7 @@ impl Publisher {
         providers: Arc<dyn Providers>,
         reports: Arc<dyn Reports>,
         settings: Settings,
+        metrics: Metrics,
     ) -> Self {
         Self {
             mounter,
@@ -220,11 +217,12 @@ impl Publisher {
             providers,
             reports,
             volumes: Mutex::default(),
-            room: Room::new(settings.memory),
+            room: Room::new(settings.memory, metrics.clone()),
             turns: Turns::default(),
             sources: watch::Sender::default(),
             fetched: AtomicU64::new(0),
             settings,
+            metrics,
         }
     }
 
@@ -337,7 +335,10 @@ impl Publisher {
     async fn work(&self, request: &Request, known: &mut Known, when: When) -> Result<(), PublishError> {
         let now = Timestamp::now();
         known.is_empty = false;
-        let root = self.mounter.open(&request.target).await?;
+        let (root, made) = match self.mounter.open_or_create(&request.target, self.shape(request)).await? {
+            Found::Mounted(root) => (Some(root), None),
+            Found::Made(made) => (None, Some(made)),
+        };
         if let Some(root) = root.as_ref().filter(|_| !self.room.knows(&request.target)) {
             self.measure(request, root);
         }
@@ -359,10 +360,7 @@ impl Publisher {
             }
         }
         let Some((root, old)) = mounted else {
-            let done = match &class {
-                Ok(class) => self.first(request, class, now).await,
-                Err(error) => Err(error.clone().into()),
-            };
+            let done = self.first(request, class.as_ref(), made, now).await;
             known.again = done.as_ref().ok().and_then(|(record, _)| record.again);
             known.is_empty = done.is_err();
             let (record, content, outcome) = match &done {
@@ -418,200 +416,6 @@ impl Publisher {
             // A clock that was set back is no reason to wait.
             age >= interval || age < SignedDuration::ZERO
         })
-    }
-
-    fn provider(&self, class: &Class) -> Result<Arc<dyn Provider>, PublishError> {
-        self.fetched.fetch_add(1, Ordering::Relaxed);
-        let unknown = |known| PublishError::UnknownProvider { name: class.provider.clone(), known };
-        self.providers.provider(&class.provider).map_err(unknown)
-    }
-
-    fn ask<'a>(&self, request: &'a Request, class: &'a Class, version: &'a str, old: &'a Record) -> Ask<'a> {
-        Ask {
-            volume: &request.volume,
-            parameters: &class.parameters,
-            target: &request.path,
-            mode: self.settings.mode,
-            current: &old.versions,
-            place: &request.target,
-            class: version,
-            remembered: &old.remembered,
-        }
-    }
-
-    async fn first(
-        &self,
-        request: &Request,
-        class: &Class,
-        now: Timestamp,
-    ) -> Result<(Record, Option<Content>), PublishError> {
-        let provider = self.provider(class)?;
-        if provider.needs_target() {
-            let made = self.mounter.create(self.shape(request)).await?;
-            self.attach(made.id, request, None, Owner::default()).await?;
-            let done = self.fill_mounted(request, class, provider.as_ref(), &made.root, now).await;
-            if done.is_err() {
-                self.room.give(&request.target);
-                self.mounter.detach(&request.target).await?;
-            }
-            return done;
-        }
-        let (version, empty) = (class.version(), Record::default());
-        let answer = self.fetch(provider.as_ref(), class, &self.ask(request, class, &version, &empty)).await?;
-        let is_newest = !answer.is_last_known;
-        let content = answer.content.unwrap_or_default();
-        let made = self.mounter.create(self.shape(request)).await?;
-        let record = Record {
-            owner: (request.owner.user, request.owner.group),
-            versions: answer.versions,
-            class: version,
-            fetched: Some(now),
-            remembered: answer.remembered,
-            again: answer.again,
-            ..empty
-        };
-        let filled = async {
-            let prepared = self.prepare(request, &made.root, &content, record)?;
-            let folder = prepared.folder().to_owned();
-            let record = prepared.commit(&made.root)?;
-            self.attach(made.id, request, Some(&folder), request.owner).await?;
-            Ok(record)
-        };
-        match filled.await {
-            Ok(record) => Ok((record, is_newest.then_some(content))),
-            Err(error) => {
-                self.room.give(&request.target);
-                self.mounter.discard(made.id).await?;
-                Err(error)
-            }
-        }
-    }
-
-    /// Writes a new version, if there is room for it beside what is there.
-    fn prepare(
-        &self,
-        request: &Request,
-        root: &OwnedFd,
-        content: &Content,
-        record: Record,
-    ) -> Result<Prepared, PublishError> {
-        self.room.take(&request.target, &request.volume.pod.namespace, content)?;
-        prepare(root, content, record).map_err(|error| {
-            self.measure(request, root);
-            error.into()
-        })
-    }
-
-    /// Remembers how much is in a volume.
-    fn measure(&self, request: &Request, root: &OwnedFd) {
-        self.room.set(&request.target, &request.volume.pod.namespace, room::used(root));
-    }
-
-    /// Gives the files of a new version to their owner, and shows it.
-    async fn show(&self, request: &Request, root: &OwnedFd, prepared: Prepared) -> Result<Record, PublishError> {
-        let shown = match self.mounter.own(&request.target, prepared.folder(), request.owner).await {
-            Ok(()) => prepared.commit(root).map_err(PublishError::from),
-            Err(error) => Err(error.into()),
-        };
-        self.measure(request, root);
-        shown
-    }
-
-    /// Mounts a file system, in place of one that was never filled.
-    async fn attach(&self, id: u64, request: &Request, folder: Option<&str>, owner: Owner) -> Result<(), MountError> {
-        match self.mounter.attach(id, &request.target, folder, owner).await {
-            Err(MountError::Failed { kind: FailureKind::Busy, .. }) => {
-                self.mounter.detach(&request.target).await?;
-                self.mounter.attach(id, &request.target, folder, owner).await
-            }
-            attached => attached,
-        }
-    }
-
-    async fn fill_mounted(
-        &self,
-        request: &Request,
-        class: &Class,
-        provider: &dyn Provider,
-        root: &OwnedFd,
-        now: Timestamp,
-    ) -> Result<(Record, Option<Content>), PublishError> {
-        let empty = Record { owner: (request.owner.user, request.owner.group), ..Record::default() };
-        let version = class.version();
-        let answer = self.fetch(provider, class, &self.ask(request, class, &version, &empty)).await?;
-        let record = Record {
-            versions: answer.versions,
-            class: version,
-            fetched: Some(now),
-            remembered: answer.remembered,
-            again: answer.again,
-            ..empty
-        };
-        let Some(content) = answer.content else {
-            remember(root, &record)?;
-            return Ok((record, None));
-        };
-        let prepared = self.prepare(request, root, &content, record)?;
-        Ok((self.show(request, root, prepared).await?, Some(content)))
-    }
-
-    async fn again(
-        &self,
-        request: &Request,
-        class: &Class,
-        root: &OwnedFd,
-        old: &Record,
-        now: Timestamp,
-    ) -> Result<(Record, Option<Content>, bool), PublishError> {
-        let provider = self.provider(class)?;
-        let version = class.version();
-        // A class that has changed is asked for whole: who knows the versions need not know what became of the class.
-        let current = if old.class == version { old.versions.as_slice() } else { &[] };
-        let answer =
-            self.fetch(provider.as_ref(), class, &Ask { current, ..self.ask(request, class, &version, old) }).await?;
-        let record = Record {
-            versions: answer.versions,
-            class: version,
-            fetched: Some(now),
-            remembered: answer.remembered,
-            again: answer.again,
-            owner: (request.owner.user, request.owner.group),
-            folder: old.folder.clone(),
-            digest: old.digest.clone(),
-            is_unfinished: old.is_unfinished,
-        };
-        let Some(content) = answer.content else {
-            remember(root, &record)?;
-            return Ok((record, None, false));
-        };
-        if is_current(old, &content) && old.owner == record.owner {
-            remember(root, &record)?;
-            return Ok((record, Some(content), false));
-        }
-        let prepared = self.prepare(request, root, &content, record)?;
-        Ok((self.show(request, root, prepared).await?, Some(content), true))
-    }
-
-    /// Fetches, when it is this volume's turn, and within the time that the kubelet waits: whoever is behind it in the queue for this volume
-    /// waits too.
-    async fn fetch(&self, provider: &dyn Provider, class: &Class, ask: &Ask<'_>) -> Result<Answer, ProviderError> {
-        let given_up = |message: String| ProviderError {
-            provider: class.provider.clone(),
-            message,
-            kind: ErrorKind::Unavailable,
-            retry_after: None,
-        };
-        let (seconds, deadline) = (PATIENCE.as_secs(), Instant::now() + PATIENCE);
-        let turn = timeout_at(deadline, self.turns.take(&class.provider, &ask.volume.pod.namespace)).await;
-        let _turn = turn.map_err(|_| given_up(format!("was busy for {seconds} s with others that asked before")))?;
-        let fetched = timeout_at(deadline, provider.fetch(ask)).await;
-        fetched.unwrap_or_else(|_| Err(given_up(format!("did not give everything in {seconds} s"))))
-    }
-
-    /// Room for two versions, each with its folders and links, and the record.
-    fn shape(&self, request: &Request) -> Shape {
-        let Limits { bytes, files } = self.settings.limits;
-        Shape { bytes: (2 * bytes as u64) + (8 << 20), files: 4 * files as u64 + 64, group: request.owner.group }
     }
 }
 

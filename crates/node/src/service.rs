@@ -85,6 +85,7 @@ pub async fn serve(
         Arc::new(providers),
         Arc::new(Synced::new(statuses.clone(), secrets, syncing, metrics.clone())),
         options.settings.clone(),
+        metrics.clone(),
     ));
     let volumes = mounter.count().await?;
     tracing::info!(volumes, driver = options.driver, "volumes that are mounted are taken over");

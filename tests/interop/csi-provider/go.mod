@@ -1,16 +1,17 @@
 module bulla.invalid/csi-provider
 
-go 1.26
+go 1.26.0
 
 require (
-	google.golang.org/grpc v1.79.3
+	google.golang.org/grpc v1.82.1
+	k8s.io/kubelet v0.37.2
 	sigs.k8s.io/secrets-store-csi-driver v1.6.0
 )
 
 require (
-	golang.org/x/net v0.48.0 // indirect
-	golang.org/x/sys v0.42.0 // indirect
-	golang.org/x/text v0.32.0 // indirect
-	google.golang.org/genproto/googleapis/rpc v0.0.0-20251202230838-ff82c1b0f217 // indirect
-	google.golang.org/protobuf v1.36.10 // indirect
+	golang.org/x/net v0.57.0 // indirect
+	golang.org/x/sys v0.47.0 // indirect
+	golang.org/x/text v0.40.0 // indirect
+	google.golang.org/genproto/googleapis/rpc v0.0.0-20260526163538-3dc84a4a5aaa // indirect
+	google.golang.org/protobuf v1.36.12-0.20260120151049-f2248ac996af // indirect
 )

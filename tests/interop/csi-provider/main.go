@@ -9,6 +9,9 @@
 //
 // With `-ask SOCKET` it is the other side: it asks the provider at that socket as the driver does, with the request on its standard input, and
 // prints the name that the provider gives itself and its answer, as JSON. A refusal is printed with its code, and the status is 2.
+//
+// With `-register DRIVER=SOCKET` it does what the sidecar of a CSI driver does (node-driver-registrar): it tells the kubelet, which asks at
+// `-endpoint`, where that driver has its socket on the node.
 package main
 
 import (
@@ -31,6 +34,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	registration "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
 	"sigs.k8s.io/secrets-store-csi-driver/provider/v1alpha1"
 )
 
@@ -149,9 +153,28 @@ func ask(socket string) error {
 	})
 }
 
+type registrar struct {
+	registration.UnimplementedRegistrationServer
+	driver, socket string
+}
+
+func (r *registrar) GetInfo(context.Context, *registration.InfoRequest) (*registration.PluginInfo, error) {
+	return &registration.PluginInfo{
+		Type: registration.CSIPlugin, Name: r.driver, Endpoint: r.socket, SupportedVersions: []string{"1.0.0"},
+	}, nil
+}
+
+func (r *registrar) NotifyRegistrationStatus(_ context.Context, status *registration.RegistrationStatus) (*registration.RegistrationStatusResponse, error) {
+	if !status.PluginRegistered {
+		log.Fatal(status.Error)
+	}
+	return &registration.RegistrationStatusResponse{}, nil
+}
+
 func main() {
 	endpoint := flag.String("endpoint", "unix:///provider/test.sock", "where it is served")
 	asked := flag.String("ask", "", "the socket of a provider to ask instead")
+	register := flag.String("register", "", "a driver's name and socket, to tell the kubelet of")
 	flag.Parse()
 	if *asked != "" {
 		if err := ask(*asked); err != nil {
@@ -167,8 +190,14 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	grpcServer := grpc.NewServer(grpc.UnaryInterceptor(onlyLocalhost))
-	v1alpha1.RegisterCSIDriverProviderServer(grpcServer, &server{calls: map[string]int{}})
+	var grpcServer *grpc.Server
+	if driver, socket, registers := strings.Cut(*register, "="); registers {
+		grpcServer = grpc.NewServer()
+		registration.RegisterRegistrationServer(grpcServer, &registrar{driver: driver, socket: socket})
+	} else {
+		grpcServer = grpc.NewServer(grpc.UnaryInterceptor(onlyLocalhost))
+		v1alpha1.RegisterCSIDriverProviderServer(grpcServer, &server{calls: map[string]int{}})
+	}
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT)
 	go func() {

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use self::driver::{Driver, Kind};
 use self::load::{Kubelet, Latency};
@@ -61,7 +61,7 @@ pub fn run(root: &Path, amount: &Amount) -> Result<()> {
     };
     let peers = std::env::var_os("BULLA_PEERS").map_or_else(|| root.join("target/peers"), PathBuf::from);
     let provider = crate::peers::oracle(root, &peers, "csi-provider")?;
-    let peer = crate::peers::tool(root, &peers, "csi-driver", "secrets-store-csi-driver")?;
+    let peer = crate::peers::tool(root, &peers.join("bin"), "csi-driver", "secrets-store-csi-driver")?;
     let runtime = tokio::runtime::Runtime::new()?;
     cluster::with("bench", root, |cluster| {
         let most = amount.volumes.max(amount.publishes);
@@ -162,14 +162,4 @@ fn print(amount: &Amount, floor: &[Latency; 2], provider: &Latency, theirs: &Fig
 
 fn line(work: &str, figure: &str, (theirs, ours): (f64, f64), target: Option<&str>) {
     println!("| {work} | {figure} | {theirs:.2} | {ours:.2} | 1/{:.1} | {} | |", theirs / ours, target.unwrap_or(""));
-}
-
-/// The name of the one folder that has everything.
-fn folder(root: &Path) -> Result<PathBuf> {
-    let folder = root.join("target/bench");
-    if folder.exists() {
-        std::fs::remove_dir_all(&folder).context("an earlier run's folder")?;
-    }
-    std::fs::create_dir_all(&folder)?;
-    Ok(folder)
 }

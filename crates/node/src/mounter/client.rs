@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::protocol::{FailureKind, Owner, Reply, Request, Shape, receive, send};
+use super::protocol::{FailureKind, Owner, Reply, Request, Shape, receive_in, send};
 
 /// The half that mounts, as the other half sees it.
 #[derive(Clone, Debug)]
@@ -50,6 +50,15 @@ pub struct Unattached {
     pub root: OwnedFd,
     /// Whether its pages stay out of swap.
     pub noswap: bool,
+}
+
+/// What is at a place, or can be.
+#[derive(Debug)]
+pub enum Found {
+    /// The root folder of what is mounted there.
+    Mounted(OwnedFd),
+    /// Nothing is: a file system for it.
+    Made(Unattached),
 }
 
 impl Mounter {
@@ -100,6 +109,18 @@ impl Mounter {
             Ok(_) => Err(MountError::Confused),
             Err(MountError::Failed { kind: FailureKind::NotFound, .. }) => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+
+    /// What is mounted at a place, or else a new file system in memory.
+    ///
+    /// # Errors
+    /// [`MountError`].
+    pub async fn open_or_create(&self, target: &str, shape: Shape) -> Result<Found, MountError> {
+        match self.ask(Request::OpenOrCreate { target: target.to_owned(), shape }).await? {
+            (Reply::Opened, Some(root)) => Ok(Found::Mounted(root)),
+            (Reply::Created { id, noswap }, Some(root)) => Ok(Found::Made(Unattached { id, root, noswap })),
+            _ => Err(MountError::Confused),
         }
     }
 
@@ -193,9 +214,10 @@ impl Mounter {
 /// Asks one question at a time, because the other side does one thing at a time anyway, until nobody has another one, or the other side is
 /// gone. A question that was begun gets its answer also when nobody waits for it any more: the next answer is the next question's.
 fn ask_all(socket: &OwnedFd, mut questions: mpsc::Receiver<Question>) {
+    let mut bytes = Vec::new();
     while let Some((request, tell)) = questions.blocking_recv() {
         let answer = send(socket.as_fd(), &request, None)
-            .and_then(|()| receive::<Reply>(socket)?.ok_or_else(|| std::io::ErrorKind::UnexpectedEof.into()));
+            .and_then(|()| receive_in(socket, &mut bytes)?.ok_or_else(|| std::io::ErrorKind::UnexpectedEof.into()));
         let is_gone = answer.is_err();
         let _ = tell.send(answer);
         if is_gone {

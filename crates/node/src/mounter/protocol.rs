@@ -47,6 +47,13 @@ pub enum Request {
         /// The place.
         target: String,
     },
+    /// The same; where nothing is mounted, a file system as for [`Request::Create`].
+    OpenOrCreate {
+        /// The place.
+        target: String,
+        /// What is made.
+        shape: Shape,
+    },
     /// Gives the files of a folder to an owner.
     Own {
         /// The place.
@@ -182,11 +189,22 @@ pub fn send<M: Serialize>(
 /// # Errors
 /// A message that is cut off or malformed, or the socket's error.
 pub fn receive<M: DeserializeOwned>(socket: impl AsFd) -> std::io::Result<Option<(M, Option<OwnedFd>)>> {
-    let mut bytes = vec![0; LONGEST];
+    receive_in(socket, &mut Vec::new())
+}
+
+/// The same in a buffer that was used for one before.
+///
+/// # Errors
+/// Those of [`receive`].
+pub fn receive_in<M: DeserializeOwned>(
+    socket: impl AsFd,
+    bytes: &mut Vec<u8>,
+) -> std::io::Result<Option<(M, Option<OwnedFd>)>> {
+    bytes.resize(LONGEST, 0);
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut beside = RecvAncillaryBuffer::new(&mut space);
     let received =
-        retry_on_intr(|| recvmsg(&socket, &mut [IoSliceMut::new(&mut bytes)], &mut beside, RecvFlags::CMSG_CLOEXEC))?;
+        retry_on_intr(|| recvmsg(&socket, &mut [IoSliceMut::new(bytes)], &mut beside, RecvFlags::CMSG_CLOEXEC))?;
     let mut descriptor = None;
     for message in beside.drain() {
         if let RecvAncillaryMessage::ScmRights(descriptors) = message {

@@ -14,7 +14,7 @@ use rustix::mount::{MoveMountFlags, UnmountFlags, move_mount, unmount};
 
 use super::memory::{self, Made};
 use super::mounts;
-use super::protocol::{FailureKind, Owner, Reply, Request, Shape, receive, send};
+use super::protocol::{FailureKind, Owner, Reply, Request, Shape, receive_in, send};
 use super::sockets::Sockets;
 use super::target::{self, Target};
 
@@ -91,7 +91,8 @@ pub fn serve(socket: &OwnedFd, rules: Rules) -> io::Result<()> {
     bulla_core::memory::keep_little();
     bulla_core::memory::give_back();
     let mut mounter = Mounter { rules, pods, sockets, made: BTreeMap::new(), next: 1 };
-    while let Some((request, _)) = receive::<Request>(socket)? {
+    let mut bytes = Vec::new();
+    while let Some((request, _)) = receive_in::<Request>(socket, &mut bytes)? {
         let (reply, descriptor) = match mounter.answer(request) {
             Ok(answer) => answer,
             Err(Failure { kind, message }) => (Reply::Failed { kind, message }, None),
@@ -123,10 +124,11 @@ impl Mounter {
                 self.made.remove(&id);
                 Ok((Reply::Done, None))
             }
-            Request::Open { target } => {
-                let root = self.mounted(&Target::parse(&target)?)?;
-                Ok((Reply::Opened, Some(memory::root(&root)?)))
-            }
+            Request::Open { target } => self.open(&target),
+            Request::OpenOrCreate { target, shape } => match self.open(&target) {
+                Err(Failure { kind: FailureKind::NotFound, .. }) => self.create(&shape),
+                opened => opened,
+            },
             Request::Own { target, folder, owner } => {
                 let root = self.mounted(&Target::parse(&target)?)?;
                 own(&root, &folder, owner).map(|()| (Reply::Done, None))
@@ -142,6 +144,11 @@ impl Mounter {
             Request::Unlisten { name } => self.sockets.unlisten(&name).map(|()| (Reply::Done, None)),
             Request::Connect { provider } => Ok((Reply::Connected, Some(self.connect(&provider)?))),
         }
+    }
+
+    fn open(&self, target: &str) -> Result<Answer, Failure> {
+        let root = self.mounted(&Target::parse(target)?)?;
+        Ok((Reply::Opened, Some(memory::root(&root)?)))
     }
 
     fn create(&mut self, shape: &Shape) -> Result<Answer, Failure> {

@@ -13,6 +13,8 @@ use crate::volume::Limits;
 const SUFFIX: &str = ".sock";
 /// The longest name of a provider: the protocol's.
 const LONGEST: usize = 30;
+/// How many connections are kept.
+const MOST: usize = 64;
 
 /// Providers by name.
 pub struct Registry {
@@ -85,6 +87,10 @@ impl Providers for Registry {
         let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
         // One connection for each, which is made anew when it breaks.
         others.retain(|name, _| sockets.contains(name) || hidden.is_some());
+        if others.len() >= MOST {
+            // Names of classes, where it is not seen which there are.
+            others.clear();
+        }
         let other = others
             .entry(name.to_owned())
             .or_insert_with(|| Arc::new(Remote::new(name, self.mounter.clone(), self.longest_answer, self.limits)));

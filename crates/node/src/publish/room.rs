@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::fstatfs;
 
+use crate::metrics::Metrics;
 use crate::volume::Content;
 
 /// What the kernel takes for a file beside its contents, which come in pages: its inode, its name.
@@ -28,9 +29,9 @@ pub struct Full {
 }
 
 /// Who has how much.
-#[derive(Debug)]
 pub(super) struct Room {
     most: u64,
+    metrics: Metrics,
     taken: Mutex<Taken>,
 }
 
@@ -44,8 +45,8 @@ struct Taken {
 
 impl Room {
     /// Room for so many bytes.
-    pub(super) fn new(most: u64) -> Self {
-        Self { most, taken: Mutex::default() }
+    pub(super) fn new(most: u64, metrics: Metrics) -> Self {
+        Self { most, metrics, taken: Mutex::default() }
     }
 
     /// Takes room for what is to be written to a volume, beside what is in it.
@@ -65,12 +66,15 @@ impl Room {
         }
         let has = taken.places.get(place).map_or(0, |(_, bytes)| *bytes);
         taken.set(place, namespace, has + wanted);
+        self.metrics.set_bytes(taken.all);
         Ok(())
     }
 
     /// So much is in a volume, whatever was taken for it before.
     pub(super) fn set(&self, place: &str, namespace: &str, bytes: u64) {
-        self.lock().set(place, namespace, bytes);
+        let mut taken = self.lock();
+        taken.set(place, namespace, bytes);
+        self.metrics.set_bytes(taken.all);
     }
 
     /// Whether it is known how much is in a volume.
@@ -80,7 +84,9 @@ impl Room {
 
     /// A volume is gone.
     pub(super) fn give(&self, place: &str) {
-        self.lock().remove(place);
+        let mut taken = self.lock();
+        taken.remove(place);
+        self.metrics.set_bytes(taken.all);
     }
 
     fn lock(&self) -> MutexGuard<'_, Taken> {
@@ -137,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_namespace_has_half_and_all_have_no_more_than_there_is() {
-        let (each, room) = (PAGE + FILE, Room::new(4 * (PAGE + FILE)));
+        let (each, room) = (PAGE + FILE, Room::new(4 * (PAGE + FILE), Metrics::default()));
         room.take("1", "a", &content(1)).unwrap();
         room.take("2", "a", &content(4096)).unwrap();
         let full = room.take("3", "a", &content(1)).unwrap_err().to_string();

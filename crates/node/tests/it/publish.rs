@@ -148,14 +148,16 @@ impl World {
     ) -> Arc<NodeService> {
         let settings = Settings { interval, limits: Limits::default(), memory: MEMORY, mode: 0o644 };
         let providers = Arc::new(OneProvider(mounter.clone()));
-        let publisher = Publisher::new(mounter.clone(), classes.clone(), providers, log.clone(), settings);
+        let metrics = Metrics::default();
+        let publisher =
+            Publisher::new(mounter.clone(), classes.clone(), providers, log.clone(), settings, metrics.clone());
         Arc::new(NodeService {
             node: "n".to_owned(),
             pods: pods.to_owned(),
             publisher: Arc::new(publisher),
             mounter: mounter.clone(),
             users: Arc::new(Nobody),
-            metrics: Metrics::default(),
+            metrics,
         })
     }
 

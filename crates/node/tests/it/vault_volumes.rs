@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use bulla_core::SecretString;
 use bulla_node::class::{Class, ClassError, Classes};
+use bulla_node::metrics::Metrics;
 use bulla_node::mounter::Mounter;
 use bulla_node::mounter::protocol::Owner;
 use bulla_node::pod::{Pod, Token, Volume};
@@ -57,7 +58,7 @@ async fn a_leased_value_is_kept_alive_over_a_restart_replaced_in_time_and_given_
         let registry = Registry::new(Vec::new(), mounter.clone(), 4 << 20, Limits::default()).with("vault", provider);
         // Contents are never due by themselves: only the provider says when.
         let settings = Settings { interval: None, limits: Limits::default(), memory: 1 << 30, mode: 0o644 };
-        Publisher::new(mounter, classes.clone(), Arc::new(registry), log.clone(), settings)
+        Publisher::new(mounter, classes.clone(), Arc::new(registry), log.clone(), settings, Metrics::default())
     };
     let token = Token {
         token: SecretString::from(service_account_token("shop", "app", "vault")),

@@ -19,6 +19,7 @@ mod rotation;
 mod sanity;
 mod sealed;
 mod sync;
+mod takeover;
 mod vault;
 
 use std::fs;

@@ -56,7 +56,7 @@ pub struct World {
 impl World {
     /// Makes it, with as many pods as `count`.
     pub async fn new(root: &Path, cluster: &Cluster, provider: &Path, count: usize) -> Result<Self> {
-        let folder = super::folder(root)?;
+        let folder = crate::bench::fresh(root)?;
         let [providers, csi, registration, pods] =
             ["providers", "csi", "registration", "pods"].map(|name| folder.join(name));
         for folder in [&providers, &csi, &registration, &pods] {

@@ -344,7 +344,7 @@ impl Publisher {
         }
         let old = root.as_ref().map(record).transpose()?.flatten();
         // Mounted and never filled: a service that died in between, or a provider of old that failed.
-        let mounted = root.zip(old.filter(|old| !old.class.is_empty()));
+        let mounted = root.zip(old.filter(Record::is_filled));
         let class = self.class(request).await;
         if let Some((_, old)) = &mounted {
             let is_due = match &class {

@@ -51,6 +51,8 @@ impl Publisher {
     ) -> Result<(Record, Option<Content>), PublishError> {
         let provider = self.provider(class)?;
         if provider.needs_target() {
+            // Whatever becomes of it, it is no earlier driver's.
+            remember(&made.root, &Record::default())?;
             self.attach(made.id, request, None, Owner::default()).await?;
             let done = self.fill_mounted(request, class, provider.as_ref(), &made.root, now).await;
             if done.is_err() {

@@ -40,6 +40,18 @@ pub struct Record {
     pub is_unfinished: bool,
 }
 
+impl Record {
+    /// Of files that an earlier driver wrote, which remembered nothing: a pod may run with them, and all has to be fetched once.
+    pub(super) fn of_another() -> Self {
+        Self { class: "unknown".to_owned(), is_unfinished: true, ..Self::default() }
+    }
+
+    /// Whether the volume was filled, and not only mounted.
+    pub fn is_filled(&self) -> bool {
+        !self.class.is_empty()
+    }
+}
+
 /// An object of a provider, and its version.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(default)]

@@ -59,11 +59,20 @@ pub enum Written {
     Unchanged,
 }
 
-/// What is remembered of a volume; nothing if it was never written.
+/// What is remembered of a volume; nothing if nobody has written anything to it.
 ///
 /// # Errors
 /// If it cannot be read.
 pub fn record(root: &OwnedFd) -> Result<Option<Record>, VolumeError> {
+    if let Some(record) = own_record(root)? {
+        return Ok(Some(record));
+    }
+    let failed = |error| VolumeError { what: "the files of an earlier driver".to_owned(), error };
+    let is_bare = entries(root).map_err(failed)?.next().is_none();
+    Ok((!is_bare).then(Record::of_another))
+}
+
+fn own_record(root: &OwnedFd) -> Result<Option<Record>, VolumeError> {
     let failed = |error| VolumeError { what: NAME.to_owned(), error };
     let file = match openat(root, NAME, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
         Ok(file) => file,

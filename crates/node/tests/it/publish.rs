@@ -4,8 +4,9 @@ mod crash;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -26,9 +27,10 @@ use bulla_node::proto::provider::{File, MountRequest, MountResponse, ObjectVersi
 use bulla_node::provider::{Provider, Remote};
 use bulla_node::publish::{Outcome, Providers, Publisher, Report, Reports, Settings};
 use bulla_node::volume::Limits;
+use rustix::mount::{MountFlags, mount};
 use tonic::{Code, Request, Response, Status};
 
-use super::half::Half;
+use super::half::{DRIVER, Half};
 
 /// What the provider of the test answers, and what it was asked.
 #[derive(Default)]
@@ -127,7 +129,10 @@ struct World {
 
 impl World {
     fn new(interval: Option<Duration>) -> Self {
-        let half = Half::start();
+        Self::with(Half::start(), interval)
+    }
+
+    fn with(half: Half, interval: Option<Duration>) -> Self {
         let pods = half.folder.path().join("pods");
         let mounter = Mounter::new(half.socket.try_clone().unwrap());
         let (far, classes, log) = (Arc::<Far>::default(), Arc::<Held>::default(), Arc::<Log>::default());
@@ -141,7 +146,7 @@ impl World {
 
     fn service(
         mounter: &Mounter,
-        pods: &std::path::Path,
+        pods: &Path,
         classes: &Arc<Held>,
         log: &Arc<Log>,
         interval: Option<Duration>,
@@ -327,6 +332,57 @@ async fn a_service_that_starts_again_disturbs_nothing() {
     assert_eq!(world.file("p", "password").as_deref(), Some("two"));
     world.unpublish("p").await.unwrap();
     assert_eq!(world.file("p", "password"), None);
+}
+
+/// What the Secrets Store CSI driver mounted for the pod `p`, with the note that the kubelet has beside it.
+fn other_driver(kubelet: &Path, files: &[(&str, &str)]) {
+    let volume = kubelet.join("pods/p/volumes/kubernetes.io~csi/secrets");
+    let place = volume.join("mount");
+    fs::create_dir_all(&place).unwrap();
+    fs::write(volume.join("vol_data.json"), format!(r#"{{"driverName":"{DRIVER}"}}"#)).unwrap();
+    mount("tmpfs", &place, "tmpfs", MountFlags::empty(), None).unwrap();
+    if files.is_empty() {
+        return;
+    }
+    fs::create_dir(place.join("..2026")).unwrap();
+    symlink("..2026", place.join("..data")).unwrap();
+    for (name, contents) in files {
+        fs::write(place.join("..2026").join(name), contents).unwrap();
+        symlink(format!("..data/{name}"), place.join(name)).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_an_earlier_driver_mounted_is_brought_up_to_date_in_its_place() {
+    let half = Half::with(|kubelet| other_driver(kubelet, &[("password", "old"), ("gone", "x")]));
+    let world = World::with(half, None);
+    // A container has the folder, wherever the path leads later.
+    let place = world.half.look("pods/p/volumes/kubernetes.io~csi/secrets/mount");
+    let of_container = fs::File::open(&place).unwrap();
+    let read = |name: &str| {
+        let inside = format!("/proc/self/fd/{}", of_container.as_raw_fd());
+        fs::read_to_string(Path::new(&inside).join(name)).ok()
+    };
+    // The provider is down: the pod keeps what it has.
+    world.fails(Code::Internal);
+    world.publish("p").await.unwrap();
+    assert_eq!(read("password").as_deref(), Some("old"));
+    assert!(world.said()[0].starts_with("stale"));
+    world.answers(&[("password", "new")], "2");
+    let world = world.restarted(None);
+    world.publish("p").await.unwrap();
+    assert_eq!((read("password").as_deref(), read("gone")), (Some("new"), None));
+    let calls = world.calls();
+    world.publish("p").await.unwrap();
+    assert_eq!(world.calls(), calls, "it is remembered now");
+
+    // Where that driver had mounted and written nothing a pod must not start.
+    let world = World::with(Half::with(|kubelet| other_driver(kubelet, &[])), None);
+    world.fails(Code::Internal);
+    world.publish("p").await.unwrap_err();
+    world.answers(&[("password", "new")], "2");
+    world.publish("p").await.unwrap();
+    assert_eq!(world.file("p", "password").as_deref(), Some("new"));
 }
 
 #[tokio::test]

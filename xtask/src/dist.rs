@@ -28,7 +28,7 @@ impl Profile {
     fn budget(self) -> u64 {
         match self {
             Self::Release => 77_000_000,
-            Self::Dist => 36_000_000,
+            Self::Dist => 38_000_000,
         }
     }
 }

@@ -117,7 +117,7 @@ impl Broker {
 }
 
 /// The auth method demands a certificate authority, also for a cluster that it talks to without TLS. Its key was thrown away.
-const UNUSED_AUTHORITY: &str = "\
+pub const UNUSED_AUTHORITY: &str = "\
 -----BEGIN CERTIFICATE-----
 MIIBejCCAR+gAwIBAgIUaPGx/gw6VnulJcDUDwEMr/YtfQkwCgYIKoZIzj0EAwIw
 ETEPMA0GA1UEAwwGbm9ib2R5MCAXDTI2MTEyMzEzMjUzMVoYDzIxMjYxMDMwMTMy

@@ -107,6 +107,18 @@ impl Params {
                 if name.is_empty() { TokenType::Default } else { TokenType::parse(&name).ok_or_else(invalid)? };
             self.token_type = Kept(kept);
         }
+        self.check()
+    }
+
+    /// Whether all of it can be, together.
+    ///
+    /// # Errors
+    /// 400 if not.
+    pub fn check(&self) -> Result<()> {
+        let numbers = [self.num_uses, self.ttl, self.max_ttl, self.period];
+        if numbers.iter().any(|number| *number < 0) {
+            return Err(Error::bad_request("numbers of uses and times cannot be negative"));
+        }
         if self.token_type.0 == TokenType::Batch && (self.num_uses != 0 || self.period != 0) {
             return Err(Error::bad_request(
                 "'token_type' cannot be 'batch' when set to generate tokens with limited use count or a period",
@@ -152,6 +164,12 @@ impl Params {
             bound_cidrs,
             ..Auth::default()
         }
+    }
+
+    /// The same of a role whose policies may have changed since: the token keeps those that it has.
+    #[must_use]
+    pub fn renew_as_is(&self, auth: Auth) -> Auth {
+        Auth { ttl: self.ttl, max_ttl: self.max_ttl, period: self.period, ..auth }
     }
 
     /// What a renewal follows: the role as it is now. The policies must be the same.

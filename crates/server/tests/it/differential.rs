@@ -1,6 +1,6 @@
 //! The same requests to the real OpenBao and to ours, the answers compared: status, names, types, values, error texts.
 //!
-//! `exchange.txt` has the requests, `differences.txt` where ours differs and why.
+//! `exchange.txt` and `logins.txt` have the requests, `differences.txt` where ours differs and why.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::ours::{Ours, ROOT};
 
 const EXCHANGE: &str = include_str!("exchange.txt");
+const LOGINS: &str = include_str!("logins.txt");
 const DIFFERENCES: &str = include_str!("differences.txt");
 
 /// Names whose values are each server's own.
@@ -59,9 +60,9 @@ struct Step<'a> {
     saves: Vec<(&'a str, &'a str)>,
 }
 
-fn steps() -> Vec<Step<'static>> {
+fn steps(exchange: &'static str) -> Vec<Step<'static>> {
     let mut steps: Vec<Step<'static>> = Vec::new();
-    for (at, line) in EXCHANGE.lines().enumerate() {
+    for (at, line) in exchange.lines().enumerate() {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
@@ -175,13 +176,14 @@ fn known(step: &Step<'_>, difference: &str) -> bool {
     })
 }
 
-#[test]
-fn answers_are_those_of_openbao() {
+/// Sends an exchange to both, with texts that both know from the start.
+fn exchange(exchange: &'static str, texts: BTreeMap<String, String>) {
     let (bao, ours) = (Bao::start(), Ours::dev());
-    let root = || BTreeMap::from([("root".to_owned(), ROOT.to_owned())]);
-    let (mut theirs_saved, mut ours_saved) = (root(), root());
+    let mut theirs_saved = texts;
+    theirs_saved.insert("root".to_owned(), ROOT.to_owned());
+    let mut ours_saved = theirs_saved.clone();
     let mut failures = Vec::new();
-    for step in steps() {
+    for step in steps(exchange) {
         let theirs = ask(bao.0.address, &step, &mut theirs_saved);
         let our = ask(ours.address, &step, &mut ours_saved);
         let mut found = Vec::new();
@@ -195,4 +197,19 @@ fn answers_are_those_of_openbao() {
         }
     }
     assert!(failures.is_empty(), "{} differences:\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn answers_are_those_of_openbao() {
+    exchange(EXCHANGE, BTreeMap::new());
+}
+
+#[test]
+fn logins_with_signed_tokens_are_those_of_openbao() {
+    let (keys, cluster) = (crate::jwt::key_set(), crate::kubernetes::cluster());
+    let mut texts = crate::jwt::tokens();
+    texts.extend(crate::kubernetes::tokens());
+    texts.insert("keys".to_owned(), keys.url());
+    texts.insert("cluster".to_owned(), cluster.url());
+    exchange(LOGINS, texts);
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bulla_server::core::audit::DeviceConfig;
-use bulla_server::core::mount::Times;
+use bulla_server::core::mount::{Catalog, Times};
 use bulla_server::core::{Core, Options};
 use bulla_server::http::{Security, serve};
 use bulla_server::logical::TokenText;
@@ -30,19 +30,33 @@ pub struct Ours {
 impl Ours {
     /// In memory, unsealed, with [`ROOT`].
     pub fn dev() -> Self {
-        let ours = Self::sealed(Arc::new(Memory::default()), Vec::new(), Vec::new());
+        Self::dev_of(bulla_server::catalog())
+    }
+
+    /// The same, with other engines than usual.
+    pub fn dev_of(catalog: Catalog) -> Self {
+        let ours = Self::of(catalog, Arc::new(Memory::default()), Vec::new(), Vec::new());
         let root = TokenText::new(ROOT.to_owned());
         ours.runtime.block_on(bulla_server::dev::start(&ours.core, Some(root))).unwrap();
         ours
     }
 
     pub fn sealed(storage: Arc<dyn Storage>, seals: Vec<Arc<dyn AutoSeal>>, audit: Vec<DeviceConfig>) -> Self {
+        Self::of(bulla_server::catalog(), storage, seals, audit)
+    }
+
+    fn of(
+        catalog: Catalog,
+        storage: Arc<dyn Storage>,
+        seals: Vec<Arc<dyn AutoSeal>>,
+        audit: Vec<DeviceConfig>,
+    ) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let options = Options {
             times: Times { default_ttl: 768 * 3600, max_ttl: 768 * 3600 },
             audit,
             cluster_name: String::new(),
-            catalog: bulla_server::catalog(),
+            catalog,
         };
         let core = Core::new(storage, seals, options);
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();

@@ -1,0 +1,203 @@
+//! Logins of pods, with the token of their service account.
+//!
+//! Whose a token is, its cluster is asked: a `TokenReview`, in the name of a reviewer. That is the server itself if it runs in the cluster (its
+//! token is read anew for each login), else whose token the configuration has, else who logs in. Or nobody is asked (`local_verification`): the
+//! cluster's public keys, from its key set or from the configuration, verify tokens here. Then there is no reviewer whose token could expire, and
+//! a token is good until it ends, also if its pod is gone: roles must name an audience, and tokens must have an end.
+//!
+//! ```text
+//! config      the configuration
+//! role/NAME   a role
+//! ```
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use async_trait::async_trait;
+use bulla_core::{SecretString, file};
+use tokio::sync::Semaphore;
+
+mod account;
+mod cluster;
+mod config;
+mod login;
+mod role;
+mod selector;
+
+use super::jose::Limits;
+use super::{legacy, params};
+use crate::barrier::View;
+use crate::logical::{Access, Auth, Engine, Error, Field, Kind, Operation, Result, Route};
+use cluster::Cluster;
+
+/// The method.
+pub struct Kubernetes {
+    /// Where Kubernetes puts a pod's own token, and the authority of its cluster.
+    folder: PathBuf,
+    limits: Limits,
+    cluster: RwLock<Option<Arc<Cluster>>>,
+    /// How many logins ask a cluster at once.
+    places: Semaphore,
+}
+
+/// Where Kubernetes puts them.
+const FOLDER: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+/// How many logins ask a cluster at once. More are told to come again.
+const PLACES: usize = 64;
+/// Longer than any token or list of authorities, in bytes.
+const LONGEST_FILE: u64 = 1 << 20;
+
+const NAME: Field = Field::new("name", Kind::LowerText, "The role's name.");
+static CONFIG: [Field; 9] = [
+    Field::new("kubernetes_host", Kind::Text, "The address of the cluster's API server."),
+    Field::new(
+        "kubernetes_ca_cert",
+        Kind::Text,
+        "The authorities to believe there, PEM. None: those that this server's pod has.",
+    ),
+    Field::new(
+        "token_reviewer_jwt",
+        Kind::Text,
+        "In whose name tokens are reviewed. None: this server's pod, or who logs in.",
+    ),
+    Field::new(
+        "pem_keys",
+        Kind::Texts,
+        "The cluster's keys for tokens: public keys or certificates, PEM. Tokens are verified by them, too.",
+    ),
+    Field::new("disable_local_ca_jwt", Kind::Bool, "Whether what this server's pod has is not used."),
+    Field::new("disable_iss_validation", Kind::Bool, "Whether `iss` of tokens is not looked at. Yes if not given."),
+    Field::new("issuer", Kind::Text, "What `iss` of tokens must be, if it is looked at. None: anything."),
+    Field::new(
+        "local_verification",
+        Kind::Bool,
+        "Whether tokens are verified here, by `pem_keys` or the cluster's key set, and not reviewed. Not in the peer.",
+    ),
+    Field::new(
+        "jwks_url",
+        Kind::Text,
+        "Where the cluster's key set is. None: at /openid/v1/jwks of `kubernetes_host`. Not in the peer.",
+    ),
+];
+static ROLE: [Field; 22] = params::with([
+    NAME,
+    Field::new("bound_service_account_names", Kind::Texts, "Names of service accounts that may log in; * is any text."),
+    Field::new("bound_service_account_namespaces", Kind::Texts, "Namespaces that they are in; * is any text."),
+    Field::new(
+        "bound_service_account_namespace_selector",
+        Kind::Text,
+        "Or labels of these: `matchLabels`, as JSON or YAML.",
+    ),
+    Field::new("audience", Kind::Text, "What `aud` of tokens must have."),
+    Field::new(
+        "alias_name_source",
+        Kind::Text,
+        "By what a service account is known: `serviceaccount_uid` or `serviceaccount_name`.",
+    ),
+    legacy::FIELDS[0],
+    legacy::FIELDS[1],
+    legacy::FIELDS[2],
+    legacy::FIELDS[3],
+    legacy::FIELDS[4],
+    legacy::FIELDS[5],
+]);
+const LOGIN: [Field; 2] = [
+    Field::new("role", Kind::Text, "The role to log in as."),
+    Field::new("jwt", Kind::Text, "The service account's token."),
+];
+
+#[async_trait]
+impl Engine for Kubernetes {
+    const ABOUT: &'static str = "Logs in pods, with the token of their service account.";
+
+    fn routes() -> Vec<Route<Self>> {
+        let route = Route::<Self>::new;
+        vec![
+            route("config", "Which cluster, and how it is asked")
+                .fields(&CONFIG)
+                .on(Operation::Read, |_, call| Box::pin(config::read(call)))
+                .on(Operation::Update, |method, call| Box::pin(config::write(method, call))),
+            route("role/?", "The names of all roles").on(Operation::List, |_, call| Box::pin(role::list(call))),
+            route("role/{name}", "A role: which service accounts log in, and as what")
+                .fields(&ROLE)
+                .exists(|_, call| Box::pin(role::exists(call)))
+                .on(Operation::Read, |_, call| Box::pin(role::read(call)))
+                .on(Operation::Update, |_, call| Box::pin(role::write(call)))
+                .on(Operation::Delete, |_, call| Box::pin(role::delete(call))),
+            route("login", "Log in")
+                .fields(&LOGIN)
+                .access(Access::Open)
+                .on(Operation::Update, |method, call| Box::pin(login::log_in(method, call))),
+        ]
+    }
+
+    async fn renew_login(&self, storage: &View, auth: Auth) -> Result<Auth> {
+        let name = auth.internal.get("role").cloned().unwrap_or_default();
+        match role::find(storage, &name).await? {
+            Some(role) => Ok(role.params.renew_as_is(auth)),
+            None => Err(Error::bad_request(format!("role {name} does not exist during renewal"))),
+        }
+    }
+}
+
+impl Default for Kubernetes {
+    fn default() -> Self {
+        Self::with(FOLDER.into(), Limits::USUAL)
+    }
+}
+
+impl Kubernetes {
+    /// With another folder for what its own pod has, and limits of one's own for what is fetched.
+    pub fn with(folder: PathBuf, limits: Limits) -> Self {
+        Self { folder, limits, cluster: RwLock::default(), places: Semaphore::new(PLACES) }
+    }
+
+    /// The cluster of the configuration, as it is now; `None` if there is none.
+    async fn cluster(&self, storage: &View) -> Result<Option<Arc<Cluster>>> {
+        let Some(config) = config::find(storage).await? else { return Ok(None) };
+        let authorities = self.authorities(&config).await.map_err(Error::bad_request)?;
+        let known = self.cluster.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(known) = known.filter(|known| known.is_of(&config, &authorities)) {
+            return Ok(Some(known));
+        }
+        let cluster = Cluster::new(config, authorities, self.limits).map_err(Error::bad_request)?;
+        let cluster = Arc::new(cluster);
+        *self.cluster.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&cluster));
+        Ok(Some(cluster))
+    }
+
+    /// Whose certificates the API server may have, PEM.
+    async fn authorities(&self, config: &config::Config) -> std::result::Result<String, String> {
+        if !config.kubernetes_ca_cert.is_empty() || config.disable_local_ca_jwt {
+            return Ok(config.kubernetes_ca_cert.clone());
+        }
+        let pem = read(&self.folder.join("ca.crt")).await.map_err(|error| {
+            format!("there is no kubernetes_ca_cert, and this server is in no pod that would have one: {error}")
+        })?;
+        Ok(pem.expose().to_owned())
+    }
+
+    /// Who reviews: whom the configuration names, or this server's pod, with its token of now. `None`: nobody, so who logs in.
+    async fn reviewer(&self, config: &config::Config) -> Option<SecretString> {
+        if !config.token_reviewer_jwt.expose().is_empty() {
+            return Some(config.token_reviewer_jwt.clone());
+        }
+        if config.disable_local_ca_jwt {
+            return None;
+        }
+        match read(&self.folder.join("token")).await {
+            Ok(token) => Some(token.expose().trim().into()).filter(|token: &SecretString| !token.expose().is_empty()),
+            Err(error) => {
+                tracing::debug!(%error, "there is no token of this server's own; who logs in asks about himself");
+                None
+            }
+        }
+    }
+}
+
+async fn read(path: &Path) -> std::result::Result<SecretString, String> {
+    let path = path.to_owned();
+    let read = tokio::task::spawn_blocking(move || file::read(&path, LONGEST_FILE)).await;
+    let bytes = read.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+    SecretString::from_utf8(bytes).map_err(|_| "it is not text".to_owned())
+}

@@ -8,4 +8,5 @@ mod faults;
 mod flows;
 mod hardening;
 mod ours;
+mod quorum;
 mod transit;

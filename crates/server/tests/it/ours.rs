@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bulla_server::core::audit::DeviceConfig;
 use bulla_server::core::mount::Times;
 use bulla_server::core::{Core, Options};
-use bulla_server::http::{Security, serve};
+use bulla_server::http::{Opened, Security, serve};
 use bulla_server::logical::TokenText;
 use bulla_server::seal::AutoSeal;
 use bulla_server::storage::{Memory, Storage};
@@ -37,9 +37,20 @@ impl Ours {
     }
 
     pub fn sealed(storage: Arc<dyn Storage>, seals: Vec<Arc<dyn AutoSeal>>, audit: Vec<DeviceConfig>) -> Self {
+        Self::opened(storage, seals, audit, Opened::default())
+    }
+
+    /// The same, with what everybody may ask.
+    pub fn opened(
+        storage: Arc<dyn Storage>,
+        seals: Vec<Arc<dyn AutoSeal>>,
+        audit: Vec<DeviceConfig>,
+        opened: Opened,
+    ) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let options = Options {
             times: Times { default_ttl: 768 * 3600, max_ttl: 768 * 3600 },
+            lockouts: bulla_server::core::lockout::ByKind::default(),
             audit,
             cluster_name: String::new(),
             catalog: bulla_server::catalog(),
@@ -48,7 +59,7 @@ impl Ours {
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);
-        runtime.spawn(serve(listener, Arc::clone(&core), Security::Plain, stopped));
+        runtime.spawn(serve(listener, Arc::clone(&core), Security::Plain, opened, stopped));
         Self { address, core, runtime, _stop: stop }
     }
 

@@ -129,7 +129,8 @@ fn the_real_command_line_makes_root_tokens_and_new_shares() {
     for share in &shares[..2] {
         json("", &["operator", "unseal", "-format=json", share]);
     }
-    for token in ["", root] {
+    // Whoever has a token: the peer's program goes to the other paths only where there are none of these.
+    for token in [root] {
         let begun = json(token, &["operator", "generate-root", "-init", "-format=json"]);
         let nonce = format!("-nonce={}", begun["nonce"].as_str().unwrap());
         json(token, &["operator", "generate-root", &nonce, "-format=json", &shares[2]]);

@@ -182,7 +182,9 @@ impl Lockouts {
                 locked.entry(who.accessor.clone()).or_default().push(who.name.clone());
             }
         }
-        locked.values_mut().for_each(|names| names.sort_unstable());
+        for names in locked.values_mut() {
+            names.sort_unstable();
+        }
         locked
     }
 }
@@ -214,7 +216,7 @@ fn make_room(names: &mut HashMap<Who, Failures>, now: Instant) {
         .iter()
         .map(|(who, failures)| (failures.is_locked(failures.limits, now), failures.last, who.clone()))
         .collect();
-    order.sort_unstable_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)));
+    order.sort_unstable_by_key(|(locked, last, _)| (*locked, *last));
     let excess = names.len() - most;
     for (_, _, who) in order.into_iter().take(excess) {
         names.remove(&who);
@@ -226,7 +228,7 @@ mod tests {
     use super::*;
 
     fn login(name: &str) -> Login {
-        let limits = Limits { threshold: 3, duration: Duration::from_secs(60), reset: Duration::from_secs(600) };
+        let limits = Limits { threshold: 3, duration: Duration::from_mins(1), reset: Duration::from_mins(10) };
         Login { who: Who::new("a", name), limits }
     }
 

@@ -100,13 +100,12 @@ async fn check(open: &Open, stored: &Stored, given: &[SecretBytes]) -> Result<()
         )
     };
     let key = shamir::combine(given).map_err(|_| wrong())?;
-    let is_right = match stored.wrapped_by(shamir::NAME) {
-        Some(wrapped) => shamir::unwrap(&key, wrapped).is_ok_and(|root_key| open.barrier.is_root_key(&root_key)),
-        None => {
-            let hash = View::plain(&open.barrier, "sys/core/").get(RECOVERY).await?;
-            let hash = hash.map(|hash| SecretBytes::from(hash.as_slice()));
-            hash == Some(SecretBytes::from(recovery_hash(&key).as_ref()))
-        }
+    let is_right = if let Some(wrapped) = stored.wrapped_by(shamir::NAME) {
+        shamir::unwrap(&key, wrapped).is_ok_and(|root_key| open.barrier.is_root_key(&root_key))
+    } else {
+        let hash = View::plain(&open.barrier, "sys/core/").get(RECOVERY).await?;
+        let hash = hash.map(|hash| SecretBytes::from(hash.as_slice()));
+        hash == Some(SecretBytes::from(recovery_hash(&key).as_ref()))
     };
     if is_right { Ok(()) } else { Err(wrong()) }
 }

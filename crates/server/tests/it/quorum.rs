@@ -119,7 +119,7 @@ fn what_people_do_is_written_down_without_what_they_bring_and_get() {
     let dev = ours.runtime.block_on(bulla_server::dev::start(&ours.core, Some(root))).unwrap();
     let share = hex(dev.unseal_key.expose());
     let (_, attempt) = ours.ask("", "PUT", "sys/generate-root/attempt", "{}");
-    let (_, token) = give(&ours, "sys/generate-root/update", &[share.clone()], &attempt["nonce"]);
+    let (_, token) = give(&ours, "sys/generate-root/update", std::slice::from_ref(&share), &attempt["nonce"]);
     let (_, begun) = ours.ask(ROOT, "PUT", "sys/rotate/root/init", r#"{"secret_shares":3,"secret_threshold":2}"#);
     let body = json!({ "key": share, "nonce": begun["data"]["nonce"] }).to_string();
     let (status, made) = ours.ask(ROOT, "PUT", "sys/rotate/root/update", &body);

@@ -66,12 +66,11 @@ impl Core {
         if state.root.is_some() {
             return Err(Error::bad_request("root generation already in progress for this namespace"));
         }
-        let (otp, made) = match otp {
-            Some(otp) => (otp, None),
-            None => {
-                let otp = SecretString::from(random::text(OTP)?);
-                (otp.clone(), Some(otp))
-            }
+        let (otp, made) = if let Some(otp) = otp {
+            (otp, None)
+        } else {
+            let otp = SecretString::from(random::text(OTP)?);
+            (otp.clone(), Some(otp))
         };
         let nonce = random::uuid()?;
         tracing::warn!(nonce, "somebody began to make a root token");

@@ -19,9 +19,9 @@ pub mod userpass;
 #[must_use]
 pub fn add(catalog: Catalog) -> Catalog {
     catalog
-        .with(Class::Auth, "approle", |_, _| Arc::new(Declared::new(approle::AppRole)))
+        .with(Class::Auth, "approle", |_, link| Arc::new(Declared::new(approle::AppRole::new(link))))
         .with(Class::Auth, "jwt", |_, _| Arc::new(Declared::new(jwt::Jwt::default())))
         .with(Class::Auth, "kubernetes", |_, _| Arc::new(Declared::new(kubernetes::Kubernetes::default())))
-        .with(Class::Auth, "userpass", |_, _| Arc::new(Declared::new(userpass::Userpass)))
+        .with(Class::Auth, "userpass", |_, link| Arc::new(Declared::new(userpass::Userpass::new(link))))
         .with_builtin(Class::Auth, "token", |_, link| Arc::new(Declared::new(token::Token::new(link))))
 }

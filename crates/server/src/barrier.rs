@@ -18,7 +18,7 @@ use aes_gcm::{Aes256Gcm, KeyInit};
 use bulla_core::DataKey;
 use zeroize::Zeroizing;
 
-use crate::storage::{Batch, Storage, StorageError};
+use crate::storage::{Batch, Storage, StorageError, commit_surely};
 
 mod keyring;
 mod names;
@@ -165,9 +165,12 @@ impl Barrier {
         self.change(Keyring::rotated).await
     }
 
-    /// Keeps the keyring under another root key.
-    pub async fn replace_root_key(&self, root_key: &DataKey) -> Result<(), BarrierError> {
-        self.change(|keyring| Ok(keyring.under(root_key.clone()))).await
+    /// Keeps the keyring under another root key, and writes `with` in the same step: the seal's record, that opens with the other key alone.
+    ///
+    /// # Errors
+    /// [`StorageError::Unknown`] if it may have been done; any other: nothing has changed.
+    pub async fn replace_root_key(&self, root_key: &DataKey, with: Batch) -> Result<(), BarrierError> {
+        self.change_with(|keyring| Ok(keyring.under(root_key.clone())), with).await
     }
 
     /// Whether `root_key` is the one.
@@ -191,14 +194,23 @@ impl Barrier {
     }
 
     async fn change(&self, change: impl FnOnce(&Keyring) -> Result<Keyring, BarrierError>) -> Result<(), BarrierError> {
+        self.change_with(change, Batch::default()).await
+    }
+
+    async fn change_with(
+        &self,
+        change: impl FnOnce(&Keyring) -> Result<Keyring, BarrierError>,
+        with: Batch,
+    ) -> Result<(), BarrierError> {
         let mut current = self.record.lock().await;
         let fresh = self.fresh.load(Ordering::Relaxed);
         let changed = change(&self.keyring().with_encryptions(fresh))?;
         let record = changed.seal()?;
-        let batch =
-            // What is replaced is what this one was made of: a term that another wrote meanwhile is not lost.
-            Batch { conditions: vec![(KEYRING.to_owned(), Some(current.clone()))], writes: vec![(KEYRING.to_owned(), Some(record.clone()))] };
-        self.storage.commit(batch).await?;
+        let mut batch = with;
+        // What is replaced is what this one was made of: a term that another wrote meanwhile is not lost.
+        batch.conditions.push((KEYRING.to_owned(), Some(current.clone())));
+        batch.writes.insert(0, (KEYRING.to_owned(), Some(record.clone())));
+        commit_surely(self.storage.as_ref(), batch).await?;
         *current = record;
         *self.keyring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(changed);
         self.fresh.fetch_sub(fresh, Ordering::Relaxed);

@@ -7,8 +7,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::core::audit::DeviceConfig;
+use crate::core::lockout::{ByKind, Limits};
 use crate::core::mount::Times;
 use crate::hcl::{self, Body, Value};
+use crate::http::Opened;
 use crate::logical::parse_seconds;
 
 /// 768 h, as the peer has it.
@@ -25,6 +27,8 @@ pub struct Config {
     pub seals: Vec<Seal>,
     /// Where it writes what is done.
     pub audit: Vec<DeviceConfig>,
+    /// When names are locked out.
+    pub lockouts: ByKind,
     /// How long things live where nobody says.
     pub times: Times,
     /// The cluster's name.
@@ -44,6 +48,8 @@ pub struct Listener {
     pub tls: Option<(PathBuf, PathBuf)>,
     /// Whether plain HTTP is allowed where others can listen.
     pub insecure: bool,
+    /// What everybody may ask there.
+    pub opened: Opened,
 }
 
 /// Where it keeps things.
@@ -86,6 +92,7 @@ pub fn parse(text: &str) -> Result<Config, String> {
         storage: Storage::Memory,
         seals: Vec::new(),
         audit: Vec::new(),
+        lockouts: ByKind::default(),
         times: Times { default_ttl: TTL, max_ttl: TTL },
         cluster_name: String::new(),
         pid_file: None,
@@ -110,6 +117,10 @@ pub fn parse(text: &str) -> Result<Config, String> {
             }
             (["audit", kind], Value::Body(inner)) => {
                 config.audit.push(audit(kind, kind, inner, &mut config.ignored)?);
+            }
+            (["user_lockout", kind], Value::Body(inner)) => {
+                let limits = user_lockout(kind, inner, &mut config.ignored)?;
+                config.lockouts.0.insert(kind.to_lowercase(), limits);
             }
             (["default_lease_ttl"], value) => config.times.default_ttl = seconds("default_lease_ttl", value)?,
             (["max_lease_ttl"], value) => config.times.max_ttl = seconds("max_lease_ttl", value)?,
@@ -178,6 +189,9 @@ const LISTENER: &[&str] = &[
     "tls_disable_client_certs",
     "tls_min_version",
     "allow_plaintext_on_the_network",
+    "disable_unauthed_rekey_endpoints",
+    "disable_unauthed_generate_root_endpoints",
+    "telemetry",
 ];
 
 fn listener(kind: &str, body: &Body, ignored: &mut Vec<String>) -> Result<Listener, String> {
@@ -202,7 +216,28 @@ fn listener(kind: &str, body: &Body, ignored: &mut Vec<String>) -> Result<Listen
         }
     };
     let insecure = is_on(body, "allow_plaintext_on_the_network")?;
-    Ok(Listener { address, tls, insecure })
+    // Off unless it is written: with them whoever reaches the listener can cancel what people are at.
+    let is_opened = |key: &str| Ok::<_, String>(text(body, key).is_some() && !is_on(body, key)?);
+    let opened = Opened {
+        generate_root: is_opened("disable_unauthed_generate_root_endpoints")?,
+        rekey: is_opened("disable_unauthed_rekey_endpoints")?,
+        metrics: telemetry(&address, body, ignored)?,
+    };
+    Ok(Listener { address, tls, insecure, opened })
+}
+
+/// Whether everybody may read what the server counts.
+fn telemetry(address: &str, body: &Body, ignored: &mut Vec<String>) -> Result<bool, String> {
+    let mut is_opened = false;
+    for item in body.all("telemetry") {
+        let Value::Body(inner) = &item.value else {
+            return Err(format!("listener {address}: telemetry is a block"));
+        };
+        let block = format!("listener {address}: telemetry");
+        note_unknown(&block, inner, &["unauthenticated_metrics_access"], ignored)?;
+        is_opened |= is_on(inner, "unauthenticated_metrics_access")?;
+    }
+    Ok(is_opened)
 }
 
 impl Listener {
@@ -235,6 +270,33 @@ impl Listener {
             self.address
         ))
     }
+}
+
+/// What a block does not say is as the peer has it; `all` is not looked at for it.
+fn user_lockout(kind: &str, body: &Body, ignored: &mut Vec<String>) -> Result<Limits, String> {
+    let block = format!("user_lockout {kind:?}");
+    if !ByKind::KINDS.contains(&kind.to_lowercase().as_str()) && !matches!(kind, "all" | "ldap") {
+        return Err(format!("{block}: no method of this kind locks out; \"all\", \"approle\" and \"userpass\" do"));
+    }
+    let known = &["lockout_threshold", "lockout_duration", "lockout_counter_reset", "disable_lockout"];
+    note_unknown(&block, body, known, ignored)?;
+    if is_on(body, "disable_lockout")? {
+        return Ok(Limits::OFF);
+    }
+    let mut limits = Limits::default();
+    if let Some(text) = text(body, "lockout_threshold") {
+        let threshold = text.parse::<u64>().ok().filter(|threshold| *threshold > 0);
+        limits.threshold = threshold
+            .ok_or_else(|| format!("{block}: lockout_threshold is a number from 1; disable_lockout turns it off"))?;
+    }
+    let duration = |key: &str, otherwise| match body.value(key) {
+        None => Ok(otherwise),
+        Some(value) => seconds(&format!("{block}: {key}"), value)
+            .map(|seconds| std::time::Duration::from_secs(seconds.unsigned_abs())),
+    };
+    limits.duration = duration("lockout_duration", limits.duration)?;
+    limits.reset = duration("lockout_counter_reset", limits.reset)?;
+    Ok(limits)
 }
 
 fn storage(kind: &str, body: &Body, ignored: &mut Vec<String>) -> Result<Storage, String> {
@@ -352,6 +414,45 @@ mod tests {
     }
 
     #[test]
+    fn what_everybody_may_ask_is_opened_by_a_listener_that_says_so() {
+        let of = |settings: &str| {
+            let text = format!("listener \"tcp\" {{ tls_disable = true\n{settings} }}\nstorage \"inmem\" {{}}");
+            parse(&text).map(|config| config.listeners[0].opened)
+        };
+        assert_eq!(of(""), Ok(Opened::default()));
+        assert_eq!(of("disable_unauthed_rekey_endpoints = true"), Ok(Opened::default()));
+        let opened =
+            of("disable_unauthed_rekey_endpoints = false\ndisable_unauthed_generate_root_endpoints = \"false\"");
+        assert_eq!(opened, Ok(Opened { generate_root: true, rekey: true, metrics: false }));
+        let opened = of("telemetry { unauthenticated_metrics_access = true }");
+        assert_eq!(opened, Ok(Opened { metrics: true, ..Opened::default() }));
+        assert!(of("telemetry { unauthenticated_metrics_access = \"perhaps\" }").is_err());
+        assert!(of("disable_unauthed_rekey_endpoints = \"no\"").is_err());
+    }
+
+    #[test]
+    fn who_is_locked_out_when_is_configured_by_method() {
+        let of = |block: &str| {
+            let listener = "listener \"tcp\" { tls_disable = true }\nstorage \"inmem\" {}\n";
+            parse(&format!("{listener}{block}")).map(|config| config.lockouts)
+        };
+        let lockouts = of(
+            "user_lockout \"all\" { lockout_threshold = \"3\" lockout_duration = \"10m\" }\nuser_lockout \"approle\" { disable_lockout = true }",
+        )
+        .unwrap();
+        let limits = lockouts.of("userpass");
+        assert_eq!((limits.threshold, limits.duration.as_secs(), limits.reset.as_secs()), (3, 600, 900));
+        assert_eq!(lockouts.of("approle"), Limits::OFF);
+        for bad in [
+            "user_lockout \"jwt\" {}",
+            "user_lockout \"all\" { lockout_threshold = 0 }",
+            "user_lockout \"all\" { lockout_limit = 1 }",
+        ] {
+            assert!(of(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
     fn what_is_not_there_names_what_is() {
         let listener = "listener \"tcp\" { tls_disable = true }\n";
         for (text, expected) in [
@@ -388,7 +489,12 @@ mod tests {
 
     #[test]
     fn plain_http_stays_on_the_machine_unless_somebody_says_so() {
-        let listener = |address: &str, insecure| Listener { address: address.to_owned(), tls: None, insecure };
+        let listener = |address: &str, insecure| Listener {
+            address: address.to_owned(),
+            tls: None,
+            insecure,
+            opened: Opened::default(),
+        };
         assert!(listener("127.0.0.1:8200", false).check().is_ok());
         assert!(listener("[::1]:8200", false).check().is_ok());
         assert!(listener("[::1]:8200", true).warning().is_none());

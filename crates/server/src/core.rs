@@ -9,8 +9,13 @@ pub mod audit;
 pub mod expiry;
 mod handle;
 pub mod lease;
+pub mod lockout;
+pub mod metrics;
 pub mod mount;
+pub mod password;
 pub mod policy;
+pub mod quorum;
+pub mod quota;
 pub mod random;
 mod revoke;
 mod sealing;
@@ -39,6 +44,8 @@ pub const API_VERSION: &str = "2.7.2+bulla";
 pub struct Options {
     /// How long things live where nobody says.
     pub times: Times,
+    /// When names are locked out.
+    pub lockouts: lockout::ByKind,
     /// Where it writes what is done.
     pub audit: Vec<DeviceConfig>,
     /// The cluster's name; made up if empty.
@@ -56,6 +63,8 @@ pub struct Core {
     /// Initializing, unsealing and sealing happen one at a time.
     changing: tokio::sync::Mutex<sealing::Progress>,
     this: Weak<Core>,
+    /// What is counted.
+    pub metrics: Arc<metrics::Metrics>,
 }
 
 /// What there is while the server is unsealed. Dropped, its keys are wiped.
@@ -74,6 +83,14 @@ pub struct Open {
     pub expiry: Index,
     /// Where it is written down.
     pub audit: Broker,
+    /// What people with shares are at.
+    pub quorum: quorum::Quorum,
+    /// What passwords are like that are made up.
+    pub passwords: password::Policies,
+    /// How much who may ask.
+    pub quotas: quota::Quotas,
+    /// Who is locked out.
+    pub lockouts: lockout::Lockouts,
     /// How long things live where nobody says.
     pub times: Times,
     /// The cluster's name and id.
@@ -106,6 +123,7 @@ impl Core {
             open: RwLock::default(),
             changing: tokio::sync::Mutex::default(),
             this: this.clone(),
+            metrics: Arc::default(),
         })
     }
 
@@ -131,7 +149,9 @@ impl Core {
     async fn start(&self, barrier: Arc<Barrier>, cluster: (String, String)) -> Result<Arc<Open>> {
         let link = Link::default();
         let times = self.options.times;
-        let mounts = Mounts::open(&barrier, self.options.catalog.clone(), times, link.clone()).await?;
+        let mounts =
+            Mounts::open(&barrier, self.options.catalog.clone(), times, self.options.lockouts.clone(), link.clone())
+                .await?;
         let policies = Policies::new(&barrier);
         policies.prepare().await?;
         let open = Arc::new(Open {
@@ -140,7 +160,11 @@ impl Core {
             tokens: Tokens::open(&barrier).await?,
             leases: Leases::new(&barrier),
             expiry: Index::new(&barrier),
-            audit: Broker::open(&barrier, &self.options.audit).await?,
+            audit: Broker::open(&barrier, &self.options.audit, &self.metrics).await?,
+            passwords: password::Policies::new(&barrier),
+            quorum: quorum::Quorum::default(),
+            quotas: quota::Quotas::open(&barrier).await?,
+            lockouts: lockout::Lockouts::default(),
             times,
             cluster,
             core: self.this.clone(),

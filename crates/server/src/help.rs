@@ -24,6 +24,7 @@ fn kind(kind: Kind) -> &'static str {
     match kind {
         Kind::Text | Kind::LowerText => "string",
         Kind::Int => "int",
+        Kind::Float => "float",
         Kind::Bool => "bool",
         Kind::Seconds => "duration (sec)",
         Kind::Map => "map",

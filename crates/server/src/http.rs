@@ -24,6 +24,7 @@ use tokio_rustls::TlsAcceptor;
 mod answer;
 mod asked;
 mod early;
+mod limited;
 mod patient;
 mod tls;
 
@@ -54,8 +55,36 @@ pub enum Security {
     Tls(watch::Receiver<Arc<ServerConfig>>),
 }
 
+/// What a listener lets everybody do, without a token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Opened {
+    /// `sys/generate-root`: shares of the key are what it takes.
+    pub generate_root: bool,
+    /// `sys/rekey` and `sys/rekey-recovery-key`: the same.
+    pub rekey: bool,
+    /// `sys/metrics`, also while the server is sealed.
+    pub metrics: bool,
+}
+
+impl Opened {
+    /// Whether `path` is asked by everybody here, or is none of those.
+    fn allows(self, path: &str) -> bool {
+        let below = |folder: &str, ends: &[&str]| path.strip_prefix(folder).is_some_and(|end| ends.contains(&end));
+        let root = below("sys/generate-root/", &["attempt", "update"]);
+        let rekey = below("sys/rekey/", &["init", "update", "verify"])
+            || below("sys/rekey-recovery-key/", &["init", "update", "verify"]);
+        (self.generate_root || !root) && (self.rekey || !rekey)
+    }
+}
+
 /// Serves until `stop` says so, then finishes what was asked.
-pub async fn serve(listener: TcpListener, core: Arc<Core>, security: Security, mut stop: watch::Receiver<bool>) {
+pub async fn serve(
+    listener: TcpListener,
+    core: Arc<Core>,
+    security: Security,
+    opened: Opened,
+    mut stop: watch::Receiver<bool>,
+) {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
@@ -76,11 +105,11 @@ pub async fn serve(listener: TcpListener, core: Arc<Core>, security: Security, m
                     // An answer is one packet more often than not.
                     let _ = stream.set_nodelay(true);
                     match security {
-                        Security::Plain => answer_all(stream, core, address, stop).await,
+                        Security::Plain => answer_all(stream, core, address, opened, stop).await,
                         Security::Tls(current) => {
                             let acceptor = TlsAcceptor::from(Arc::clone(&current.borrow()));
                             match tokio::time::timeout(HANDSHAKE_TIME, acceptor.accept(stream)).await {
-                                Ok(Ok(stream)) => answer_all(stream, core, address, stop).await,
+                                Ok(Ok(stream)) => answer_all(stream, core, address, opened, stop).await,
                                 Ok(Err(error)) => tracing::debug!(%error, %address, "a TLS handshake failed"),
                                 Err(_) => tracing::debug!(%address, "a TLS handshake took too long"),
                             }
@@ -105,6 +134,7 @@ async fn answer_all(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     core: Arc<Core>,
     address: SocketAddr,
+    opened: Opened,
     mut stop: watch::Receiver<bool>,
 ) {
     let mut http = http1::Builder::new();
@@ -112,7 +142,7 @@ async fn answer_all(
     let service = service_fn(move |request: http::Request<Incoming>| {
         let core = Arc::clone(&core);
         async move {
-            let answered = tokio::time::timeout(REQUEST_TIME, answer(&core, request, address)).await;
+            let answered = tokio::time::timeout(REQUEST_TIME, answer(&core, request, address, opened)).await;
             Ok::<http::Response<Full<Bytes>>, Infallible>(answered.unwrap_or_else(|_| {
                 answer::errors(503, &["context deadline exceeded: the request took too long".to_owned()])
             }))
@@ -133,6 +163,7 @@ async fn answer(
     core: &Arc<Core>,
     request: http::Request<Incoming>,
     address: SocketAddr,
+    opened: Opened,
 ) -> http::Response<Full<Bytes>> {
     let (head, body) = request.into_parts();
     let path = match asked::path(&head.uri) {
@@ -142,7 +173,42 @@ async fn answer(
     if let Some(response) = asked::check_namespace(&head.headers) {
         return response;
     }
-    let asked = match asked::read(&head, body, path, address).await {
+    if !opened.allows(&path) {
+        return answer::errors(405, &["unsupported operation".to_owned()]);
+    }
+    // Before the body is read.
+    let verdict = core.open().ok().and_then(|open| open.quotas.count(&path, address.ip()));
+    if let Some(verdict) = &verdict
+        && !verdict.allowed
+    {
+        return limited::refuse(core, verdict, &head, path, address).await;
+    }
+    if opened.metrics && path == "sys/metrics" && head.method == http::Method::GET {
+        return metrics(core, &head.uri);
+    }
+    let response = admitted(core, &head, body, path, address).await;
+    match verdict {
+        Some(verdict) => limited::mark(response, &verdict),
+        None => response,
+    }
+}
+
+/// What the server counts, for everybody.
+fn metrics(core: &Core, uri: &http::Uri) -> http::Response<Full<Bytes>> {
+    let format =
+        uri.query().into_iter().flat_map(|query| query.split('&')).find_map(|pair| pair.strip_prefix("format="));
+    answer::response(crate::engine::system::metrics::answer(core, format.unwrap_or_default()), "")
+}
+
+/// Answers one request that no quota is against.
+async fn admitted(
+    core: &Arc<Core>,
+    head: &http::request::Parts,
+    body: Incoming,
+    path: String,
+    address: SocketAddr,
+) -> http::Response<Full<Bytes>> {
+    let asked = match asked::read(head, body, path, address).await {
         Ok(asked) => asked,
         Err(response) => return *response,
     };

@@ -73,6 +73,9 @@ pub enum StorageError {
     /// Another process took over.
     #[error("another server writes to this storage now")]
     Fenced,
+    /// The backend failed on the way, and what it has cannot be looked at: all was written, or nothing.
+    #[error("the storage does not say whether it was written: {0}")]
+    Unknown(String),
     /// Longer than an entry may be.
     #[error("the {what} is longer than the limit of {limit} bytes")]
     TooLarge {
@@ -90,6 +93,29 @@ pub enum StorageError {
         reason: String,
     },
 }
+
+/// Commits a batch that writes, and looks where the answer leaves open whether it was done.
+///
+/// # Errors
+/// [`StorageError::Unknown`] if that cannot be found out; any other: nothing was written.
+pub async fn commit_surely(storage: &dyn Storage, batch: Batch) -> Result<(), StorageError> {
+    let proof = batch.writes.iter().find(|(_, value)| value.is_some()).cloned();
+    let Err(error) = storage.commit(batch).await else { return Ok(()) };
+    let proof = proof.filter(|_| matches!(error, StorageError::Backend { .. }));
+    let Some((key, value)) = proof else { return Err(error) };
+    for _ in 0..LOOKS {
+        match storage.get(&key).await {
+            Ok(found) if found == value => return Ok(()),
+            Ok(_) => return Err(error),
+            Err(_) => tokio::time::sleep(LOOK_AGAIN).await,
+        }
+    }
+    Err(StorageError::Unknown(error.to_string()))
+}
+
+/// How often, and how long apart, it is looked whether something was written.
+const LOOKS: usize = 5;
+const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_millis(200);
 
 impl StorageError {
     pub(crate) fn backend(action: &'static str) -> impl Fn(String) -> Self {

@@ -36,6 +36,22 @@ impl Bao {
         Self(Server::start(Self::command, ready))
     }
 
+    /// One of the caller's own that is not initialized: `settings` of its listener, and what else stands in its configuration.
+    pub fn with_config(listener: &str, rest: &str) -> Self {
+        let ready = |address| http(address, "GET", "/v1/sys/seal-status", &[], "").0 == 200;
+        let command = |address: SocketAddr, folder: &Path| {
+            let path = folder.join("config.hcl");
+            let text = format!(
+                "listener \"tcp\" {{ address = \"{address}\" tls_disable = true\n{listener} }}\nstorage \"inmem\" {{}}\n{rest}"
+            );
+            std::io::Write::write_all(&mut std::fs::File::create(&path).unwrap(), text.as_bytes()).unwrap();
+            let mut command = Command::new(program("venv/bin/bao"));
+            command.arg("server").arg(format!("-config={}", path.display())).env("HOME", folder);
+            command
+        };
+        Self(Server::start(command, ready))
+    }
+
     /// One of the caller's own that is reached from elsewhere too, on its port of each address of this machine.
     pub fn for_others() -> Self {
         let ready = |address| http(address, "GET", "/v1/sys/health", &[], "").0 == 200;

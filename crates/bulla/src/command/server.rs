@@ -11,9 +11,10 @@ use base64::engine::general_purpose::STANDARD;
 use bulla_core::{Env, KeyId, SecretBytes, file};
 use bulla_kms::Registry;
 use bulla_server::config::{self, Config, Listener, Seal, Storage};
+use bulla_server::core::lockout::ByKind;
 use bulla_server::core::mount::Times;
 use bulla_server::core::{Core, Options};
-use bulla_server::http::{Security, load_tls, serve};
+use bulla_server::http::{Opened, Security, load_tls, serve};
 use bulla_server::logical::TokenText;
 use bulla_server::seal::{AutoSeal, fixed, service};
 use bulla_server::storage;
@@ -119,6 +120,7 @@ async fn serve_until_stopped(app: &App, flags: &Flags, config: &Config) -> Resul
     let seals = config.seals.iter().map(|seal| open_seal(app, seal)).collect::<Result<Vec<_>, _>>()?;
     let options = Options {
         times: config.times,
+        lockouts: config.lockouts.clone(),
         audit: config.audit.clone(),
         cluster_name: config.cluster_name.clone(),
         catalog: bulla_server::catalog(),
@@ -141,7 +143,7 @@ async fn serve_until_stopped(app: &App, flags: &Flags, config: &Config) -> Resul
         };
         let socket = TcpListener::bind(&listener.address).await;
         let socket = socket.map_err(|error| failed(&format!("cannot listen on {}: {error}", listener.address)))?;
-        serving.push(tokio::spawn(serve(socket, Arc::clone(&core), security, stopped.clone())));
+        serving.push(tokio::spawn(serve(socket, Arc::clone(&core), security, listener.opened, stopped.clone())));
     }
     if flags.dev {
         announce_dev(&core, flags, &config.listeners).await?;
@@ -228,10 +230,11 @@ fn dev_config(flags: &Flags) -> Config {
     const TTL: i64 = 768 * 3600;
     let address = flags.address.clone().unwrap_or_else(|| "127.0.0.1:8200".to_owned());
     Config {
-        listeners: vec![Listener { address, tls: None, insecure: true }],
+        listeners: vec![Listener { address, tls: None, insecure: true, opened: Opened::default() }],
         storage: Storage::Memory,
         seals: Vec::new(),
         audit: Vec::new(),
+        lockouts: ByKind::default(),
         times: Times { default_ttl: TTL, max_ttl: TTL },
         cluster_name: String::new(),
         pid_file: None,

@@ -21,7 +21,7 @@ const FLAGS: &[Flag] = &[
     flag("nonce", Kind::Text, "The number of what was begun"),
     flag("status", Kind::Switch, "Show what was begun"),
     flag("target", Kind::Text, "barrier, or recovery"),
-    flag("verify", Kind::Switch, "Give a new share, to prove that it was kept"),
+    flag("verify", Kind::Switch, "Give a new share, to prove that it was kept; with -init: ask for that proof"),
 ];
 
 pub(super) const COMMANDS: &[Command] = &[
@@ -104,10 +104,13 @@ fn run(context: &Context<'_>, way: &Way) -> Result<u8, Failure> {
     }
     if flags.is_on("init") {
         let number_of = |name: &str, short: &str| flags.number(name).or_else(|| flags.number(short));
-        let body = bulla_core::object! {
+        let mut body = bulla_core::object! {
             "secret_shares": number_of("key-shares", "n").unwrap_or(5),
             "secret_threshold": number_of("key-threshold", "t").unwrap_or(3),
         };
+        if verify {
+            body.insert("require_verification".to_owned(), true.into());
+        }
         let begun = object(&Call::put(&way.path("init"), body), &format!("initializing {word}"))?;
         warn("WARNING! Whoever loses the new shares cannot get them again: keep them as soon as they are printed.");
         if context.format()? == Format::Table {

@@ -20,11 +20,20 @@ mod secret;
 
 use super::params::{self, Params};
 use crate::barrier::View;
-use crate::core::{hex, now_nanos};
+use crate::core::{Link, hex, now_nanos};
 use crate::logical::{Access, Auth, Call, Engine, Error, Field, Kind, Operation, Response, Result, Route};
 
 /// The method.
-pub struct AppRole;
+pub struct AppRole {
+    link: Link,
+}
+
+impl AppRole {
+    /// One that finds the server by `link`.
+    pub fn new(link: &Link) -> Self {
+        Self { link: link.clone() }
+    }
+}
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default)]
@@ -109,7 +118,7 @@ impl Engine for AppRole {
             route("login", "Log in")
                 .fields(&[ID, SECRET])
                 .access(Access::Open)
-                .on(Operation::Update, |_, call| Box::pin(login::log_in(call))),
+                .on(Operation::Update, |method, call| Box::pin(login::log_in(&method.link, call))),
             route("role/?", "The names of all roles").on(Operation::List, |_, call| Box::pin(role::list(call))),
             route("role/{role_name}", "A role")
                 .fields(&ROLE)

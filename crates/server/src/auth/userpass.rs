@@ -7,7 +7,8 @@ use zeroize::Zeroizing;
 
 use super::params::{self, Params};
 use crate::barrier::View;
-use crate::core::is_from;
+use crate::core::lockout::Login;
+use crate::core::{Link, is_from};
 use crate::logical::{Access, Auth, Call, Engine, Error, Field, Kind, Operation, Response, Result, Route};
 
 /// bcrypt's cost, as the peer has it.
@@ -16,7 +17,9 @@ const COST: u32 = 10;
 const NOBODY: &str = "$2b$10$abcdefghijklmnopqrstuuNl0d3kW7rEwXM6sJpmDDTOeBpvcVqVq";
 
 /// The method.
-pub struct Userpass;
+pub struct Userpass {
+    link: Link,
+}
 
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct User {
@@ -99,6 +102,11 @@ async fn change(call: &Call<'_>, change: impl Fn(Option<User>) -> Result<User> +
 }
 
 impl Userpass {
+    /// One that finds the server by `link`.
+    pub fn new(link: &Link) -> Self {
+        Self { link: link.clone() }
+    }
+
     async fn list(&self, call: &Call<'_>) -> Result<Response> {
         let (after, limit) = call.input.page()?;
         Response::list(call.storage.list("user/", &after, limit).await?)
@@ -160,6 +168,8 @@ impl Userpass {
     /// A wrong name and a wrong password are one answer, and take the same time.
     async fn log_in(&self, call: &Call<'_>) -> Result<Response> {
         let name = call.input.capture("username").to_lowercase();
+        let (open, login) = (self.link.open()?, Login::new(call, &name));
+        open.lockouts.check(&login)?;
         let password = Zeroizing::new(call.input.text("password")?.unwrap_or_default());
         if password.is_empty() {
             return Err(Error::new(500, "missing password"));
@@ -177,7 +187,9 @@ impl Userpass {
         .await?;
         // As the user is now: a hash takes long enough to be deleted, or to get another password or fewer policies.
         let user = if right { find(call).await? } else { None };
-        let Some(user) = user.filter(|user| user.hash == used) else {
+        let user = user.filter(|user| user.hash == used);
+        open.lockouts.conclude(&login, user.is_some().into())?;
+        let Some(user) = user else {
             return Err(Error::bad_request("invalid username or password"));
         };
         if !is_from(&user.params.bound_cidrs, call.request.remote) {

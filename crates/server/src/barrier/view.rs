@@ -1,5 +1,6 @@
 //! A part of the barrier's paths: what one mount, or one part of the core, sees as its whole storage.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -114,6 +115,19 @@ impl View {
         names.sort_unstable();
         if limit > 0 {
             names.truncate(limit);
+        }
+        Ok(names)
+    }
+
+    /// All names below `folder`, those in folders too: of each folder its entries, then its folders'.
+    pub async fn scan(&self, folder: &str) -> Result<Vec<String>, BarrierError> {
+        let mut names = Vec::new();
+        let mut folders = VecDeque::from([String::new()]);
+        while let Some(inner) = folders.pop_front() {
+            for name in self.list(&format!("{folder}{inner}"), "", 0).await? {
+                let path = format!("{inner}{name}");
+                if name.ends_with('/') { folders.push_back(path) } else { names.push(path) }
+            }
         }
         Ok(names)
     }

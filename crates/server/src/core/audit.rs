@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::hmac;
 
@@ -17,6 +17,7 @@ pub use record::Record;
 
 use self::sink::Sink;
 use super::hex;
+use super::metrics::{Audited, Metrics};
 use crate::barrier::{Barrier, View};
 use crate::logical::{Error, Result};
 
@@ -130,6 +131,7 @@ impl Device {
 /// All devices.
 pub struct Broker {
     devices: Vec<Arc<Device>>,
+    metrics: Arc<Metrics>,
 }
 
 impl Broker {
@@ -137,13 +139,13 @@ impl Broker {
     ///
     /// # Errors
     /// If one cannot be opened: a server that should write down what it does does not do anything without.
-    pub async fn open(barrier: &Arc<Barrier>, configs: &[DeviceConfig]) -> Result<Self> {
+    pub async fn open(barrier: &Arc<Barrier>, configs: &[DeviceConfig], metrics: &Arc<Metrics>) -> Result<Self> {
         let view = View::hidden(barrier, "sys/audit/");
         let mut devices = Vec::new();
         for config in configs {
             devices.push(Arc::new(Device::open(&view, config).await?));
         }
-        Ok(Self { devices })
+        Ok(Self { devices, metrics: Arc::clone(metrics) })
     }
 
     /// All devices.
@@ -163,7 +165,7 @@ impl Broker {
     /// # Errors
     /// 500 if no device has it.
     pub async fn request(&self, record: &Record<'_>) -> Result<()> {
-        self.write(|device| record.request_line(device)).await
+        self.write(|device| record.request_line(device), &self.metrics.audit[0]).await
     }
 
     /// Writes down what is answered.
@@ -171,10 +173,11 @@ impl Broker {
     /// # Errors
     /// 500 if no device has it.
     pub async fn response(&self, record: &Record<'_>) -> Result<()> {
-        self.write(|device| record.response_line(device)).await
+        self.write(|device| record.response_line(device), &self.metrics.audit[1]).await
     }
 
-    async fn write(&self, line: impl Fn(&Device) -> Vec<u8>) -> Result<()> {
+    async fn write(&self, line: impl Fn(&Device) -> Vec<u8>, audited: &Audited) -> Result<()> {
+        let begun = Instant::now();
         let written = match self.devices.as_slice() {
             [] => return Ok(()),
             [only] => only.write(line(only)).await,
@@ -183,7 +186,12 @@ impl Broker {
                 futures_util::future::join_all(all).await.contains(&true)
             }
         };
-        if written { Ok(()) } else { Err(Error::internal(&"no audit device has the record")) }
+        audited.written.observe(begun);
+        if written {
+            return Ok(());
+        }
+        audited.failed.fetch_add(1, Ordering::Relaxed);
+        Err(Error::internal(&"no audit device has the record"))
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::audit::Record;
-use super::mount::Mount;
+use super::mount::{Class, Mount};
 use super::token::Entry;
 use super::ttl::{self, Wanted};
 use super::{Core, Open, lease, now_millis, policy};
@@ -26,6 +27,7 @@ impl Core {
     /// # Errors
     /// What the client gets instead.
     pub async fn handle(&self, mut request: Request) -> Result<Response> {
+        let (begun, _in_flight) = (Instant::now(), self.metrics.begin());
         let open = self.open()?;
         let target = open.mounts.route(&request.path).map(|(mount, below)| Target {
             found: mount.backend.find(below),
@@ -48,9 +50,17 @@ impl Core {
                 Err(error) => Err(error.clone()),
             };
             let record = Record { response: result.as_ref().ok(), error: result.as_ref().err(), ..record };
-            open.audit.response(&record).await.and(result)
+            let written = open.audit.response(&record).await;
+            if written.is_err() && is_irreplaceable(&result) {
+                tracing::error!(path = request.path, "an answer with the shares of a new key leaves without a record");
+                return result;
+            }
+            written.and(result)
         };
         let result = answer.await;
+        let timing =
+            if target.as_ref().is_some_and(Target::is_login) { &self.metrics.logins } else { &self.metrics.requests };
+        timing.observe(begun);
         if let Some(caller) = caller.as_ref().filter(|caller| caller.entry.uses < 0) {
             // It was the last use.
             open.revoke_token(&caller.hash).await?;
@@ -138,6 +148,7 @@ impl Open {
             // Nobody makes tokens by asking what everybody may.
             Some(ttl)
                 if has_answer
+                    && !response.irreplaceable
                     && (caller.is_some() || response.issued.is_some())
                     && response.wrap_info.is_none()
                     && response.status.is_none_or(|status| status < 300) =>
@@ -189,6 +200,8 @@ impl Open {
             self.revoke_token(&hash).await?;
             return Err(Error::no_token());
         }
+        let (method, path) = (&mount.entry.kind, &mount.info.path);
+        self.core()?.metrics.created(method, path, issued.lease_duration, issued.token_type.name());
         Ok((issued, warnings))
     }
 
@@ -219,6 +232,11 @@ impl Open {
 }
 
 impl Target {
+    fn is_login(&self) -> bool {
+        let is_open = self.found.as_ref().is_some_and(|found| found.described.access == Access::Open);
+        is_open && self.mount.entry.class == Class::Auth
+    }
+
     /// The path as the engine takes it: names that it reads in lower case are, and what the system trims is trimmed.
     fn canonical(&self, found: &Found, operation: Operation) -> String {
         let trims = self.mount.entry.kind == "system" && !matches!(operation, Operation::List | Operation::Scan);
@@ -254,6 +272,15 @@ impl Target {
             caller,
             input: found.input(&request.data),
         }
+    }
+}
+
+/// Whether an answer is the only place in which something is that everything depends on.
+fn is_irreplaceable(result: &Result<Response>) -> bool {
+    match result {
+        Ok(response) => response.irreplaceable,
+        // Nothing else that fails has anything to give.
+        Err(error) => error.status >= 500 && error.data.is_some(),
     }
 }
 

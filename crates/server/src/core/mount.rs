@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::lockout::{ByKind, Limits};
 use super::random;
 use crate::barrier::{Barrier, View};
 use crate::logical::{Backend, Error, MountInfo, Result, TokenType};
@@ -69,6 +71,41 @@ pub struct Config {
     pub audit_non_hmac_request_keys: Vec<String>,
     /// Fields of answers that audit records show.
     pub audit_non_hmac_response_keys: Vec<String>,
+    /// When names are locked out, if it was tuned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lockout: Option<Lockout>,
+}
+
+/// When names are locked out, as it was tuned. What is 0 is as the server says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Lockout {
+    /// After how many failures.
+    pub threshold: u64,
+    /// For how many seconds.
+    pub duration: i64,
+    /// After how many seconds a failure is forgotten.
+    pub reset: i64,
+    /// Whether nobody is.
+    pub disabled: bool,
+}
+
+impl Lockout {
+    /// The limits that come of it where the server says `limits`.
+    fn over(self, limits: Limits) -> Limits {
+        if self.disabled {
+            return Limits::OFF;
+        }
+        let or = |seconds: i64, otherwise| match u64::try_from(seconds) {
+            Ok(0) | Err(_) => otherwise,
+            Ok(seconds) => Duration::from_secs(seconds),
+        };
+        Limits {
+            threshold: if self.threshold > 0 { self.threshold } else { limits.threshold },
+            duration: or(self.duration, limits.duration),
+            reset: or(self.reset, limits.reset),
+        }
+    }
 }
 
 impl Entry {
@@ -167,6 +204,7 @@ pub struct Mounts {
     table: RwLock<Arc<Table>>,
     catalog: Catalog,
     times: Times,
+    lockouts: ByKind,
     link: super::Link,
     /// One change at a time.
     changing: tokio::sync::Mutex<()>,
@@ -176,7 +214,13 @@ const TABLE: &str = "mounts";
 
 impl Mounts {
     /// The mounts in `barrier`, or those that are there from the start.
-    pub async fn open(barrier: &Arc<Barrier>, catalog: Catalog, times: Times, link: super::Link) -> Result<Self> {
+    pub async fn open(
+        barrier: &Arc<Barrier>,
+        catalog: Catalog,
+        times: Times,
+        lockouts: ByKind,
+        link: super::Link,
+    ) -> Result<Self> {
         let stored = View::plain(barrier, "sys/core/");
         let entries = if let Some(entries) = stored.read::<Vec<Entry>>(TABLE).await? {
             entries
@@ -191,6 +235,7 @@ impl Mounts {
             table: RwLock::default(),
             catalog,
             times,
+            lockouts,
             link,
             changing: tokio::sync::Mutex::default(),
         };
@@ -219,6 +264,11 @@ impl Mounts {
             options: entry.options.clone().unwrap_or_default(),
             default_ttl: or(entry.config.default_lease_ttl, self.times.default_ttl).min(max_ttl),
             max_ttl,
+            lockout: match (entry.class, entry.config.lockout) {
+                (Class::Secret, _) => Limits::OFF,
+                (Class::Auth, None) => self.lockouts.of(&entry.kind),
+                (Class::Auth, Some(tuned)) => tuned.over(self.lockouts.of(&entry.kind)),
+            },
         };
         Mount { entry, info, backend, view }
     }
@@ -252,6 +302,13 @@ impl Mounts {
     /// The mount at exactly this path, as requests have it.
     pub fn at(&self, full_path: &str) -> Option<Arc<Mount>> {
         self.table().get(full_path).cloned()
+    }
+
+    /// When the names of each auth method are locked out, by its accessor.
+    pub fn lockouts(&self) -> HashMap<String, Limits> {
+        let table = self.table();
+        let methods = table.values().filter(|mount| mount.entry.class == Class::Auth);
+        methods.map(|mount| (mount.entry.accessor.clone(), mount.info.lockout)).collect()
     }
 
     /// The mount with this accessor.

@@ -1,4 +1,4 @@
-//! Initializing, unsealing, sealing, and new shares.
+//! Initializing, unsealing, sealing.
 
 use std::sync::Arc;
 
@@ -69,7 +69,8 @@ pub struct SealStatus {
 }
 
 impl Core {
-    async fn stored(&self) -> Result<Option<Stored>> {
+    /// What is kept of the seal, as it is in storage and read.
+    pub(super) async fn stored_record(&self) -> Result<Option<(Vec<u8>, Stored)>> {
         let bytes = self.storage.get(Stored::PATH).await.map_err(BarrierError::from)?;
         let Some(bytes) = bytes else { return Ok(None) };
         let stored: Stored =
@@ -77,7 +78,21 @@ impl Core {
         if stored.version != Stored::VERSION {
             return Err(Error::internal(&"the seal's record was written by another version"));
         }
-        Ok(Some(stored))
+        Ok(Some((bytes, stored)))
+    }
+
+    async fn stored(&self) -> Result<Option<Stored>> {
+        Ok(self.stored_record().await?.map(|(_, stored)| stored))
+    }
+
+    /// The root key, wrapped by each seal that opens by itself.
+    pub(super) async fn wrap_root_key(&self, root_key: &DataKey) -> Result<Vec<Wrapped>> {
+        let mut wrapped = Vec::with_capacity(self.seals.len());
+        for seal in &self.seals {
+            let one = seal.wrap(root_key).await.map_err(|error| seal_failed("wrap", &error))?;
+            wrapped.push(Wrapped { seal: seal.name(), wrapped: one });
+        }
+        Ok(wrapped)
     }
 
     /// Whether there is a keyring.
@@ -90,9 +105,14 @@ impl Core {
         !self.seals.is_empty()
     }
 
+    /// The kind of the seal: the first, if there are several.
+    pub fn seal_kind(&self) -> &'static str {
+        self.seals.first().map_or(shamir::NAME, |seal| seal.kind())
+    }
+
     /// What everybody may know.
     pub async fn seal_status(&self) -> Result<SealStatus> {
-        let kind = self.seals.first().map_or(shamir::NAME, |seal| seal.kind()).to_owned();
+        let kind = self.seal_kind().to_owned();
         let open = self.open().ok();
         let progress = self.changing.lock().await;
         let Some(stored) = self.stored().await? else {
@@ -121,17 +141,20 @@ impl Core {
             return Err(Error::bad_request("Vault is already initialized"));
         }
         let auto = self.has_auto_seal();
-        check_shares(init.shares, auto)?;
+        // Where a seal opens the server, it can do without people.
+        if !auto || init.shares != (Shares { shares: 0, threshold: 0 }) {
+            check_shares(
+                init.shares,
+                if auto { "invalid recovery configuration" } else { "invalid seal configuration" },
+            )?;
+        }
         let (root_key, share_key) = (DataKey::generate()?, DataKey::generate()?);
-        let mut wrapped = Vec::new();
-        if !auto {
+        let wrapped = if auto {
+            self.wrap_root_key(&root_key).await?
+        } else {
             let one = shamir::wrap(&share_key, &root_key).map_err(|error| Error::internal(&error))?;
-            wrapped.push(Wrapped { seal: shamir::NAME.to_owned(), wrapped: one });
-        }
-        for seal in &self.seals {
-            let one = seal.wrap(&root_key).await.map_err(|error| seal_failed("wrap", &error))?;
-            wrapped.push(Wrapped { seal: seal.name(), wrapped: one });
-        }
+            vec![Wrapped { seal: shamir::NAME.to_owned(), wrapped: one }]
+        };
         let shares = if init.shares.shares == 0 { Vec::new() } else { split(&share_key, init.shares)? };
         let name = if self.options.cluster_name.is_empty() {
             format!("vault-cluster-{}", random::short_hex()?)
@@ -159,7 +182,7 @@ impl Core {
         if auto {
             // Only to tell a right recovery key from a wrong one.
             let hash = recovery_hash(&share_key);
-            crate::barrier::View::plain(&barrier, "sys/core/").put("recovery", hash.as_ref()).await?;
+            crate::barrier::View::plain(&barrier, "sys/core/").put(RECOVERY, hash.as_ref()).await?;
         }
         let cluster = (stored.cluster_name.clone(), stored.cluster_id.clone());
         let open = self.start(barrier, cluster).await?;
@@ -277,11 +300,17 @@ impl Open {
     }
 }
 
-fn check_shares(shares: Shares, auto: bool) -> Result<()> {
+/// Where the hash of the recovery key is, below `sys/core/`.
+pub(super) const RECOVERY: &str = "recovery";
+
+/// Whether the numbers go together.
+///
+/// # Errors
+/// 400 with `what` before the reason, if they do not.
+pub(super) fn check_shares(shares: Shares, what: &str) -> Result<()> {
     let Shares { shares, threshold } = shares;
-    let bad = |what: &str| Err(Error::bad_request(format!("invalid seal configuration: {what}")));
+    let bad = |why: &str| Err(Error::bad_request(format!("{what}: {why}")));
     match (shares, threshold) {
-        (0, 0) if auto => Ok(()),
         (0, _) => bad("shares must be at least one"),
         (_, 0) => bad("threshold must be at least one"),
         (2.., 1) => bad("threshold must be greater than one for multiple shares"),
@@ -291,15 +320,18 @@ fn check_shares(shares: Shares, auto: bool) -> Result<()> {
     }
 }
 
-fn split(key: &DataKey, shares: Shares) -> Result<Vec<SecretBytes>> {
+/// Divides a key.
+pub(super) fn split(key: &DataKey, shares: Shares) -> Result<Vec<SecretBytes>> {
     shamir::split(key, shares).map_err(|error| Error::bad_request(error.to_string()))
 }
 
-fn recovery_hash(key: &DataKey) -> aws_lc_rs::digest::Digest {
+/// What is kept of the recovery key: enough to tell a right one from a wrong one. It is as long as it is random, so that nobody finds it by trying.
+pub(super) fn recovery_hash(key: &DataKey) -> aws_lc_rs::digest::Digest {
     aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key.expose())
 }
 
-fn seal_failed(what: &str, error: &SealError) -> Error {
+/// A seal did not do what it should.
+pub(super) fn seal_failed(what: &str, error: &SealError) -> Error {
     tracing::error!(%error, "the seal could not {what} the root key");
     Error::new(500, format!("the seal could not {what} the root key: {error}"))
 }

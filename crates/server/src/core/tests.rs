@@ -60,6 +60,7 @@ impl World {
             crate::catalog().with(Class::Secret, "gives", move |_, _| Arc::new(Declared::new(Gives(ours.clone()))));
         let options = Options {
             times: Times { default_ttl: 3600, max_ttl: 7200 },
+            lockouts: lockout::ByKind::default(),
             audit: Vec::new(),
             cluster_name: String::new(),
             catalog,
@@ -196,6 +197,7 @@ async fn numbers_of_shares_that_do_not_go_together_are_refused() {
     for (shares, threshold) in [(0, 0), (1, 0), (2, 1), (3, 4), (256, 2), (0, 1)] {
         let options = Options {
             times: Times { default_ttl: 1, max_ttl: 1 },
+            lockouts: lockout::ByKind::default(),
             audit: Vec::new(),
             cluster_name: String::new(),
             catalog: crate::catalog(),
@@ -204,5 +206,57 @@ async fn numbers_of_shares_that_do_not_go_together_are_refused() {
         let made = core.initialize(Init { shares: Shares { shares, threshold } }).await;
         assert_eq!(made.err().map(|error| error.status), Some(400), "{shares} {threshold}");
         assert!(!core.is_initialized().await.unwrap());
+    }
+}
+
+/// Takes the audit log away before it answers.
+struct Breaks(std::path::PathBuf);
+
+#[async_trait]
+impl Engine for Breaks {
+    const ABOUT: &'static str = "Breaks.";
+
+    fn routes() -> Vec<Route<Self>> {
+        vec![Route::<Self>::new("{what}", "Break").on(Operation::Read, |engine, call| Box::pin(engine.answer(call)))]
+    }
+}
+
+impl Breaks {
+    #[expect(clippy::unused_async, reason = "the signature that all handlers share")]
+    async fn answer(&self, call: &Call<'_>) -> Result<Response> {
+        std::fs::remove_dir_all(&self.0).unwrap();
+        let irreplaceable = call.input.capture("what") == "irreplaceable";
+        Ok(Response { irreplaceable, ..Response::data(object! { "key": "share" }) })
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_down_does_not_leave_unless_nobody_opens_the_server_without_it() {
+    for (what, leaves) in [("irreplaceable", true), ("other", false)] {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("audit");
+        std::fs::create_dir(&folder).unwrap();
+        let file = folder.join("log").to_str().unwrap().to_owned();
+        let breaks = folder.clone();
+        let device = DeviceConfig {
+            path: "f/".to_owned(),
+            kind: "file".to_owned(),
+            options: [("file_path".to_owned(), file)].into(),
+            ..DeviceConfig::default()
+        };
+        let options = Options {
+            times: Times { default_ttl: 3600, max_ttl: 7200 },
+            lockouts: lockout::ByKind::default(),
+            audit: vec![device],
+            cluster_name: String::new(),
+            catalog: crate::catalog()
+                .with(Class::Secret, "breaks", move |_, _| Arc::new(Declared::new(Breaks(breaks.clone())))),
+        };
+        let core = Core::new(Arc::new(Memory::default()), Vec::new(), options);
+        let dev = crate::dev::start(&core, None).await.unwrap();
+        let world = World { core, root: dev.root_token, log: Log::default() };
+        world.ask(Operation::Update, "sys/mounts/b", object! { "type": "breaks" }).await.unwrap();
+        let answer = world.ask(Operation::Read, &format!("b/{what}"), object! {}).await;
+        assert_eq!(answer.is_ok(), leaves, "{what}");
     }
 }

@@ -96,6 +96,9 @@ pub struct Tokens {
     salt: hmac::Key,
 }
 
+/// How long the text of a service token is that nobody chose: `s.` and 24 letters and digits.
+pub const TEXT: usize = 26;
+
 /// So many tokens in a row may have made each other.
 const GENERATIONS: usize = 64;
 
@@ -195,7 +198,7 @@ impl Tokens {
         let chosen = id.is_some();
         let text = match id {
             Some(id) => id,
-            None => TokenText::new(format!("s.{}", random::text(24)?)),
+            None => TokenText::new(format!("s.{}", random::text(TEXT - 2)?)),
         };
         let hash = self.hash(text.expose());
         let mut attempt = 0;

@@ -62,7 +62,7 @@ impl Kv1 {
     }
 
     async fn scan(&self, call: &Call<'_>) -> Result<Response> {
-        Response::list(super::scan(call.storage, call.path).await?)
+        Response::list(call.storage.scan(call.path).await?)
     }
 }
 

@@ -11,8 +11,14 @@ mod audit;
 mod capabilities;
 mod keys;
 mod leases;
+mod locked;
+pub(crate) mod metrics;
 mod mounts;
+mod passwords;
 mod policies;
+mod quotas;
+mod rekey;
+mod root;
 mod show;
 mod tools;
 mod ui;
@@ -64,6 +70,7 @@ const MOUNT: &[Field] = &[
     Field::new("max_lease_ttl", Kind::Text, "How long at most."),
     Field::new("listing_visibility", Kind::Text, "`unauth` shows it to who has no token."),
     Field::new("token_type", Kind::Text, "How tokens of logins are kept."),
+    Field::new("user_lockout_config", Kind::Map, "When names are locked out, and for how long."),
     Field::new("passthrough_request_headers", Kind::Texts, "Headers that are given to the engine."),
     Field::new("allowed_response_headers", Kind::Texts, "Headers that it may set."),
     Field::new("audit_non_hmac_request_keys", Kind::Texts, "Fields of requests that audit records show."),
@@ -93,6 +100,10 @@ impl Engine for System {
             route!(route("policies/acl/?", "The policies"), List => policies::list),
             route!(route("policies/acl/{name*}", "A policy").fields(&[NAME, POLICY]),
                 Read => policies::read, Update => policies::write, Delete => policies::delete),
+            route!(route("policies/password/?", "The password policies"), List => passwords::list),
+            route!(route("policies/password/{name*}", "A password policy, or a password by it").fields(const { &[
+                Field::new("name", Kind::Text, "The name of the policy; with `/generate` behind it a password is made up."), POLICY]}),
+                Read => passwords::read, Update => passwords::write, Delete => passwords::delete),
             route!(route("capabilities", "What a token may do").fields(const { &[
                 TOKEN, PATH, Field::new("paths", Kind::Texts, "On which paths.")] }), Update => capabilities::of_token),
             route!(route("capabilities-self", "What the caller may do").fields(const { &[
@@ -116,6 +127,13 @@ impl Engine for System {
             route!(route("leases/tidy", "Look for what is left of leases").access(Access::Sudo), Update => leases::tidy),
             route!(route("leases/count", "How many leases there are").access(Access::Sudo)
                 .fields(const { &[Field::new("type", Kind::Text, "`irrevocable`.")] }), Read => leases::count),
+            route!(route("locked-users", "Who is locked out").fields(&[locked::ACCESSOR]), Read => locked::list),
+            route!(route("locked-users/{mount_accessor}/unlock/{alias_identifier*}", "Let somebody log in again"), Update => locked::unlock),
+            route!(route("quotas/config", "What holds for all quotas").fields(quotas::CONFIG), Read => quotas::config, Update => quotas::configure),
+            route!(route("quotas/rate-limit/?", "The quotas").fields(quotas::RULE), List => quotas::list),
+            route!(route("quotas/rate-limit/{name}", "A quota").fields(quotas::RULE),
+                Read => quotas::read, Update => quotas::write, Delete => quotas::delete),
+            route!(route("metrics", "What the server counts").fields(metrics::FORMAT), Read => metrics::read),
             route!(route("wrapping/wrap", "Wrap what is sent"), Update => wrapping::wrap),
             route!(route("wrapping/unwrap", "The wrapped answer").fields(&[TOKEN]), Update => wrapping::unwrap),
             route!(route("wrapping/lookup", "When an answer was wrapped").fields(&[TOKEN]).access(Access::Open),
@@ -133,6 +151,32 @@ impl Engine for System {
             route!(route("key-status", "The newest term of the keyring"), Read => keys::status),
             route!(route("rotate", "Begin a new term").access(Access::Sudo), Update => keys::rotate),
             route!(route("rotate/keyring", "Begin a new term").access(Access::Sudo), Update => keys::rotate),
+            route!(route("generate-root/attempt", "A root token from shares of the key").fields(root::ATTEMPT).access(Access::Open),
+                Read => root::status_bare, Update => root::begin_bare, Delete => root::cancel),
+            route!(route("generate-root/update", "Give a share").fields(root::SHARE).access(Access::Open), Update => root::give_bare),
+            route!(route("generate-root-token/attempt", "A root token from shares of the key").fields(root::ATTEMPT),
+                Read => root::status, Update => root::begin_token, Delete => root::cancel),
+            route!(route("generate-root-token/update", "Give a share").fields(root::SHARE), Update => root::give),
+            route!(route("decode-token", "Show an encoded root token").fields(root::DECODE).access(Access::Open), Update => root::decode),
+            rekey_init("rekey/init").access(Access::Open),
+            rekey_update("rekey/update").access(Access::Open),
+            rekey_verify("rekey/verify").access(Access::Open),
+            rekey_init("rekey-recovery-key/init").access(Access::Open),
+            rekey_update("rekey-recovery-key/update").access(Access::Open),
+            rekey_verify("rekey-recovery-key/verify").access(Access::Open),
+            rekey_backup("rekey/backup"),
+            rekey_backup("rekey/recovery-key-backup"),
+            route!(route("rotate/root", "A new root key").access(Access::Sudo), Update => rekey::rotate_root_key),
+            rekey_init("rotate/root/init"),
+            rekey_update("rotate/root/update"),
+            rekey_verify("rotate/root/verify"),
+            rekey_backup("rotate/root/backup"),
+            // With no recovery key yet, nobody has to agree.
+            rekey_init("rotate/recovery/init").access(Access::Sudo),
+            rekey_update("rotate/recovery/update"),
+            rekey_verify("rotate/recovery/verify"),
+            rekey_backup("rotate/recovery/backup"),
+            route!(route("rotate/keyring/config", "When terms begin by themselves").access(Access::Sudo), Read => keys::config),
             route!(route("rotate/config", "When terms begin by themselves").access(Access::Sudo), Read => keys::config),
             route!(route("seal", "Forget all keys").access(Access::Sudo), Update => keys::seal),
             route!(route("config/reload/{subsystem}", "Read the configuration again").access(Access::Sudo), Update => keys::reload),
@@ -143,4 +187,22 @@ impl Engine for System {
             route!(route("plugins/catalog/?", "What can be mounted"), Read => ui::catalog),
         ]
     }
+}
+
+fn rekey_init(pattern: &'static str) -> Route<System> {
+    route!(Route::<System>::new(pattern, "New shares of the key, and a new key").fields(rekey::INIT),
+        Read => rekey::status, Update => rekey::begin, Delete => rekey::cancel)
+}
+
+fn rekey_update(pattern: &'static str) -> Route<System> {
+    route!(Route::<System>::new(pattern, "Give a share of the old key").fields(root::SHARE), Update => rekey::give)
+}
+
+fn rekey_verify(pattern: &'static str) -> Route<System> {
+    route!(Route::<System>::new(pattern, "Give a share of the new key").fields(root::SHARE),
+        Read => rekey::verification, Update => rekey::verify, Delete => rekey::restart)
+}
+
+fn rekey_backup(pattern: &'static str) -> Route<System> {
+    route!(Route::<System>::new(pattern, "Shares that were encrypted for PGP keys"), Read => rekey::backup, Delete => rekey::delete_backup)
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bulla_core::SecretBytes;
 use bytes::Bytes;
 use http::Response;
 use http_body_util::Full;
@@ -14,7 +13,7 @@ use crate::core::{API_VERSION, Core, Init, SealStatus, hex};
 use crate::http::answer;
 use crate::json::{Object, Value};
 use crate::logical::{Error, Operation, Result};
-use crate::seal::Shares;
+use crate::seal::{Shares, shamir};
 
 /// The answer, if the path is one of these.
 pub async fn try_answer(core: &Arc<Core>, asked: &Asked) -> Option<Response<Full<Bytes>>> {
@@ -33,13 +32,6 @@ pub async fn try_answer(core: &Arc<Core>, asked: &Asked) -> Option<Response<Full
             if request.operation != Operation::Help =>
         {
             return Some(answer::errors(405, &[]));
-        }
-        // Not there yet; the peer has them off too unless it is told otherwise.
-        path if path.starts_with("sys/rekey/")
-            || path.starts_with("sys/rekey-recovery-key/")
-            || path.starts_with("sys/generate-root/") =>
-        {
-            Err(Error::new(405, "unsupported operation"))
         }
         _ => return None,
     };
@@ -64,6 +56,9 @@ fn shown(core: &Core, status: &SealStatus) -> Object {
         "migration": false,
         "storage_type": core.storage_kind(),
     };
+    if status.recovery && status.initialized {
+        shown.insert("recovery_seal_type".to_owned(), shamir::NAME.into());
+    }
     if let Some((name, id)) = &status.cluster {
         shown.insert("cluster_name".to_owned(), name.as_str().into());
         shown.insert("cluster_id".to_owned(), id.as_str().into());
@@ -124,7 +119,10 @@ async fn initialize(core: &Core, body: &Object) -> Result<Object> {
     let shares =
         Shares { shares: number(&format!("{prefix}_shares"))?, threshold: number(&format!("{prefix}_threshold"))? };
     if core.has_auto_seal() && (number("secret_shares")? > 1 || number("secret_threshold")? > 1) {
-        return Err(Error::bad_request("parameters secret_shares,secret_threshold not applicable to this seal type"));
+        return Err(Error::bad_request(format!(
+            "parameters secret_shares,secret_threshold not applicable to seal type {}",
+            core.seal_kind()
+        )));
     }
     let made = core.initialize(Init { shares }).await?;
     let texts = |form: fn(&[u8]) -> String| {
@@ -156,23 +154,8 @@ async fn unseal(core: &Core, body: &Object) -> Result<Object> {
         return Err(Error::bad_request("'key' must be specified in request body as JSON, or 'reset' set to true"));
     }
     if core.is_sealed() {
-        core.unseal(share(key)?).await?;
+        let share = shamir::parse_share(key);
+        core.unseal(share.ok_or_else(|| Error::bad_request("'key' must be a valid hex or base64 string"))?).await?;
     }
     Ok(shown(core, &core.seal_status().await?))
-}
-
-/// A share in hex or base64.
-fn share(text: &str) -> Result<SecretBytes> {
-    let text = text.trim();
-    let digits: Option<Vec<u32>> = text.chars().map(|c| c.to_digit(16)).collect();
-    if let Some(digits) = digits.filter(|digits| digits.len() % 2 == 0) {
-        let bytes = digits.chunks_exact(2).map(|pair| u8::try_from(pair[0] * 16 + pair[1]).unwrap_or_default());
-        let bytes = zeroize::Zeroizing::new(bytes.collect::<Vec<u8>>());
-        // 44 letters of base64 can look like hex, and are 22 bytes then: no length that a share has.
-        if bytes.len() >= 32 {
-            return Ok(SecretBytes::from(bytes.as_slice()));
-        }
-    }
-    let bytes = STANDARD.decode(text).map_err(|_| Error::bad_request("'key' must be a valid hex or base64 string"))?;
-    Ok(SecretBytes::from(bytes))
 }

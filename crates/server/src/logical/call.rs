@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::field::{self, Field, Kind};
 use super::{Caller, Error, Request, Result, parse_seconds};
 use crate::barrier::View;
+use crate::core::lockout::Limits;
 use crate::json::{Object, Value};
 
 /// What an engine may know of where it is mounted.
@@ -20,6 +21,8 @@ pub struct MountInfo {
     pub default_ttl: i64,
     /// How long at most, in seconds.
     pub max_ttl: i64,
+    /// When names are locked out.
+    pub lockout: Limits,
 }
 
 /// One request to one handler.
@@ -93,6 +96,11 @@ impl Input<'_> {
     /// A whole number.
     pub fn int(&self, name: &str) -> Result<Option<i64>> {
         self.read(name, field::int)
+    }
+
+    /// A number.
+    pub fn float(&self, name: &str) -> Result<Option<f64>> {
+        self.read(name, field::float)
     }
 
     /// True or false.

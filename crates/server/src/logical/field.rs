@@ -16,6 +16,8 @@ pub enum Kind {
     LowerText,
     /// A whole number.
     Int,
+    /// A number.
+    Float,
     /// True or false.
     Bool,
     /// Seconds, also as a duration.
@@ -54,6 +56,7 @@ impl Field {
         let result = match self.kind {
             Kind::Text | Kind::LowerText => text(value).map(drop),
             Kind::Int => int(value).map(drop),
+            Kind::Float => float(value).map(drop),
             Kind::Bool => boolean(value).map(drop),
             Kind::Seconds => seconds(value).map(drop),
             Kind::Map => map(value).map(drop),
@@ -101,6 +104,18 @@ pub(super) fn int(value: &Value) -> Result<i64, String> {
         Value::Bool(value) => Ok(i64::from(*value)),
         Value::Null => Ok(0),
         other => Err(unexpected("int", other)),
+    }
+}
+
+pub(super) fn float(value: &Value) -> Result<f64, String> {
+    let bad = |_| "'' cannot parse value as 'float64': strconv.ParseFloat: invalid syntax".to_owned();
+    match value {
+        Value::Number(digits) => digits.parse().map_err(bad),
+        Value::String(text) if text.is_empty() => Ok(0.0),
+        Value::String(text) => text.parse().map_err(bad),
+        Value::Bool(value) => Ok(f64::from(u8::from(*value))),
+        Value::Null => Ok(0.0),
+        other => Err(unexpected("float64", other)),
     }
 }
 

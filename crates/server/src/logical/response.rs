@@ -28,6 +28,8 @@ pub struct Response {
     pub raw: Option<(&'static str, Vec<u8>)>,
     /// How long the answer is to be wrapped if the client does not say.
     pub wrap_ttl: Option<std::time::Duration>,
+    /// What is in it is nowhere else, and without it nobody opens the server again: it leaves as it is, also if it cannot be written down.
+    pub irreplaceable: bool,
     /// Set by the core: the token that was made.
     pub issued: Option<Issued>,
     /// Set by the core: the lease that was made, its seconds, and whether it can be renewed.

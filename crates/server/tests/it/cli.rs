@@ -1,7 +1,10 @@
 //! The real `bao` command line against ours.
 
 use std::process::{Command, Output};
+use std::sync::Arc;
 
+use bulla_server::http::Opened;
+use bulla_server::storage::Memory;
 use bulla_test_support::program;
 use serde_json::Value;
 
@@ -105,4 +108,53 @@ fn the_real_command_line_does_its_daily_work() {
     shell.ok(&["path-help", "secret/data/x"]);
     shell.ok(&["operator", "seal"]);
     assert_eq!(shell.run(ROOT, &["status"]).status.code(), Some(2));
+}
+
+#[test]
+fn the_real_command_line_makes_root_tokens_and_new_shares() {
+    let opened = Opened { generate_root: true, rekey: true, metrics: false };
+    let ours = Ours::opened(Arc::new(Memory::default()), Vec::new(), Vec::new(), opened);
+    let shell = Shell { ours, home: tempfile::tempdir().unwrap() };
+    let json = |token: &str, arguments: &[&str]| -> Value {
+        let output = shell.run(token, arguments);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {} {}", text(&output.stdout), text(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| Value::String(text(&output.stdout).trim().to_owned()))
+    };
+    let texts = |value: &Value| -> Vec<String> {
+        value.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
+    };
+    let made = json("", &["operator", "init", "-format=json", "-n=3", "-t=2"]);
+    let (root, shares) = (made["root_token"].as_str().unwrap(), texts(&made["unseal_keys_b64"]));
+    for share in &shares[..2] {
+        json("", &["operator", "unseal", "-format=json", share]);
+    }
+    // Whoever has a token: the peer's program goes to the other paths only where there are none of these.
+    let begun = json(root, &["operator", "generate-root", "-init", "-format=json"]);
+    let nonce = format!("-nonce={}", begun["nonce"].as_str().unwrap());
+    json(root, &["operator", "generate-root", &nonce, "-format=json", &shares[2]]);
+    assert_eq!(json(root, &["operator", "generate-root", "-status", "-format=json"])["progress"], 1);
+    let done = json(root, &["operator", "generate-root", &nonce, "-format=json", &shares[0]]);
+    let encoded = format!("-decode={}", done["encoded_token"].as_str().unwrap());
+    let otp = format!("-otp={}", begun["otp"].as_str().unwrap());
+    let decoded = json(root, &["operator", "generate-root", &encoded, &otp]);
+    assert!(shell.run(decoded.as_str().unwrap(), &["token", "lookup"]).status.success(), "{decoded}");
+    let begun = json("", &["operator", "rekey", "-init", "-verify", "-n=2", "-t=2", "-format=json"]);
+    let nonce = format!("-nonce={}", begun["nonce"].as_str().unwrap());
+    json("", &["operator", "rekey", &nonce, "-format=json", &shares[0]]);
+    let done = json("", &["operator", "rekey", &nonce, "-format=json", &shares[1]]);
+    let (new, nonce) =
+        (texts(&done["keys_base64"]), format!("-nonce={}", done["verification_nonce"].as_str().unwrap()));
+    for share in &new {
+        json("", &["operator", "rekey", "-verify", &nonce, "-format=json", share]);
+    }
+    let begun = json(root, &["operator", "rotate-keys", "-init", "-n=1", "-t=1", "-format=json"]);
+    let begun = begun.get("data").cloned().unwrap_or(begun);
+    let nonce = format!("-nonce={}", begun["nonce"].as_str().unwrap());
+    json(root, &["operator", "rotate-keys", &nonce, "-format=json", &new[0]]);
+    let done = json(root, &["operator", "rotate-keys", &nonce, "-format=json", &new[1]]);
+    let done = done.get("data").cloned().unwrap_or(done);
+    assert!(shell.run(root, &["operator", "seal"]).status.success());
+    let last = texts(&done["keys_base64"]);
+    assert_eq!(json("", &["operator", "unseal", "-format=json", &last[0]])["sealed"], false);
 }

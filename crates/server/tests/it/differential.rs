@@ -1,10 +1,19 @@
 //! The same requests to the real OpenBao and to ours, the answers compared: status, names, types, values, error texts.
 //!
-//! `exchange.txt` and `logins.txt` have the requests, `differences.txt` where ours differs and why.
+//! `exchange.txt` has the requests of servers for trying things out, `system.txt` more of
+//! them, `logins.txt` those with signed tokens, `quorum.txt` those of one that people open with shares, `recovery.txt` of one
+//! that a seal opens; `differences.txt` where ours differs and why.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use bulla_core::DataKey;
+use bulla_server::http::Opened;
+use bulla_server::seal::AutoSeal;
+use bulla_server::seal::fixed::Fixed;
+use bulla_server::storage::Memory;
 use bulla_test_support::bao::Bao;
 use bulla_test_support::http;
 use serde_json::Value;
@@ -13,6 +22,9 @@ use crate::ours::{Ours, ROOT};
 
 const EXCHANGE: &str = include_str!("exchange.txt");
 const LOGINS: &str = include_str!("logins.txt");
+const SYSTEM: &str = include_str!("system.txt");
+const QUORUM: &str = include_str!("quorum.txt");
+const RECOVERY: &str = include_str!("recovery.txt");
 const DIFFERENCES: &str = include_str!("differences.txt");
 
 /// Names whose values are each server's own.
@@ -45,10 +57,22 @@ const OWN: &[&str] = &[
     "creation_time_unix",
     "creation_time",
     "last_renewal_time",
+    "mount_accessor",
 ];
 
 /// Names whose values are random: their form and length are compared.
-const RANDOM: &[&str] = &["ciphertext", "hmac", "signature", "public_key", "publickey"];
+const RANDOM: &[&str] = &[
+    "ciphertext",
+    "hmac",
+    "signature",
+    "public_key",
+    "publickey",
+    "otp",
+    "password",
+    "encoded_token",
+    "encoded_root_token",
+    "verification_nonce",
+];
 
 struct Step<'a> {
     line: usize,
@@ -130,7 +154,8 @@ fn compare(at: &str, theirs: &Value, ours: &Value, found: &mut Vec<String>) {
                 compare(&format!("{at}/{i}"), a, b, found);
             }
         }
-        (Value::String(a), Value::String(b)) if is_time(a) && is_time(b) => {}
+        (Value::String(a), Value::String(b)) if is_time(a) && is_time(b) || is_share(a) && is_share(b) => {}
+        (Value::String(a), Value::String(b)) if without_uuids(a) == without_uuids(b) => {}
         // A second may pass between the two.
         (Value::Number(a), Value::Number(b))
             if a.as_i64().zip(b.as_i64()).is_some_and(|(a, b)| (a - b).abs() <= 2 && a > 10) => {}
@@ -176,16 +201,28 @@ fn known(step: &Step<'_>, difference: &str) -> bool {
     })
 }
 
-/// Sends an exchange to both, with texts that both know from the start.
-fn exchange(exchange: &'static str, texts: BTreeMap<String, String>) {
-    let (bao, ours) = (Bao::start(), Ours::dev());
-    let mut theirs_saved = texts;
-    theirs_saved.insert("root".to_owned(), ROOT.to_owned());
-    let mut ours_saved = theirs_saved.clone();
+/// A share of a key, in hex or base64.
+fn is_share(text: &str) -> bool {
+    matches!(text.len(), 44 | 64 | 66)
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte))
+}
+
+/// A text in which all numbers of attempts are the same.
+fn without_uuids(text: &str) -> String {
+    let is_uuid = |part: &str| part.len() == 36 && part.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+    text.split('"').map(|part| if is_uuid(part) { "UUID" } else { part }).collect::<Vec<_>>().join("\"")
+}
+
+/// Asks both, and lists where the answers differ. What each has saved, from before the first request on.
+fn exchange(
+    text: &'static str,
+    servers: [SocketAddr; 2],
+    [mut theirs_saved, mut ours_saved]: [BTreeMap<String, String>; 2],
+) -> Vec<String> {
     let mut failures = Vec::new();
-    for step in steps(exchange) {
-        let theirs = ask(bao.0.address, &step, &mut theirs_saved);
-        let our = ask(ours.address, &step, &mut ours_saved);
+    for step in steps(text) {
+        let theirs = ask(servers[0], &step, &mut theirs_saved);
+        let our = ask(servers[1], &step, &mut ours_saved);
         let mut found = Vec::new();
         if theirs.0 == our.0 {
             compare("", &theirs.1, &our.1, &mut found);
@@ -196,20 +233,101 @@ fn exchange(exchange: &'static str, texts: BTreeMap<String, String>) {
             failures.push(format!("line {}: {} {} :: {difference}", step.line, step.method, step.path));
         }
     }
+    failures
+}
+
+/// Initializes a server; its root token and its shares.
+fn initialize(address: SocketAddr, body: &str, keys: &str) -> BTreeMap<String, String> {
+    let (status, made) = http(address, "PUT", "/v1/sys/init", &[], body);
+    assert_eq!(status, 200, "{made}");
+    let made: Value = serde_json::from_str(&made).unwrap();
+    let mut saved = BTreeMap::from([("root".to_owned(), made["root_token"].as_str().unwrap().to_owned())]);
+    for (at, share) in made[keys].as_array().unwrap().iter().enumerate() {
+        saved.insert(format!("share{at}"), share.as_str().unwrap().to_owned());
+    }
+    saved
+}
+
+const OPENED: &str = "disable_unauthed_rekey_endpoints = false\ndisable_unauthed_generate_root_endpoints = false";
+
+#[test]
+fn answers_are_those_of_openbao() {
+    let (bao, ours) = (Bao::start(), Ours::dev());
+    let root = || BTreeMap::from([("root".to_owned(), ROOT.to_owned())]);
+    let failures = exchange(EXCHANGE, [bao.0.address, ours.address], [root(), root()]);
+    assert!(failures.is_empty(), "{} differences:\n{}", failures.len(), failures.join("\n"));
+}
+
+/// The types of what is counted, by name.
+fn families(address: SocketAddr) -> BTreeMap<String, String> {
+    let headers = [("X-Vault-Token", ROOT)];
+    let (status, page) = http(address, "GET", "/v1/sys/metrics?format=prometheus", &headers, "");
+    assert_eq!(status, 200, "{page}");
+    let types = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    types.map(|(name, kind)| (name.to_owned(), kind.to_owned())).collect()
+}
+
+#[test]
+fn the_server_itself_answers_as_openbao_does() {
+    let (bao, ours) = (Bao::start(), Ours::dev());
+    let root = || BTreeMap::from([("root".to_owned(), ROOT.to_owned())]);
+    let mut failures = exchange(SYSTEM, [bao.0.address, ours.address], [root(), root()]);
+    let theirs = families(bao.0.address);
+    for (name, kind) in families(ours.address) {
+        if theirs.get(&name) != Some(&kind) {
+            failures.push(format!("{name} is a {kind} here, and {:?} there", theirs.get(&name)));
+        }
+    }
     assert!(failures.is_empty(), "{} differences:\n{}", failures.len(), failures.join("\n"));
 }
 
 #[test]
-fn answers_are_those_of_openbao() {
-    exchange(EXCHANGE, BTreeMap::new());
+fn people_with_shares_get_the_answers_of_openbao() {
+    let bao = Bao::with_config(OPENED, "");
+    let opened = Opened { generate_root: true, rekey: true, metrics: false };
+    let ours = Ours::opened(Arc::new(Memory::default()), Vec::new(), Vec::new(), opened);
+    let saved = [bao.0.address, ours.address].map(|address| {
+        let saved = initialize(address, r#"{"secret_shares":3,"secret_threshold":2}"#, "keys_base64");
+        for share in ["share0", "share1"] {
+            let body = serde_json::json!({ "key": saved[share] }).to_string();
+            assert_eq!(http(address, "PUT", "/v1/sys/unseal", &[], &body).0, 200);
+        }
+        saved
+    });
+    let failures = exchange(QUORUM, [bao.0.address, ours.address], saved);
+    assert!(failures.is_empty(), "{} differences:\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn people_with_recovery_shares_get_the_answers_of_openbao() {
+    let key = "ab".repeat(32);
+    let bao =
+        Bao::with_config(OPENED, &format!("seal \"static\" {{ current_key_id = \"1\" current_key = \"{key}\" }}"));
+    let seals: Vec<Arc<dyn AutoSeal>> = vec![Arc::new(Fixed::new("1".to_owned(), DataKey::generate().unwrap()))];
+    let opened = Opened { generate_root: true, rekey: true, metrics: false };
+    let ours = Ours::opened(Arc::new(Memory::default()), seals, Vec::new(), opened);
+    let saved = [bao.0.address, ours.address].map(|address| {
+        let saved = initialize(address, r#"{"recovery_shares":3,"recovery_threshold":2}"#, "recovery_keys_base64");
+        let started = Instant::now();
+        while http(address, "GET", "/v1/sys/health", &[], "").0 != 200 {
+            assert!(started.elapsed() < Duration::from_mins(1), "it is not open");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        saved
+    });
+    let failures = exchange(RECOVERY, [bao.0.address, ours.address], saved);
+    assert!(failures.is_empty(), "{} differences:\n{}", failures.len(), failures.join("\n"));
 }
 
 #[test]
 fn logins_with_signed_tokens_are_those_of_openbao() {
+    let (bao, ours) = (Bao::start(), Ours::dev());
     let (keys, cluster) = (crate::jwt::key_set(), crate::kubernetes::cluster());
     let mut texts = crate::jwt::tokens();
     texts.extend(crate::kubernetes::tokens());
-    texts.insert("keys".to_owned(), keys.url());
-    texts.insert("cluster".to_owned(), cluster.url());
-    exchange(LOGINS, texts);
+    for (name, text) in [("keys", keys.url()), ("cluster", cluster.url()), ("root", ROOT.to_owned())] {
+        texts.insert(name.to_owned(), text);
+    }
+    let failures = exchange(LOGINS, [bao.0.address, ours.address], [texts.clone(), texts]);
+    assert!(failures.is_empty(), "{} differences:\n{}", failures.len(), failures.join("\n"));
 }

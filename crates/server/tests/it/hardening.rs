@@ -254,3 +254,118 @@ fn a_last_use_that_cannot_be_written_down_is_the_last() {
     let accessors = ours.root("LIST", "auth/token/accessors", "");
     assert_eq!(accessors["data"]["keys"].as_array().unwrap().len(), 1, "nothing of it is left");
 }
+
+fn log_in(ours: &Ours, path: &str, body: &Value) -> u16 {
+    ours.ask("", "POST", path, &body.to_string()).0
+}
+
+#[test]
+fn of_many_guesses_at_once_no_more_are_answered_than_the_threshold() {
+    let ours = Ours::dev();
+    ours.root("POST", "sys/auth/userpass", r#"{"type":"userpass"}"#);
+    ours.root("POST", "auth/userpass/users/bob", r#"{"password":"pw"}"#);
+    for name in ["bob", "nobody"] {
+        let statuses: Vec<u16> = std::thread::scope(|scope| {
+            let guess = |number: usize| {
+                log_in(&ours, &format!("auth/userpass/login/{name}"), &json!({ "password": format!("p{number}") }))
+            };
+            let threads: Vec<_> = (0..24).map(|number| scope.spawn(move || guess(number))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!(statuses.iter().filter(|status| **status == 400).count(), 5, "{name}: {statuses:?}");
+        assert_eq!(statuses.iter().filter(|status| **status == 403).count(), 19, "{name}: {statuses:?}");
+    }
+    assert_eq!(log_in(&ours, "auth/userpass/login/bob", &json!({ "password": "pw" })), 403);
+    let accessor = ours.root("GET", "sys/auth/userpass", "")["data"]["accessor"].as_str().unwrap().to_owned();
+    ours.root("POST", &format!("sys/locked-users/{accessor}/unlock/bob"), "");
+    assert_eq!(log_in(&ours, "auth/userpass/login/bob", &json!({ "password": "pw" })), 200);
+}
+
+#[test]
+fn many_right_logins_at_once_lock_nobody_out_and_nobody_far_away_does() {
+    let ours = Ours::dev();
+    ours.root("POST", "sys/auth/approle", r#"{"type":"approle"}"#);
+    ours.root("POST", "auth/approle/role/r", r#"{"role_id":"r"}"#);
+    let secret = ours.root("POST", "auth/approle/role/r/secret-id", "")["data"]["secret_id"].clone();
+    let right = json!({ "role_id": "r", "secret_id": secret });
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..24).map(|_| scope.spawn(|| log_in(&ours, "auth/approle/login", &right))).collect();
+        assert!(threads.into_iter().all(|thread| thread.join().unwrap() == 200));
+    });
+    let wrong = json!({ "role_id": "r", "secret_id": "no" });
+    // From a network that is none of the role's: counted, for those who are there.
+    ours.root("POST", "auth/approle/role/r", r#"{"secret_id_bound_cidrs":["10.0.0.0/8"]}"#);
+    let statuses: Vec<u16> = (0..7).map(|_| log_in(&ours, "auth/approle/login", &wrong)).collect();
+    assert_eq!(statuses, [400, 400, 400, 400, 400, 403, 403]);
+    ours.root("POST", "auth/approle/role/r", r#"{"secret_id_bound_cidrs":[]}"#);
+    assert_eq!(log_in(&ours, "auth/approle/login", &right), 200);
+}
+
+#[test]
+fn a_request_that_is_one_too_many_is_refused_before_its_body_and_written_down_if_wanted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.log");
+    let ours = Ours::sealed(Arc::new(Memory::default()), Vec::new(), vec![audit_file(&path)]);
+    let root = bulla_server::logical::TokenText::new(ROOT.to_owned());
+    ours.runtime.block_on(bulla_server::dev::start(&ours.core, Some(root))).unwrap();
+    ours.root("POST", "sys/quotas/rate-limit/q", r#"{"rate":2,"interval":"1h","path":"secret/data/x"}"#);
+    ours.root(
+        "POST",
+        "sys/quotas/config",
+        r#"{"enable_rate_limit_audit_logging":true,"enable_rate_limit_response_headers":true}"#,
+    );
+    let ask = || {
+        use std::io::{Read, Write};
+        let mut stream = std::net::TcpStream::connect(ours.address).unwrap();
+        // More is announced than is sent.
+        write!(stream, "POST /v1/secret/data/x HTTP/1.1\r\nHost: x\r\nContent-Length: 20\r\n\r\n{{}}").unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+        let mut answer = String::new();
+        let mut byte = [0; 1];
+        while !answer.ends_with("\r\n\r\n") && stream.read_exact(&mut byte).is_ok() {
+            answer.push(char::from(byte[0]));
+        }
+        answer.to_lowercase()
+    };
+    assert_eq!((ask(), ask()), (String::new(), String::new()), "they wait for the body");
+    let refused = ask();
+    assert!(refused.starts_with("http/1.1 429") && refused.contains("x-ratelimit-limit: 2"), "{refused}");
+    assert!(refused.contains("x-ratelimit-remaining: 0") && refused.contains("retry-after: 35"), "{refused}");
+    let log = std::fs::read_to_string(&path).unwrap();
+    let line = log.lines().last().unwrap();
+    assert!(line.contains("rate limit quota exceeded") && line.contains("secret/data/x"), "{line}");
+    // With the mount goes its quota.
+    ours.root("DELETE", "sys/mounts/secret", "");
+    assert_eq!(ours.ask(ROOT, "LIST", "sys/quotas/rate-limit", "").0, 404);
+}
+
+#[test]
+fn what_is_counted_is_read_by_everybody_where_the_listener_says_so() {
+    let ours = Ours::dev();
+    let page = |ours: &Ours, token: &str| {
+        bulla_test_support::http(
+            ours.address,
+            "GET",
+            "/v1/sys/metrics?format=prometheus",
+            &[("X-Vault-Token", token)],
+            "",
+        )
+    };
+    assert_eq!(page(&ours, "").0, 403);
+    let before = page(&ours, ROOT).1;
+    ours.root("POST", "sys/auth/userpass", r#"{"type":"userpass"}"#);
+    ours.root("POST", "auth/userpass/users/bob", r#"{"password":"pw","token_ttl":"5m"}"#);
+    assert_eq!(log_in(&ours, "auth/userpass/login/bob", &json!({ "password": "pw" })), 200);
+    let after = page(&ours, ROOT).1;
+    let created = r#"auth_method="userpass","#;
+    assert!(!before.contains(created) && after.contains(created), "{after}");
+    assert!(
+        after.contains(r#"creation_ttl="10m",mount_point="auth/userpass/",namespace="root",token_type="service"} 1"#)
+    );
+    assert!(after.contains("\nvault_core_handle_login_request_count 1\n"), "{after}");
+    assert!(!after.contains("bob") && !after.contains(ROOT));
+    let opened = bulla_server::http::Opened { metrics: true, ..Default::default() };
+    let sealed = Ours::opened(Arc::new(Memory::default()), Vec::new(), Vec::new(), opened);
+    let (status, text) = page(&sealed, "");
+    assert!(status == 200 && text.contains("vault_core_unsealed{cluster=\"\"} 0\n"), "{status} {text}");
+}

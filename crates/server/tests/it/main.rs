@@ -11,5 +11,6 @@ mod jose;
 mod jwt;
 mod kubernetes;
 mod ours;
+mod quorum;
 mod signer;
 mod transit;

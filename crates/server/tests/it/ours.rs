@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bulla_server::core::audit::DeviceConfig;
 use bulla_server::core::mount::{Catalog, Times};
 use bulla_server::core::{Core, Options};
-use bulla_server::http::{Security, serve};
+use bulla_server::http::{Opened, Security, serve};
 use bulla_server::logical::TokenText;
 use bulla_server::seal::AutoSeal;
 use bulla_server::storage::{Memory, Storage};
@@ -35,14 +35,24 @@ impl Ours {
 
     /// The same, with other engines than usual.
     pub fn dev_of(catalog: Catalog) -> Self {
-        let ours = Self::of(catalog, Arc::new(Memory::default()), Vec::new(), Vec::new());
+        let ours = Self::of(catalog, Arc::new(Memory::default()), Vec::new(), Vec::new(), Opened::default());
         let root = TokenText::new(ROOT.to_owned());
         ours.runtime.block_on(bulla_server::dev::start(&ours.core, Some(root))).unwrap();
         ours
     }
 
     pub fn sealed(storage: Arc<dyn Storage>, seals: Vec<Arc<dyn AutoSeal>>, audit: Vec<DeviceConfig>) -> Self {
-        Self::of(bulla_server::catalog(), storage, seals, audit)
+        Self::of(bulla_server::catalog(), storage, seals, audit, Opened::default())
+    }
+
+    /// The same, with what everybody may ask.
+    pub fn opened(
+        storage: Arc<dyn Storage>,
+        seals: Vec<Arc<dyn AutoSeal>>,
+        audit: Vec<DeviceConfig>,
+        opened: Opened,
+    ) -> Self {
+        Self::of(bulla_server::catalog(), storage, seals, audit, opened)
     }
 
     fn of(
@@ -50,10 +60,12 @@ impl Ours {
         storage: Arc<dyn Storage>,
         seals: Vec<Arc<dyn AutoSeal>>,
         audit: Vec<DeviceConfig>,
+        opened: Opened,
     ) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let options = Options {
             times: Times { default_ttl: 768 * 3600, max_ttl: 768 * 3600 },
+            lockouts: bulla_server::core::lockout::ByKind::default(),
             audit,
             cluster_name: String::new(),
             catalog,
@@ -62,7 +74,7 @@ impl Ours {
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);
-        runtime.spawn(serve(listener, Arc::clone(&core), Security::Plain, stopped));
+        runtime.spawn(serve(listener, Arc::clone(&core), Security::Plain, opened, stopped));
         Self { address, core, runtime, _stop: stop }
     }
 

@@ -3,11 +3,12 @@
 use super::role::id_key;
 use super::secret::{check_subset, remove};
 use super::{Role, SecretId, role_key, secret_key};
-use crate::core::{is_from, now_nanos};
+use crate::core::lockout::{Login, Outcome};
+use crate::core::{Link, is_from, now_nanos};
 use crate::logical::{Call, Error, Response, Result};
 
-/// A wrong role and a wrong secret id are one answer.
-pub async fn log_in(call: &Call<'_>) -> Result<Response> {
+/// A wrong role and a wrong secret id are one answer, and count alike.
+pub async fn log_in(link: &Link, call: &Call<'_>) -> Result<Response> {
     let id = call.input.text("role_id")?.unwrap_or_default();
     if id.is_empty() {
         return Err(Error::new(500, "missing role_id"));
@@ -15,27 +16,41 @@ pub async fn log_in(call: &Call<'_>) -> Result<Response> {
     let secret = call.input.text("secret_id")?.unwrap_or_default();
     let invalid = || Error::bad_request("invalid role or secret ID");
     let storage = call.storage;
-    let Some(name) = storage.get(&id_key(&id)).await? else {
+    let name = storage.get(&id_key(&id)).await?.map(|name| String::from_utf8_lossy(&name).into_owned());
+    let role: Option<Role> = match &name {
+        Some(name) => storage.read(&role_key(name)).await?,
+        None => None,
+    };
+    // Before a use is counted: who may not come from there takes none away.
+    let comes_from_afar = role.as_ref().is_some_and(|role| {
+        !is_from(&role.secret_id_bound_cidrs, call.request.remote)
+            || !is_from(&role.params.bound_cidrs, call.request.remote)
+    });
+    // From elsewhere nobody locks out those who may come, and is counted as a role that is not there is.
+    let counted = if comes_from_afar { format!("{id} (from elsewhere)") } else { id.clone() };
+    let (open, login) = (link.open()?, Login::new(call, &counted));
+    open.lockouts.check(&login)?;
+    let Some((name, role)) = name.zip(role).filter(|_| !comes_from_afar) else {
+        if comes_from_afar {
+            // The answer is that of a role that is not there: which there are is nobody's to know from elsewhere.
+            tracing::info!("a login came from a network that is none of the role's");
+        }
+        if secret.is_empty() {
+            return Err(missing_secret());
+        }
         // As long as it takes to look for a secret id.
         storage.get(&secret_key(storage, &id, &secret).await?).await?;
-        return Err(if secret.is_empty() { missing_secret() } else { invalid() });
+        open.lockouts.conclude(&login, Outcome::Wrong)?;
+        return Err(invalid());
     };
-    let name = String::from_utf8_lossy(&name).into_owned();
-    let role: Role = storage.read(&role_key(&name)).await?.ok_or_else(invalid)?;
-    // Before a use is counted: who may not come from there takes none away.
-    if !is_from(&role.secret_id_bound_cidrs, call.request.remote)
-        || !is_from(&role.params.bound_cidrs, call.request.remote)
-    {
-        // The answer is that of a role that is not there: which there are is nobody's to know from elsewhere.
-        tracing::info!(role = name, "a login came from a network that is none of the role's");
-        return Err(if secret.is_empty() { missing_secret() } else { invalid() });
-    }
     let mut auth = role.params.auth(call.request.remote);
     if role.bind_secret_id {
         if secret.is_empty() {
             return Err(missing_secret());
         }
-        let entry = take(call, &name, &secret).await?.ok_or_else(invalid)?;
+        let entry = take(call, &name, &secret).await?;
+        open.lockouts.conclude(&login, entry.is_some().into())?;
+        let entry = entry.ok_or_else(invalid)?;
         if !is_from(&entry.cidrs, call.request.remote) {
             return Err(Error::bad_request("source address is not allowed by the CIDR blocks of the secret id"));
         }

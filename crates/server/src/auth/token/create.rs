@@ -131,6 +131,7 @@ async fn create(method: &Token, call: &Call<'_>, role: Option<Role>, orphan: boo
         ..Entry::default()
     };
     let (issued, _) = open.tokens.issue(entry, id.map(TokenText::new), &open.expiry).await?;
+    open.core()?.metrics.created("token", &call.mount.path, issued.lease_duration, issued.token_type.name());
     Ok(Response { issued: Some(issued), warnings, ..Response::empty() })
 }
 

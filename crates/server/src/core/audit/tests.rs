@@ -12,7 +12,7 @@ async fn broker(path: &std::path::Path, more: &[(&str, &str)]) -> Result<Broker>
     let mut options = BTreeMap::from([("file_path".to_owned(), path.to_str().unwrap().to_owned())]);
     options.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
     let config = DeviceConfig { path: "f/".to_owned(), kind: "file".to_owned(), description: String::new(), options };
-    Broker::open(&Arc::new(barrier.unwrap()), &[config]).await
+    Broker::open(&Arc::new(barrier.unwrap()), &[config], &Arc::default()).await
 }
 
 fn request() -> Request {
@@ -98,7 +98,7 @@ async fn a_device_that_blocks_is_passed_over() {
     let long = (0..3000).map(|at| (format!("k{at}"), "v".into())).collect();
     let response = Response::data(long);
     let record = Record { request: &request, caller: None, mount: None, response: Some(&response), error: None };
-    let started = std::time::Instant::now();
+    let started = Instant::now();
     assert!(broker.response(&record).await.is_err());
     assert!(broker.response(&record).await.is_err());
     assert!(started.elapsed() < PATIENCE * 2, "the second is not waited for");

@@ -124,7 +124,7 @@ impl Kv2 {
     }
 
     pub(super) async fn scan(&self, call: &Call<'_>) -> Result<Response> {
-        Response::list(crate::engine::scan(call.storage, &meta_key(call.input.capture("path"))).await?)
+        Response::list(call.storage.scan(&meta_key(call.input.capture("path"))).await?)
     }
 
     pub(super) async fn list_detailed(&self, call: &Call<'_>) -> Result<Response> {

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{System, show};
+use super::{System, locked, show};
 use crate::core::mount::{AUTH, Class, Config, Entry, is_protected};
+use crate::core::quota::Rule;
 use crate::core::random;
 use crate::json::{Object, Value};
 use crate::logical::{Call, Error, Response, Result, TokenType, parse_seconds};
@@ -65,6 +66,9 @@ fn read(system: &System, call: &Call<'_>, class: Class) -> Result<Response> {
         shown.insert("options".to_owned(), options.into());
     }
     shown.extend(show::extras(&mount.entry.config));
+    if let Some(lockout) = &mount.entry.config.lockout {
+        shown.extend(locked::shown(lockout));
+    }
     Ok(Response::flat(shown))
 }
 
@@ -110,7 +114,7 @@ async fn mount(system: &System, call: &Call<'_>, class: Class) -> Result<Respons
     if let Some(given) = input.map("config")? {
         apply(&mut config, &given, system)?;
     }
-    let entry = Entry {
+    let mut entry = Entry {
         path: place.path,
         class,
         kind,
@@ -122,6 +126,10 @@ async fn mount(system: &System, call: &Call<'_>, class: Class) -> Result<Respons
         options,
         config,
     };
+    let config = input.map("config")?.unwrap_or_default();
+    if let Some(Value::Object(lockout)) = config.get("user_lockout_config") {
+        locked::tune(&mut entry, lockout)?;
+    }
     system.open()?.mounts.mount(entry).await?;
     Ok(Response::empty())
 }
@@ -135,10 +143,12 @@ async fn tune(system: &System, call: &Call<'_>, place: &Place) -> Result<Respons
             error
         }
     };
+    let lockout = call.input.map("user_lockout_config")?.unwrap_or_default();
     let options = call.input.text_map("options")?;
     let description = call.input.text("description")?;
     let change = |entry: &mut Entry| {
         apply(&mut entry.config, call.input.data, system)?;
+        locked::tune(entry, &lockout)?;
         if let Some(description) = description {
             entry.description = description;
         }
@@ -236,6 +246,11 @@ async fn unmount(system: &System, call: &Call<'_>, class: Class) -> Result<Respo
     // While the engine is there to take them back.
     revoke_all(system, &place.full).await?;
     open.mounts.unmount(&place.full).await?;
+    let gone = |rules: &mut Vec<Rule>| {
+        rules.retain(|rule| rule.mount != place.full);
+        Ok(())
+    };
+    open.quotas.change(gone).await?;
     // And what was made meanwhile: from here on nothing more is.
     revoke_all(system, &place.full).await?;
     Ok(Response::empty())
@@ -289,6 +304,11 @@ pub async fn remount(system: &System, call: &Call<'_>) -> Result<Response> {
         revoke_all(system, &from).await?;
     }
     open.mounts.remount(&from, &to).await?;
+    let moved = |rules: &mut Vec<Rule>| {
+        rules.iter_mut().filter(|rule| rule.mount == from).for_each(|rule| rule.mount.clone_from(&to));
+        Ok(())
+    };
+    open.quotas.change(moved).await?;
     revoke_all(system, &from).await?;
     let id = random::uuid()?;
     Ok(Response::flat(object! { "migration_id": id.as_str() }))

@@ -31,6 +31,9 @@ fn config(config: &Config) -> Object {
         "max_lease_ttl": config.max_lease_ttl,
     };
     shown.extend(extras(config));
+    if let Some(lockout) = &config.lockout {
+        shown.insert("user_lockout_config".to_owned(), super::locked::shown(lockout).into());
+    }
     shown
 }
 

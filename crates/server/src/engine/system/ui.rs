@@ -196,6 +196,7 @@ fn schema(kind: Kind) -> Object {
     match kind {
         Kind::Text | Kind::LowerText => object! { "type": "string" },
         Kind::Int => object! { "type": "integer" },
+        Kind::Float => object! { "type": "number", "format": "float" },
         Kind::Bool => object! { "type": "boolean" },
         Kind::Seconds => object! { "type": "integer", "format": "seconds" },
         Kind::Map => object! { "type": "object", "format": "map" },

@@ -1,0 +1,288 @@
+//! What a server counts, in Prometheus' text form (0.0.4), under the peer's names where they mean the same. Times are in milliseconds, as there.
+//!
+//! Counters begin anew with the process. What a scrape would have to look for in storage is not here: how many leases there are says
+//! `sys/leases/count`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::mount::Class;
+use super::{Core, Open};
+
+/// The form's media type.
+pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// How often something was done, and how long it took together.
+#[derive(Default)]
+pub struct Timing {
+    count: AtomicU64,
+    nanos: AtomicU64,
+}
+
+impl Timing {
+    /// Counts one that began at `begun`.
+    pub fn observe(&self, begun: Instant) {
+        let nanos = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.nanos.fetch_add(nanos, Ordering::Relaxed);
+    }
+}
+
+/// What is counted while the server runs, sealed or not.
+pub struct Metrics {
+    started: SystemTime,
+    in_flight: AtomicI64,
+    /// Requests that need a token.
+    pub requests: Timing,
+    /// Logins.
+    pub logins: Timing,
+    /// Records of requests, and of answers.
+    pub audit: [Audited; 2],
+    created: Mutex<BTreeMap<Created, u64>>,
+}
+
+/// Records of one kind.
+#[derive(Default)]
+pub struct Audited {
+    /// Those that were tried.
+    pub written: Timing,
+    /// Those that no device has.
+    pub failed: AtomicU64,
+}
+
+/// Tokens of one kind.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Created {
+    method: String,
+    mount: String,
+    ttl: &'static str,
+    kind: &'static str,
+}
+
+/// Mounts come and go; their names need not stay for ever.
+const MOST_CREATED: usize = 4096;
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            started: SystemTime::now(),
+            in_flight: AtomicI64::new(0),
+            requests: Timing::default(),
+            logins: Timing::default(),
+            audit: Default::default(),
+            created: Mutex::default(),
+        }
+    }
+}
+
+/// A request that is under way.
+pub struct InFlight<'a>(&'a Metrics);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Metrics {
+    /// Counts a request until the end of what comes back.
+    pub fn begin(&self) -> InFlight<'_> {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        InFlight(self)
+    }
+
+    /// Counts a token that the method `method` at `mount` gave, for `ttl` seconds (0: without an end).
+    pub fn created(&self, method: &str, mount: &str, ttl: i64, kind: &'static str) {
+        let key = Created { method: method.to_owned(), mount: mount.to_owned(), ttl: bucket(ttl), kind };
+        let mut created = self.created.lock().unwrap_or_else(PoisonError::into_inner);
+        if created.len() >= MOST_CREATED && !created.contains_key(&key) {
+            created.clear();
+        }
+        *created.entry(key).or_default() += 1;
+    }
+}
+
+/// The first that is as long, as the peer has them.
+fn bucket(ttl: i64) -> &'static str {
+    const BUCKETS: [(i64, &str); 9] = [
+        (60, "1m"),
+        (600, "10m"),
+        (1200, "20m"),
+        (3600, "1h"),
+        (7200, "2h"),
+        (86_400, "1d"),
+        (2 * 86_400, "2d"),
+        (7 * 86_400, "7d"),
+        (30 * 86_400, "30d"),
+    ];
+    let fits = |(most, _): &&(i64, &str)| ttl > 0 && ttl <= *most;
+    BUCKETS.iter().find(fits).map_or("+Inf", |(_, name)| name)
+}
+
+/// Text in the form.
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    fn family(&mut self, name: &str, kind: &str) {
+        let _ = writeln!(self.0, "# HELP {name} {name}\n# TYPE {name} {kind}");
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
+        self.0.push_str(name);
+        for (at, (label, text)) in labels.iter().enumerate() {
+            let text = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            let _ = write!(self.0, "{}{label}=\"{text}\"", if at == 0 { '{' } else { ',' });
+        }
+        let _ = writeln!(self.0, "{} {value}", if labels.is_empty() { "" } else { "}" });
+    }
+
+    fn gauge(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
+        self.family(name, "gauge");
+        self.sample(name, labels, value);
+    }
+
+    fn timing(&mut self, name: &str, timing: &Timing) {
+        self.family(name, "summary");
+        let nanos = Duration::from_nanos(timing.nanos.load(Ordering::Relaxed));
+        self.sample(&format!("{name}_sum"), &[], nanos.as_secs_f64() * 1000.0);
+        self.sample(&format!("{name}_count"), &[], timing.count.load(Ordering::Relaxed));
+    }
+}
+
+impl Core {
+    /// All that is counted, as Prometheus reads it.
+    pub fn render_metrics(&self) -> String {
+        let (mut page, open) = (Page::default(), self.open().ok());
+        let cluster = open.as_ref().map_or("", |open| open.cluster.0.as_str());
+        let label = [("cluster", cluster)];
+        let is_open = u8::from(open.is_some());
+        page.gauge("vault_core_unsealed", &label, is_open);
+        page.gauge("vault_core_active", &label, is_open);
+        page.gauge("vault_core_in_flight_requests", &label, self.metrics.in_flight.load(Ordering::Relaxed));
+        page.timing("vault_core_handle_request", &self.metrics.requests);
+        page.timing("vault_core_handle_login_request", &self.metrics.logins);
+        for (name, audited) in ["request", "response"].iter().zip(&self.metrics.audit) {
+            let name = format!("vault_audit_log_{name}");
+            page.timing(&name, &audited.written);
+            let failed = format!("{name}_failure");
+            page.family(&failed, "counter");
+            page.sample(&failed, &[], audited.failed.load(Ordering::Relaxed));
+        }
+        page.family("vault_token_creation", "counter");
+        for (of, count) in &*self.metrics.created.lock().unwrap_or_else(PoisonError::into_inner) {
+            let labels = [
+                ("auth_method", of.method.as_str()),
+                ("cluster", cluster),
+                ("creation_ttl", of.ttl),
+                ("mount_point", of.mount.as_str()),
+                ("namespace", "root"),
+                ("token_type", of.kind),
+            ];
+            page.sample("vault_token_creation", &labels, count);
+        }
+        if let Some(open) = &open {
+            open.render(&mut page);
+        }
+        process(&mut page, self.metrics.started);
+        page.0
+    }
+}
+
+impl Open {
+    fn render(&self, page: &mut Page) {
+        let (cluster, table) = (self.cluster.0.as_str(), self.mounts.table());
+        page.family("vault_core_mount_table_num_entries", "gauge");
+        for (class, kind) in [(Class::Auth, "auth"), (Class::Secret, "logical")] {
+            for local in [false, true] {
+                let of = |mount: &&std::sync::Arc<super::mount::Mount>| {
+                    mount.entry.class == class && mount.entry.local == local
+                };
+                let labels = [("cluster", cluster), ("local", if local { "true" } else { "false" }), ("type", kind)];
+                page.sample("vault_core_mount_table_num_entries", &labels, table.values().filter(of).count());
+            }
+        }
+        let locked: usize = self.lockouts.locked(&self.mounts.lockouts()).values().map(Vec::len).sum();
+        page.gauge("vault_core_locked_users", &[], locked);
+        let status = self.barrier.key_status();
+        page.family("vault_barrier_estimated_encryptions", "counter");
+        let term = status.term.to_string();
+        page.sample("vault_barrier_estimated_encryptions", &[("term", &term)], status.encryptions);
+        page.family("vault_quota_rate_limit_violation", "counter");
+        for (name, count) in self.quotas.violations() {
+            page.sample("vault_quota_rate_limit_violation", &[("cluster", cluster), ("name", &name)], count);
+        }
+    }
+}
+
+/// What the kernel says of this process. What it does not say is left out.
+fn process(page: &mut Page, started: SystemTime) {
+    let read = |name: &str| std::fs::read_to_string(format!("/proc/self/{name}")).unwrap_or_default();
+    let status = read("status");
+    for (key, name) in [("VmRSS:", "process_resident_memory_bytes"), ("VmSize:", "process_virtual_memory_bytes")] {
+        let kibibytes =
+            status.lines().find_map(|line| line.strip_prefix(key)?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        if let Some(kibibytes) = kibibytes {
+            page.gauge(name, &[], kibibytes.saturating_mul(1024));
+        }
+    }
+    // After the name, which is in parentheses and may have anything in it: user and system time are the 12th and 13th, in hundredths of a second.
+    let stat = read("stat");
+    let times = stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().skip(11).take(2));
+    if let Some(ticks) = times.and_then(|times| times.map(|time| time.parse::<u64>().ok()).sum::<Option<u64>>()) {
+        page.family("process_cpu_seconds_total", "counter");
+        page.sample("process_cpu_seconds_total", &[], Duration::from_millis(ticks.saturating_mul(10)).as_secs_f64());
+    }
+    if let Ok(files) = std::fs::read_dir("/proc/self/fd") {
+        page.gauge("process_open_fds", &[], files.count());
+    }
+    let limits = read("limits");
+    let files = limits.lines().find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next());
+    if let Some(most) = files.and_then(|most| most.parse::<u64>().ok()) {
+        page.gauge("process_max_fds", &[], most);
+    }
+    if let Ok(since) = started.duration_since(SystemTime::UNIX_EPOCH) {
+        page.gauge("process_start_time_seconds", &[], since.as_secs_f64());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_escaped_and_times_are_milliseconds() {
+        let (mut page, timing) = (Page::default(), Timing::default());
+        page.sample("a", &[("b", "x\"y\\z"), ("c", "")], 1);
+        timing.nanos.store(2_500_000, Ordering::Relaxed);
+        timing.count.store(2, Ordering::Relaxed);
+        page.timing("t", &timing);
+        assert_eq!(page.0, "a{b=\"x\\\"y\\\\z\",c=\"\"} 1\n# HELP t t\n# TYPE t summary\nt_sum 2.5\nt_count 2\n");
+    }
+
+    #[test]
+    fn a_token_is_counted_with_those_that_live_as_long() {
+        for (ttl, expected) in
+            [(0, "+Inf"), (1, "1m"), (60, "1m"), (61, "10m"), (2_592_000, "30d"), (2_592_001, "+Inf")]
+        {
+            assert_eq!(bucket(ttl), expected, "{ttl}");
+        }
+        let metrics = Metrics::default();
+        for number in 0..MOST_CREATED + 5 {
+            metrics.created("userpass", &format!("auth/{number}/"), 1, "service");
+        }
+        assert!(metrics.created.lock().unwrap().len() <= MOST_CREATED);
+    }
+
+    #[test]
+    fn the_kernel_says_what_the_process_has() {
+        let mut page = Page::default();
+        process(&mut page, SystemTime::now());
+        for name in ["resident_memory_bytes", "cpu_seconds_total", "open_fds", "max_fds", "start_time_seconds"] {
+            assert!(page.0.contains(&format!("\nprocess_{name} ")), "{name}: {}", page.0);
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! What quotas say, in HTTP.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderValue, Response};
+use http_body_util::Full;
+
+use super::answer;
+use crate::core::Core;
+use crate::core::audit::Record;
+use crate::core::quota::Verdict;
+use crate::core::random;
+use crate::json::Object;
+use crate::logical::{Error, Operation, Request};
+
+/// The answer to a request that is one too many, written down if that is wanted. Nothing of it but its head was read.
+pub async fn refuse(
+    core: &Arc<Core>,
+    verdict: &Verdict,
+    head: &Parts,
+    path: String,
+    address: SocketAddr,
+) -> Response<Full<Bytes>> {
+    let error = Error::new(429, format!("request path {path:?}: rate limit quota exceeded"));
+    if verdict.audit
+        && let Err(error) = write_down(core, head, path, address, &error).await
+    {
+        return answer::error(&error);
+    }
+    mark(answer::error(&error), verdict)
+}
+
+async fn write_down(
+    core: &Core,
+    head: &Parts,
+    path: String,
+    address: SocketAddr,
+    error: &Error,
+) -> crate::logical::Result<()> {
+    let operation = match head.method.as_str() {
+        "POST" | "PUT" => Operation::Update,
+        "PATCH" => Operation::Patch,
+        "DELETE" => Operation::Delete,
+        "LIST" => Operation::List,
+        "SCAN" => Operation::Scan,
+        _ => Operation::Read,
+    };
+    let request = Request {
+        id: random::uuid()?,
+        operation,
+        path,
+        data: Object::new(),
+        token: None,
+        wrap_ttl: None,
+        remote: Some(address.ip()),
+        remote_port: address.port(),
+    };
+    let record = Record { request: &request, caller: None, mount: None, response: None, error: Some(error) };
+    core.open()?.audit.request(&record).await
+}
+
+/// Says how much is left, if that is wanted.
+pub fn mark(mut response: Response<Full<Bytes>>, verdict: &Verdict) -> Response<Full<Bytes>> {
+    if !verdict.headers {
+        return response;
+    }
+    let headers = response.headers_mut();
+    if let Some((limit, remaining, reset)) = verdict.left {
+        headers.insert("x-ratelimit-limit", HeaderValue::from(limit));
+        headers.insert("x-ratelimit-remaining", HeaderValue::from(remaining));
+        headers.insert("x-ratelimit-reset", HeaderValue::from(reset));
+    }
+    if !verdict.allowed {
+        headers.insert("retry-after", HeaderValue::from(verdict.retry));
+    }
+    response
+}

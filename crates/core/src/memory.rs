@@ -283,7 +283,7 @@ pub fn keep_little() {
 /// machine has.
 pub fn limit() -> u64 {
     let system = rustix::system::sysinfo();
-    let all = u64::try_from(system.totalram).unwrap_or(u64::MAX).saturating_mul(u64::from(system.mem_unit));
+    let all = system.totalram.saturating_mul(u64::from(system.mem_unit));
     let of_group = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
     // In a container both are the container's own; the second is the first version's of control groups.
     ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]

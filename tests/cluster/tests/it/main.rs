@@ -15,6 +15,7 @@ mod operator;
 mod pods;
 mod sealing;
 mod sealing_keys;
+mod server;
 mod webhook;
 
 use std::fs;

@@ -165,12 +165,12 @@ impl Barrier {
         self.change(Keyring::rotated).await
     }
 
-    /// Keeps the keyring under another root key, and writes `with` in the same step: the seal's record, that opens with the other key alone.
+    /// Keeps the keyring, with a new term, under another root key, and writes `with` in the same step: the seal's record, that opens with the other key alone.
     ///
     /// # Errors
     /// [`StorageError::Unknown`] if it may have been done; any other: nothing has changed.
     pub async fn replace_root_key(&self, root_key: &DataKey, with: Batch) -> Result<(), BarrierError> {
-        self.change_with(|keyring| Ok(keyring.under(root_key.clone())), with).await
+        self.change_with(|keyring| Ok(keyring.rotated()?.under(root_key.clone())), with).await
     }
 
     /// Whether `root_key` is the one.

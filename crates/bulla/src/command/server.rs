@@ -14,6 +14,7 @@ use bulla_server::config::{self, Config, Listener, Seal, Storage};
 use bulla_server::core::lockout::ByKind;
 use bulla_server::core::mount::Times;
 use bulla_server::core::{Core, Options};
+use bulla_server::dev::Dev;
 use bulla_server::http::{Opened, Security, load_tls, serve};
 use bulla_server::logical::TokenText;
 use bulla_server::seal::{AutoSeal, fixed, service};
@@ -126,6 +127,13 @@ async fn serve_until_stopped(app: &App, flags: &Flags, config: &Config) -> Resul
         catalog: bulla_server::catalog(),
     };
     let core = Core::new(open_storage(&config.storage)?, seals, options);
+    // Whoever finds a server for trying things out finds it ready.
+    let root = || flags.root_token.clone().map(TokenText::new);
+    let dev = if flags.dev {
+        Some(bulla_server::dev::start(&core, root()).await.map_err(|error| failed(&error))?)
+    } else {
+        None
+    };
     let (stop, stopped) = watch::channel(false);
     let mut serving = Vec::new();
     let mut certificates = Vec::new();
@@ -145,8 +153,8 @@ async fn serve_until_stopped(app: &App, flags: &Flags, config: &Config) -> Resul
         let socket = socket.map_err(|error| failed(&format!("cannot listen on {}: {error}", listener.address)))?;
         serving.push(tokio::spawn(serve(socket, Arc::clone(&core), security, listener.opened, stopped.clone())));
     }
-    if flags.dev {
-        announce_dev(&core, flags, &config.listeners).await?;
+    if let Some(dev) = dev {
+        announce_dev(&dev, &config.listeners)?;
     } else if core.has_auto_seal() {
         match core.unseal_by_itself().await {
             Ok(true) => tracing::info!("the server is unsealed"),
@@ -296,9 +304,7 @@ fn static_key(env: &dyn Env, place: &str) -> Result<bulla_core::DataKey, Failure
     fixed::read_key(&bytes).map_err(|error| failed(&error))
 }
 
-async fn announce_dev(core: &Core, flags: &Flags, listeners: &[Listener]) -> Result<(), Failure> {
-    let root = flags.root_token.clone().map(TokenText::new);
-    let dev = bulla_server::dev::start(core, root).await.map_err(|error| Failure::generic(error.to_string()))?;
+fn announce_dev(dev: &Dev, listeners: &[Listener]) -> Result<(), Failure> {
     let address = listeners.first().map_or("", |listener| listener.address.as_str());
     // As the peer does: whoever tries things out needs them, and there is nothing else in this server.
     say(&format!(

@@ -174,6 +174,10 @@ impl Kubernetes {
         let pem = read(&self.folder.join("ca.crt")).await.map_err(|error| {
             format!("there is no kubernetes_ca_cert, and this server is in no pod that would have one: {error}")
         })?;
+        // Nothing would be taken for the system's authorities.
+        if pem.expose().trim().is_empty() {
+            return Err("this server's pod has an empty ca.crt".to_owned());
+        }
         Ok(pem.expose().to_owned())
     }
 

@@ -6,6 +6,10 @@ use crate::core::{is_cidr, policies};
 use crate::json::Object;
 use crate::logical::{Auth, Error, Field, Input, Kind, Result, TokenType};
 
+/// The longest name of a role that somebody logs in with, in bytes. What is refused is in audit logs: a token in the wrong field must
+/// not be.
+pub const LONGEST_ROLE: usize = 256;
+
 /// The fields.
 pub const FIELDS: [Field; 10] = [
     Field::new("token_bound_cidrs", Kind::Texts, "Networks that tokens can be used from. None: all."),

@@ -116,7 +116,8 @@ impl Storage for Embedded {
 
     async fn commit(&self, batch: Batch) -> Result<(), StorageError> {
         batch.checked()?;
-        let gone = || StorageError::backend("write")("its thread has ended".to_owned());
+        // Whether it was at this batch when it ended nobody knows.
+        let gone = || StorageError::Unknown("the thread that writes has ended".to_owned());
         let (answer, answered) = oneshot::channel();
         self.writer.send(Job { batch, answer }).map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
@@ -145,17 +146,49 @@ fn write_all(database: &Database, jobs: &mpsc::Receiver<Job>) {
             Err(error) => {
                 tracing::error!(%error, "the storage could not be written");
                 for job in group {
-                    let _ = job.answer.send(Err(StorageError::backend("write")(error.to_string())));
+                    let _ = job.answer.send(Err(error.to_error()));
                 }
             }
         }
     }
 }
 
+/// Why a group was not written.
+#[derive(Debug, thiserror::Error)]
+enum Unwritten {
+    /// Nothing of it was.
+    #[error("{0}")]
+    Before(#[from] redb::Error),
+    /// It was written, and the disk did not say that it has it: after the next start it may be there. What is read until then is what
+    /// was there before, and proves nothing.
+    #[error("{0}")]
+    Committing(redb::CommitError),
+}
+
+impl Unwritten {
+    fn to_error(&self) -> StorageError {
+        match self {
+            Self::Before(error) => StorageError::backend("write")(error.to_string()),
+            Self::Committing(error) => StorageError::Unknown(error.to_string()),
+        }
+    }
+}
+
 /// One transaction for all of `group`; for each, whether its conditions held.
-fn write_group(database: &Database, group: &[Job]) -> Result<Vec<bool>, redb::Error> {
-    let mut transaction = database.begin_write()?;
-    transaction.set_durability(Durability::Immediate)?;
+fn write_group(database: &Database, group: &[Job]) -> Result<Vec<bool>, Unwritten> {
+    let before = |error: redb::Error| Unwritten::Before(error);
+    let mut transaction = database.begin_write().map_err(|error| before(error.into()))?;
+    transaction.set_durability(Durability::Immediate).map_err(|error| before(error.into()))?;
+    let outcomes = apply(&transaction, group)?;
+    if outcomes.contains(&true) {
+        transaction.commit().map_err(Unwritten::Committing)?;
+    } else {
+        transaction.abort().map_err(|error| before(error.into()))?;
+    }
+    Ok(outcomes)
+}
+
+fn apply(transaction: &redb::WriteTransaction, group: &[Job]) -> Result<Vec<bool>, redb::Error> {
     let mut table = transaction.open_table(TABLE)?;
     let mut outcomes = Vec::with_capacity(group.len());
     for job in group {
@@ -169,12 +202,6 @@ fn write_group(database: &Database, group: &[Job]) -> Result<Vec<bool>, redb::Er
             }
         }
         outcomes.push(held);
-    }
-    drop(table);
-    if outcomes.contains(&true) {
-        transaction.commit()?;
-    } else {
-        transaction.abort()?;
     }
     Ok(outcomes)
 }

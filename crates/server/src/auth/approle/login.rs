@@ -7,6 +7,9 @@ use crate::core::lockout::{Login, Outcome};
 use crate::core::{Link, is_from, now_nanos};
 use crate::logical::{Call, Error, Response, Result};
 
+/// What sets apart the ids of logins from networks that are none of a role's. It is in no id.
+const ELSEWHERE: char = '\0';
+
 /// A wrong role and a wrong secret id are one answer, and count alike.
 pub async fn log_in(link: &Link, call: &Call<'_>) -> Result<Response> {
     let id = call.input.text("role_id")?.unwrap_or_default();
@@ -15,6 +18,9 @@ pub async fn log_in(link: &Link, call: &Call<'_>) -> Result<Response> {
     }
     let secret = call.input.text("secret_id")?.unwrap_or_default();
     let invalid = || Error::bad_request("invalid role or secret ID");
+    if id.contains(ELSEWHERE) {
+        return Err(invalid());
+    }
     let storage = call.storage;
     let name = storage.get(&id_key(&id)).await?.map(|name| String::from_utf8_lossy(&name).into_owned());
     let role: Option<Role> = match &name {
@@ -26,8 +32,8 @@ pub async fn log_in(link: &Link, call: &Call<'_>) -> Result<Response> {
         !is_from(&role.secret_id_bound_cidrs, call.request.remote)
             || !is_from(&role.params.bound_cidrs, call.request.remote)
     });
-    // From elsewhere nobody locks out those who may come, and is counted as a role that is not there is.
-    let counted = if comes_from_afar { format!("{id} (from elsewhere)") } else { id.clone() };
+    // From elsewhere nobody locks out those who may come, and is counted as a role that is not there is; under a name that no other id has.
+    let counted = if comes_from_afar { format!("{ELSEWHERE}{id}") } else { id.clone() };
     let (open, login) = (link.open()?, Login::new(call, &counted));
     open.lockouts.check(&login)?;
     let Some((name, role)) = name.zip(role).filter(|_| !comes_from_afar) else {

@@ -6,6 +6,7 @@ use super::bound::{self, values};
 use super::role::{self, Role};
 use super::{Jwt, TokenError};
 use crate::auth::jose::{Claims, Expected, Jws, Times};
+use crate::auth::params::LONGEST_ROLE;
 use crate::core::{is_from, now_millis};
 use crate::json::Value;
 use crate::logical::{Call, Error, Response, Result};
@@ -17,6 +18,9 @@ pub async fn log_in(method: &Jwt, call: &Call<'_>) -> Result<Response> {
     let name = if given.is_empty() { ready.config.default_role.clone() } else { given };
     if name.is_empty() {
         return Err(Error::bad_request("missing role"));
+    }
+    if name.len() > LONGEST_ROLE {
+        return Err(Error::bad_request("the role could not be found: its name is too long"));
     }
     let role = role::find(call.storage, &name).await?;
     let role = role.ok_or_else(|| Error::bad_request(format!("role {name:?} could not be found")))?;

@@ -112,11 +112,17 @@ pub async fn write(method: &Kubernetes, call: &Call<'_>) -> Result<Response> {
     let authorities = method.authorities(&config).await.map_err(Error::bad_request)?;
     let cluster = Cluster::new(config, authorities, method.limits).map_err(Error::bad_request)?;
     call.storage.write(KEY, &cluster.config).await?;
-    let host = &cluster.config.kubernetes_host;
+    let config = &cluster.config;
+    let mut answer = Response::empty();
     if is_open(&cluster.host) {
-        return Ok(
-            Response::empty().warn(format!("{host} is not https: whoever is on the way there can log in as anybody"))
-        );
+        let host = &config.kubernetes_host;
+        answer = answer.warn(format!(
+            "{host} is not https: whoever is on the way there can log in as anybody, and reads the token that logins are reviewed with"
+        ));
     }
-    Ok(Response::empty())
+    if reqwest::Url::parse(&config.jwks_url).is_ok_and(|url| is_open(&url)) {
+        let url = &config.jwks_url;
+        answer = answer.warn(format!("{url} is not https: whoever is on the way there can log in as anybody"));
+    }
+    Ok(answer)
 }

@@ -7,6 +7,7 @@ use super::cluster::Cluster;
 use super::role::{self, Role};
 use super::{Kubernetes, selector};
 use crate::auth::jose::{Algorithm, Claims, Expected, Jws, Leeways, Times, TokenError};
+use crate::auth::params::LONGEST_ROLE;
 use crate::core::{is_from, now_millis};
 use crate::logical::{Call, Error, Response, Result};
 
@@ -20,6 +21,9 @@ pub async fn log_in(method: &Kubernetes, call: &Call<'_>) -> Result<Response> {
         if text.is_empty() { Err(Error::bad_request(format!("missing {name}"))) } else { Ok(text) }
     };
     let name = given("role")?;
+    if name.len() > LONGEST_ROLE {
+        return Err(Error::bad_request("invalid role name: it is too long"));
+    }
     let token = SecretString::from(given("jwt")?);
     let role = role::find(call.storage, &name).await?;
     let role = role.ok_or_else(|| Error::bad_request(format!("invalid role name {name:?}")))?;

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-/// As it is written. Other fields are passed over, as Kubernetes does.
+/// As it is written. A field that is not known is an error: passed over, a selector in another spelling would admit every namespace.
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Written {
     #[serde(default)]
     match_labels: Option<BTreeMap<String, String>>,
@@ -31,7 +31,7 @@ mod tests {
     #[test]
     fn labels_are_read_and_expressions_refused() {
         let labels = [("a".to_owned(), "b".to_owned())].into();
-        for text in [r#"{"matchLabels":{"a":"b"}}"#, "matchLabels:\n  a: b", "matchLabels:\n  a: b\nother: c"] {
+        for text in [r#"{"matchLabels":{"a":"b"}}"#, "matchLabels:\n  a: b"] {
             assert_eq!(parse(text).as_ref(), Some(&labels), "{text}");
         }
         for text in [
@@ -40,6 +40,9 @@ mod tests {
             "{bad",
             "[]",
             r#"{"matchLabels":["a"]}"#,
+            r#"{"matchlabels":{"a":"b"}}"#,
+            "match_labels:\n  a: b",
+            "matchLabels:\n  a: b\nother: c",
         ] {
             assert_eq!(parse(text), None, "{text}");
         }

@@ -213,6 +213,8 @@ async fn after_a_rekey_an_old_record_of_the_seal_with_old_shares_opens_nothing()
     let wanted = NewKey { shares: Shares { shares: 1, threshold: 1 }, verify: false };
     let new = replace(&core, Place::Rotation(Which::Unseal), wanted, &old).await;
     assert_eq!(new.len(), 1);
+    // What is written from now on has a key of its own: an old keyring, which old shares still open, has it not.
+    assert_eq!(core.open().unwrap().barrier.key_status().term, 2);
     memory.commit(Batch { conditions: Vec::new(), writes: vec![(Stored::PATH.to_owned(), record)] }).await.unwrap();
     assert!(!opens(&memory, &old).await);
 }

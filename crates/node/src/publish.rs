@@ -31,6 +31,7 @@ use crate::pod::{Pod, Volume};
 use crate::provider::{Provider, ProviderError};
 use crate::volume::{Content, Limits, ObjectVersion, Record, VolumeError, record};
 
+use filling::Fresh;
 pub use room::Full;
 use room::Room;
 pub use sources::Mounted;
@@ -335,9 +336,11 @@ impl Publisher {
     async fn work(&self, request: &Request, known: &mut Known, when: When) -> Result<(), PublishError> {
         let now = Timestamp::now();
         known.is_empty = false;
-        let (root, made) = match self.mounter.open_or_create(&request.target, self.shape(request)).await? {
+        let class = self.class(request).await;
+        let (root, fresh) = match self.found(request, class.as_ref().ok()).await? {
             Found::Mounted(root) => (Some(root), None),
-            Found::Made(made) => (None, Some(made)),
+            Found::Made(made) => (None, Some(Fresh::Made(made))),
+            Found::New(root) => (None, Some(Fresh::Mounted(root))),
         };
         if let Some(root) = root.as_ref().filter(|_| !self.room.knows(&request.target)) {
             self.measure(request, root);
@@ -345,7 +348,6 @@ impl Publisher {
         let old = root.as_ref().map(record).transpose()?.flatten();
         // Mounted and never filled: a service that died in between, or a provider of old that failed.
         let mounted = root.zip(old.filter(Record::is_filled));
-        let class = self.class(request).await;
         if let Some((_, old)) = &mounted {
             let is_due = match &class {
                 Ok(class) => self.is_due(old, class, known, now),
@@ -360,7 +362,7 @@ impl Publisher {
             }
         }
         let Some((root, old)) = mounted else {
-            let done = self.first(request, class.as_ref(), made, now).await;
+            let done = self.first(request, class.as_ref(), fresh, now).await;
             known.again = done.as_ref().ok().and_then(|(record, _)| record.again);
             known.is_empty = done.is_err();
             let (record, content, outcome) = match &done {
@@ -395,6 +397,16 @@ impl Publisher {
         }
         self.reports.tell(Report { request, class: class.as_ref().ok(), versions, content, outcome }).await;
         Ok(())
+    }
+
+    /// What is at a volume's place, or a file system for it: mounted, if its provider may write to the place.
+    async fn found(&self, request: &Request, class: Option<&Class>) -> Result<Found, MountError> {
+        let provider = class.and_then(|class| self.providers.provider(&class.provider).ok());
+        if provider.is_some_and(|provider| provider.needs_target()) {
+            self.mounter.open_or_mount(&request.target, self.shape(request)).await
+        } else {
+            self.mounter.open_or_create(&request.target, self.shape(request)).await
+        }
     }
 
     async fn class(&self, request: &Request) -> Result<Class, ClassError> {

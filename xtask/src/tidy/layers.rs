@@ -31,7 +31,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("bulla-server", &["bulla-core", "bulla-kms"]),
     ("bulla-client", &["bulla-core", "bulla-kms"]),
     (
-        "bulla",
+        "bulla-cli",
         &[
             "bulla-client",
             "bulla-core",
@@ -46,6 +46,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "bulla-template",
         ],
     ),
+    ("bulla", &["bulla-cli", "bulla-core"]),
     ("bulla-test-support", &[]),
     ("bulla-cluster-tests", &["bulla-test-support"]),
     ("xtask", &["bulla-format", "bulla-kube", "bulla-node"]),

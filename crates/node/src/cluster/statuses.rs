@@ -20,6 +20,7 @@ use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::json;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::metrics::Metrics;
 use crate::publish::{Outcome, Report, Reports};
@@ -28,8 +29,10 @@ use crate::publish::{Outcome, Report, Reports};
 const FIELD_MANAGER: &str = "bulla-node";
 /// How many are written at once: a node's pods start together, and the API server has other things to do then.
 const AT_ONCE: usize = 2;
-/// What comes within this time is written once.
+/// It is written when nothing more was to be told for so long: pods that start together have the processors, and the API server, first.
 const TOGETHER: Duration = Duration::from_millis(500);
+/// So long at most.
+const LATEST: Duration = Duration::from_secs(5);
 /// The longest name of an object.
 const LONGEST: usize = 253;
 
@@ -49,6 +52,8 @@ struct State {
     waiting: HashMap<String, SecretProviderClassPodStatus>,
     /// What was, by volume, as a hash.
     written: HashMap<String, u64>,
+    /// When something was last told.
+    told: Option<Instant>,
 }
 
 impl Statuses {
@@ -63,7 +68,7 @@ impl Statuses {
         let mut failures = 0;
         loop {
             self.more.notified().await;
-            tokio::time::sleep(TOGETHER).await;
+            self.rest().await;
             let batch = {
                 let mut state = self.lock();
                 let batch = std::mem::take(&mut state.waiting);
@@ -101,6 +106,19 @@ impl Statuses {
             }
             tokio::time::sleep(Backoff::CONNECTION.after(failures)).await;
             self.more.notify_one();
+        }
+    }
+
+    /// Waits until nothing more is told, for a while.
+    async fn rest(&self) {
+        let latest = Instant::now() + LATEST;
+        loop {
+            let told = self.lock().told;
+            let rested = told.map_or(Instant::now(), |told| told + TOGETHER).min(latest);
+            if rested <= Instant::now() {
+                return;
+            }
+            tokio::time::sleep_until(rested).await;
         }
     }
 
@@ -218,6 +236,7 @@ impl Reports for Statuses {
         };
         if !is_said {
             state.waiting.insert(target.clone(), object);
+            state.told = Some(Instant::now());
             self.more.notify_one();
         }
     }

@@ -1,25 +1,41 @@
 //! The other half's side: asks for mounts, and works in the folders that come back.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{Error, ErrorKind};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::io::Interest;
+use tokio::net::UnixDatagram;
+use tokio::sync::Mutex;
 
-use super::protocol::{FailureKind, Owner, Reply, Request, Shape, receive_in, send};
+use super::protocol::{FailureKind, Owner, Reply, Request, Shape, Wait, receive_in, send_in};
 
 /// The half that mounts, as the other half sees it.
 #[derive(Clone, Debug)]
 pub struct Mounter {
-    questions: mpsc::Sender<Question>,
+    // One question at a time, because the other side does one thing at a time anyway.
+    line: Arc<Mutex<Line>>,
 }
 
-/// With a file descriptor, where one is asked for.
-type Answer = (Reply, Option<OwnedFd>);
-/// And who waits for the answer.
-type Question = (Request, oneshot::Sender<std::io::Result<Answer>>);
-/// How many may wait for their turn before who asks waits for theirs.
-const WAITING: usize = 64;
-/// How much of a stack the thread has that asks, in bytes: messages are on the heap.
-const STACK: usize = 256 << 10;
+/// The way to it.
+#[derive(Debug)]
+struct Line {
+    /// One of packets, which tokio has no type for; it is never connected or read but by `send_in` and `receive_in`.
+    socket: UnixDatagram,
+    /// What the last message was received in.
+    bytes: Vec<u8>,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Nothing is asked.
+    Idle,
+    /// Who asked does not wait for the answer any more; it still comes, and is nobody else's.
+    Owed,
+    /// What was said to whom is not known any more.
+    Gone,
+}
 
 /// What was not mounted, and why.
 #[derive(Debug, thiserror::Error)]
@@ -35,11 +51,14 @@ pub enum MountError {
     },
     /// It cannot be asked any more: this process has to end.
     #[error("the process that mounts does not answer: {0}")]
-    Gone(std::io::Error),
+    Gone(Error),
     /// It answered something else than what was asked.
     #[error("the process that mounts answered something else")]
     Confused,
 }
+
+/// With a file descriptor, where one is asked for.
+type Answer = (Reply, Option<OwnedFd>);
 
 /// A file system that is mounted nowhere yet.
 #[derive(Debug)]
@@ -59,16 +78,20 @@ pub enum Found {
     Mounted(OwnedFd),
     /// Nothing is: a file system for it.
     Made(Unattached),
+    /// The root folder of one that was made and is mounted there now.
+    New(OwnedFd),
 }
 
 impl Mounter {
-    /// Over the socket that leads to it.
-    pub fn new(socket: OwnedFd) -> Self {
-        let (questions, receiver) = mpsc::channel(WAITING);
-        // Where there is no room for a thread nobody is asked, and who asks hears of it.
-        let asking = std::thread::Builder::new().name("mounter".to_owned()).stack_size(STACK);
-        let _ = asking.spawn(move || ask_all(&socket, receiver));
-        Self { questions }
+    /// Over the socket that leads to it. Within a runtime that has I/O.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn new(socket: OwnedFd) -> std::io::Result<Self> {
+        let socket = std::os::unix::net::UnixDatagram::from(socket);
+        socket.set_nonblocking(true)?;
+        let line = Line { socket: UnixDatagram::from_std(socket)?, bytes: Vec::new(), state: State::Idle };
+        Ok(Self { line: Arc::new(Mutex::new(line)) })
     }
 
     /// Makes a file system in memory.
@@ -117,8 +140,21 @@ impl Mounter {
     /// # Errors
     /// [`MountError`].
     pub async fn open_or_create(&self, target: &str, shape: Shape) -> Result<Found, MountError> {
-        match self.ask(Request::OpenOrCreate { target: target.to_owned(), shape }).await? {
+        self.found(Request::OpenOrCreate { target: target.to_owned(), shape }).await
+    }
+
+    /// What is mounted at a place, or else a new file system in memory that is mounted there; not if something else is there by then.
+    ///
+    /// # Errors
+    /// [`MountError`].
+    pub async fn open_or_mount(&self, target: &str, shape: Shape) -> Result<Found, MountError> {
+        self.found(Request::OpenOrMount { target: target.to_owned(), shape }).await
+    }
+
+    async fn found(&self, request: Request) -> Result<Found, MountError> {
+        match self.ask(request).await? {
             (Reply::Opened, Some(root)) => Ok(Found::Mounted(root)),
+            (Reply::Mounted, Some(root)) => Ok(Found::New(root)),
             (Reply::Created { id, noswap }, Some(root)) => Ok(Found::Made(Unattached { id, root, noswap })),
             _ => Err(MountError::Confused),
         }
@@ -199,30 +235,64 @@ impl Mounter {
         }
     }
 
-    async fn ask(&self, request: Request) -> Result<(Reply, Option<OwnedFd>), MountError> {
-        let gone = || MountError::Gone(std::io::ErrorKind::UnexpectedEof.into());
-        let (tell, told) = oneshot::channel();
-        self.questions.send((request, tell)).await.map_err(|_| gone())?;
-        match told.await.map_err(|_| gone())? {
-            Ok((Reply::Failed { kind, message }, _)) => Err(MountError::Failed { kind, message }),
-            Ok(answer) => Ok(answer),
-            Err(error) => Err(MountError::Gone(error)),
+    async fn ask(&self, request: Request) -> Result<Answer, MountError> {
+        match self.line.lock().await.ask(&request).await.map_err(MountError::Gone)? {
+            (Reply::Failed { kind, message }, _) => Err(MountError::Failed { kind, message }),
+            answer => Ok(answer),
         }
     }
 }
 
-/// Asks one question at a time, because the other side does one thing at a time anyway, until nobody has another one, or the other side is
-/// gone. A question that was begun gets its answer also when nobody waits for it any more: the next answer is the next question's.
-fn ask_all(socket: &OwnedFd, mut questions: mpsc::Receiver<Question>) {
-    let mut bytes = Vec::new();
-    while let Some((request, tell)) = questions.blocking_recv() {
-        let answer = send(socket.as_fd(), &request, None)
-            .and_then(|()| receive_in(socket, &mut bytes)?.ok_or_else(|| std::io::ErrorKind::UnexpectedEof.into()));
-        let is_gone = answer.is_err();
-        let _ = tell.send(answer);
-        if is_gone {
-            // What was said to whom is not known any more.
-            return;
+impl Line {
+    /// Asks, in the task that wants to know: a thread between the two would be woken twice for each question. May be dropped while it waits.
+    async fn ask(&mut self, request: &Request) -> std::io::Result<Answer> {
+        match self.state {
+            State::Idle => {}
+            State::Owed => drop(self.answer().await?),
+            State::Gone => return Err(ErrorKind::UnexpectedEof.into()),
+        }
+        let sent = self.socket.async_io(Interest::WRITABLE, || send_in(&self.socket, request, None, Wait::Never)).await;
+        self.state = if sent.is_ok() { State::Owed } else { State::Gone };
+        sent?;
+        self.answer().await
+    }
+
+    async fn answer(&mut self) -> std::io::Result<Answer> {
+        let (socket, bytes) = (&self.socket, &mut self.bytes);
+        let received = socket.async_io(Interest::READABLE, || receive_in(socket, bytes, Wait::Never)).await;
+        let answer = received.and_then(|message| message.ok_or_else(|| Error::from(ErrorKind::UnexpectedEof)));
+        self.state = if answer.is_ok() { State::Idle } else { State::Gone };
+        answer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+    use super::super::protocol::{receive, send};
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_that_nobody_waits_for_is_nobody_elses() {
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        let mounter = Mounter::new(ours).unwrap();
+        let given_up = tokio::time::timeout(Duration::from_millis(20), mounter.count()).await;
+        assert!(given_up.is_err());
+        let other = std::thread::spawn(move || {
+            for reply in [Reply::Counted(1), Reply::Lost(true)] {
+                let (request, _) = receive::<Request>(&theirs).unwrap().unwrap();
+                assert_eq!(matches!(request, Request::Count), matches!(reply, Reply::Counted(_)), "{request:?}");
+                send(&theirs, &reply, None).unwrap();
+            }
+        });
+        assert!(mounter.is_lost("csi").await.unwrap());
+        other.join().unwrap();
+        for _ in 0..2 {
+            assert!(matches!(mounter.count().await, Err(MountError::Gone(_))), "the other half is gone");
         }
     }
 }

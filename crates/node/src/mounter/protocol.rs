@@ -54,6 +54,13 @@ pub enum Request {
         /// What is made.
         shape: Shape,
     },
+    /// The same; but what is made is mounted there, unless something else is by then.
+    OpenOrMount {
+        /// The place.
+        target: String,
+        /// What is made.
+        shape: Shape,
+    },
     /// Gives the files of a folder to an owner.
     Own {
         /// The place.
@@ -114,7 +121,7 @@ pub struct Owner {
     pub group: Option<u32>,
 }
 
-/// The answer. A file descriptor comes with `Created`, `Opened`, `Connected` and `Listening`.
+/// The answer. A file descriptor comes with `Created`, `Opened`, `Mounted`, `Connected` and `Listening`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub enum Reply {
@@ -127,6 +134,8 @@ pub enum Reply {
     },
     /// It is there.
     Opened,
+    /// It was made, and is there.
+    Mounted,
     /// The connection is there.
     Connected,
     /// The socket listens.
@@ -166,9 +175,31 @@ pub enum FailureKind {
 /// # Errors
 /// A message that is too long, or the socket's error.
 pub fn send<M: Serialize>(
-    socket: BorrowedFd<'_>,
+    socket: impl AsFd,
     message: &M,
     descriptor: Option<BorrowedFd<'_>>,
+) -> std::io::Result<()> {
+    send_in(socket, message, descriptor, Wait::Blocking)
+}
+
+/// Whether the socket is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// It is, in the call. Said for each call, because whoever has the socket too may want it otherwise.
+    Blocking,
+    /// It is not: `WouldBlock`.
+    Never,
+}
+
+/// The same, waiting or not.
+///
+/// # Errors
+/// Those of [`send`].
+pub fn send_in<M: Serialize>(
+    socket: impl AsFd,
+    message: &M,
+    descriptor: Option<BorrowedFd<'_>>,
+    wait: Wait,
 ) -> std::io::Result<()> {
     let bytes = serde_json::to_vec(message)?;
     if bytes.len() > LONGEST {
@@ -180,7 +211,11 @@ pub fn send<M: Serialize>(
     if !descriptors.is_empty() && !beside.push(SendAncillaryMessage::ScmRights(&descriptors)) {
         return Err(Errno::NOBUFS.into());
     }
-    let sent = retry_on_intr(|| sendmsg(socket, &[IoSlice::new(&bytes)], &mut beside, SendFlags::NOSIGNAL))?;
+    let flags = match wait {
+        Wait::Blocking => SendFlags::NOSIGNAL,
+        Wait::Never => SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
+    };
+    let sent = retry_on_intr(|| sendmsg(&socket, &[IoSlice::new(&bytes)], &mut beside, flags))?;
     if sent == bytes.len() { Ok(()) } else { Err(Errno::MSGSIZE.into()) }
 }
 
@@ -189,22 +224,26 @@ pub fn send<M: Serialize>(
 /// # Errors
 /// A message that is cut off or malformed, or the socket's error.
 pub fn receive<M: DeserializeOwned>(socket: impl AsFd) -> std::io::Result<Option<(M, Option<OwnedFd>)>> {
-    receive_in(socket, &mut Vec::new())
+    receive_in(socket, &mut Vec::new(), Wait::Blocking)
 }
 
-/// The same in a buffer that was used for one before.
+/// The same in a buffer that was used for one before, waiting or not.
 ///
 /// # Errors
 /// Those of [`receive`].
 pub fn receive_in<M: DeserializeOwned>(
     socket: impl AsFd,
     bytes: &mut Vec<u8>,
+    wait: Wait,
 ) -> std::io::Result<Option<(M, Option<OwnedFd>)>> {
     bytes.resize(LONGEST, 0);
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut beside = RecvAncillaryBuffer::new(&mut space);
-    let received =
-        retry_on_intr(|| recvmsg(&socket, &mut [IoSliceMut::new(bytes)], &mut beside, RecvFlags::CMSG_CLOEXEC))?;
+    let flags = match wait {
+        Wait::Blocking => RecvFlags::CMSG_CLOEXEC,
+        Wait::Never => RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT,
+    };
+    let received = retry_on_intr(|| recvmsg(&socket, &mut [IoSliceMut::new(bytes)], &mut beside, flags))?;
     let mut descriptor = None;
     for message in beside.drain() {
         if let RecvAncillaryMessage::ScmRights(descriptors) = message {

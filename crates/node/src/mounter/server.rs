@@ -14,7 +14,7 @@ use rustix::mount::{MoveMountFlags, UnmountFlags, move_mount, unmount};
 
 use super::memory::{self, Made};
 use super::mounts;
-use super::protocol::{FailureKind, Owner, Reply, Request, Shape, receive_in, send};
+use super::protocol::{FailureKind, Owner, Reply, Request, Shape, Wait, receive_in, send};
 use super::sockets::Sockets;
 use super::target::{self, Target};
 
@@ -92,12 +92,12 @@ pub fn serve(socket: &OwnedFd, rules: Rules) -> io::Result<()> {
     bulla_core::memory::give_back();
     let mut mounter = Mounter { rules, pods, sockets, made: BTreeMap::new(), next: 1 };
     let mut bytes = Vec::new();
-    while let Some((request, _)) = receive_in::<Request>(socket, &mut bytes)? {
+    while let Some((request, _)) = receive_in::<Request>(socket, &mut bytes, Wait::Blocking)? {
         let (reply, descriptor) = match mounter.answer(request) {
             Ok(answer) => answer,
             Err(Failure { kind, message }) => (Reply::Failed { kind, message }, None),
         };
-        send(socket.as_fd(), &reply, descriptor.as_ref().map(AsFd::as_fd))?;
+        send(socket, &reply, descriptor.as_ref().map(AsFd::as_fd))?;
     }
     Ok(())
 }
@@ -127,6 +127,10 @@ impl Mounter {
             Request::Open { target } => self.open(&target),
             Request::OpenOrCreate { target, shape } => match self.open(&target) {
                 Err(Failure { kind: FailureKind::NotFound, .. }) => self.create(&shape),
+                opened => opened,
+            },
+            Request::OpenOrMount { target, shape } => match self.open(&target) {
+                Err(Failure { kind: FailureKind::NotFound, .. }) => self.mount(&target, &shape),
                 opened => opened,
             },
             Request::Own { target, folder, owner } => {
@@ -169,6 +173,20 @@ impl Mounter {
         self.next += 1;
         self.made.insert(id, made);
         Ok((Reply::Created { id, noswap }, Some(root)))
+    }
+
+    /// Makes one and mounts it; where something else is mounted, it waits for that to go.
+    fn mount(&mut self, target: &str, shape: &Shape) -> Result<Answer, Failure> {
+        let id = self.next;
+        let created = self.create(shape)?;
+        match self.attach(id, &Target::parse(target)?, None, Owner::default()) {
+            Ok(()) => Ok((Reply::Mounted, created.1)),
+            Err(Failure { kind: FailureKind::Busy, .. }) => Ok(created),
+            Err(failure) => {
+                self.made.remove(&id);
+                Err(failure)
+            }
+        }
     }
 
     fn attach(&mut self, id: u64, target: &Target, folder: Option<&str>, owner: Owner) -> Result<(), Failure> {

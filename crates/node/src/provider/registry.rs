@@ -122,7 +122,7 @@ mod tests {
         let socket: std::os::fd::OwnedFd = std::os::unix::net::UnixStream::pair().unwrap().0.into();
         let registry = |folders: &[&std::path::Path]| {
             let folders = folders.iter().map(|folder| folder.to_path_buf()).collect();
-            Registry::new(folders, Mounter::new(socket.try_clone().unwrap()), 1024, Limits::default())
+            Registry::new(folders, Mounter::new(socket.try_clone().unwrap()).unwrap(), 1024, Limits::default())
         };
         let none = folder.path().join("none");
         let refused = |registry: &Registry, name: &str| registry.provider(name).err().unwrap();

@@ -18,26 +18,37 @@ use crate::volume::{Content, Limits, Prepared, Record, is_current, prepare, reme
 /// How long fetching may take: the kubelet waits for two minutes.
 const PATIENCE: Duration = Duration::from_secs(110);
 
+/// A file system that was made for a volume.
+pub(super) enum Fresh {
+    /// It is mounted when it is whole.
+    Made(Unattached),
+    /// It is: this is its root folder.
+    Mounted(OwnedFd),
+}
+
 impl Publisher {
     /// Fills a place for the first time: what was made for it, or something new in place of what was mounted and never filled.
     pub(super) async fn first(
         &self,
         request: &Request,
         class: Result<&Class, &ClassError>,
-        made: Option<Unattached>,
+        fresh: Option<Fresh>,
         now: Timestamp,
     ) -> Result<(Record, Option<Content>), PublishError> {
-        let made = match made {
-            Some(made) => made,
-            None => self.mounter.create(self.shape(request)).await?,
+        let fresh = match fresh {
+            Some(fresh) => fresh,
+            None => Fresh::Made(self.mounter.create(self.shape(request)).await?),
         };
         let filled = match class {
-            Ok(class) => self.fill(request, class, &made, now).await,
+            Ok(class) => self.fill(request, class, &fresh, now).await,
             Err(error) => Err(error.clone().into()),
         };
         if filled.is_err() {
             self.room.give(&request.target);
-            self.mounter.discard(made.id).await?;
+            match fresh {
+                Fresh::Made(made) => self.mounter.discard(made.id).await?,
+                Fresh::Mounted(_) => self.mounter.detach(&request.target).await?,
+            }
         }
         filled
     }
@@ -46,20 +57,27 @@ impl Publisher {
         &self,
         request: &Request,
         class: &Class,
-        made: &Unattached,
+        fresh: &Fresh,
         now: Timestamp,
     ) -> Result<(Record, Option<Content>), PublishError> {
         let provider = self.provider(class)?;
-        if provider.needs_target() {
-            // Whatever becomes of it, it is no earlier driver's.
-            remember(&made.root, &Record::default())?;
-            self.attach(made.id, request, None, Owner::default()).await?;
-            let done = self.fill_mounted(request, class, provider.as_ref(), &made.root, now).await;
-            if done.is_err() {
-                self.mounter.detach(&request.target).await?;
+        let made = match fresh {
+            Fresh::Made(made) if !provider.needs_target() => made,
+            Fresh::Made(made) => {
+                remember(&made.root, &Record::default())?;
+                self.attach(made.id, request, None, Owner::default()).await?;
+                let done = self.fill_mounted(request, class, provider.as_ref(), &made.root, now).await;
+                if done.is_err() {
+                    self.mounter.detach(&request.target).await?;
+                }
+                return done;
             }
-            return done;
-        }
+            Fresh::Mounted(root) => {
+                // Whatever becomes of it, it is no earlier driver's.
+                remember(root, &Record::default())?;
+                return self.fill_mounted(request, class, provider.as_ref(), root, now).await;
+            }
+        };
         let (version, empty) = (class.version(), Record::default());
         let answer = self.fetch(provider.as_ref(), class, &self.ask(request, class, &version, &empty)).await?;
         let is_newest = !answer.is_last_known;

@@ -67,6 +67,8 @@ impl Half {
     }
 
     pub(crate) fn ask(&self, request: &Request) -> (Reply, Option<OwnedFd>) {
+        // Whoever asks by it as the other half does left it so that it does not.
+        rustix::io::ioctl_fionbio(&self.socket, false).unwrap();
         send(self.socket.as_fd(), request, None).unwrap();
         receive(&self.socket).unwrap().unwrap()
     }

@@ -46,7 +46,7 @@ async fn ask<F: Future<Output = ()> + Send + 'static>(
             tokio::spawn(does(stream));
         }
     });
-    let mounter = Mounter::new(half.socket.try_clone().unwrap());
+    let mounter = Mounter::new(half.socket.try_clone().unwrap()).unwrap();
     let remote = Remote::new("far", mounter, 4 << 20, Limits::default()).with_patience(PATIENCE);
     let parameters = BTreeMap::new();
     let volume = volume();

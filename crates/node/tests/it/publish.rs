@@ -134,7 +134,7 @@ impl World {
 
     fn with(half: Half, interval: Option<Duration>) -> Self {
         let pods = half.folder.path().join("pods");
-        let mounter = Mounter::new(half.socket.try_clone().unwrap());
+        let mounter = Mounter::new(half.socket.try_clone().unwrap()).unwrap();
         let (far, classes, log) = (Arc::<Far>::default(), Arc::<Held>::default(), Arc::<Log>::default());
         let world =
             Self { service: Self::service(&mounter, &pods, &classes, &log, interval), half, far, classes, log, pods };
@@ -168,7 +168,7 @@ impl World {
 
     /// The same node after its service was started again: nothing is remembered but what the volumes hold.
     fn restarted(mut self, interval: Option<Duration>) -> Self {
-        let mounter = Mounter::new(self.half.socket.try_clone().unwrap());
+        let mounter = Mounter::new(self.half.socket.try_clone().unwrap()).unwrap();
         self.service = Self::service(&mounter, &self.pods, &self.classes, &self.log, interval);
         self
     }

@@ -52,7 +52,7 @@ async fn a_leased_value_is_kept_alive_over_a_restart_replaced_in_time_and_given_
     let class = Class { provider: "vault".to_owned(), parameters: world.parameters(&objects), ..Class::default() };
     let (classes, log) = (Arc::new(OneClass(Mutex::new(class))), Arc::<Log>::default());
     let publisher = || {
-        let mounter = Mounter::new(half.socket.try_clone().unwrap());
+        let mounter = Mounter::new(half.socket.try_clone().unwrap()).unwrap();
         let bounds = Bounds { fresh: Duration::ZERO, last_known: Duration::ZERO, bytes: 1 << 20, answers: 10 };
         let provider: Arc<dyn Provider> = Arc::new(world.provider(bounds));
         let registry = Registry::new(Vec::new(), mounter.clone(), 4 << 20, Limits::default()).with("vault", provider);

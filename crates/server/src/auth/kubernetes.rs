@@ -15,6 +15,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use bulla_core::{SecretString, file};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use tokio::sync::Semaphore;
 
 mod account;
@@ -24,7 +26,7 @@ mod login;
 mod role;
 mod selector;
 
-use super::jose::Limits;
+use super::jose::{Limits, is_open};
 use super::{legacy, params};
 use crate::barrier::View;
 use crate::logical::{Access, Auth, Engine, Error, Field, Kind, Operation, Result, Route};
@@ -182,11 +184,21 @@ impl Kubernetes {
     }
 
     /// Who reviews: whom the configuration names, or this server's pod, with its token of now. `None`: nobody, so who logs in.
-    async fn reviewer(&self, config: &config::Config) -> Option<SecretString> {
+    ///
+    /// The pod's token is shown to the pod's own cluster alone: whoever may write a configuration could have it sent anywhere otherwise.
+    async fn reviewer(&self, cluster: &Cluster) -> Option<SecretString> {
+        let config = &cluster.config;
         if !config.token_reviewer_jwt.expose().is_empty() {
             return Some(config.token_reviewer_jwt.clone());
         }
         if config.disable_local_ca_jwt {
+            return None;
+        }
+        if is_open(&cluster.host) || !self.is_home(&config.kubernetes_ca_cert).await {
+            tracing::warn!(
+                host = config.kubernetes_host,
+                "the cluster is not the one that this server runs in, as far as can be seen: its own token is not sent there; set token_reviewer_jwt"
+            );
             return None;
         }
         match read(&self.folder.join("token")).await {
@@ -196,6 +208,19 @@ impl Kubernetes {
                 None
             }
         }
+    }
+
+    /// Whether authorities of a configuration are all this server's pod's own too. None are: the pod's are taken.
+    async fn is_home(&self, authorities: &str) -> bool {
+        if authorities.trim().is_empty() {
+            return true;
+        }
+        let certificates = |pem: &str| -> Vec<CertificateDer<'static>> {
+            CertificateDer::pem_slice_iter(pem.as_bytes()).filter_map(std::result::Result::ok).collect()
+        };
+        let Ok(own) = read(&self.folder.join("ca.crt")).await else { return false };
+        let own = certificates(own.expose());
+        certificates(authorities).iter().all(|given| own.contains(given))
     }
 }
 

@@ -193,6 +193,28 @@ fn the_reviewer_of_the_configuration_goes_first_and_is_never_shown() {
 }
 
 #[test]
+fn the_servers_own_token_goes_to_its_own_cluster_alone() {
+    let (cluster, folder) = (cluster(), tempfile::tempdir().unwrap());
+    write(&folder.path().join("token"), "own");
+    let other = rcgen::generate_simple_self_signed(["other".to_owned()]).unwrap().cert.pem();
+    let both = format!("{UNUSED_AUTHORITY}{other}");
+    // What the pod has, what the configuration has, and whether that is the pod's own cluster.
+    for (pod, given, is_home) in [
+        (UNUSED_AUTHORITY, UNUSED_AUTHORITY, true),
+        (both.as_str(), other.as_str(), true),
+        (UNUSED_AUTHORITY, other.as_str(), false),
+        (UNUSED_AUTHORITY, both.as_str(), false),
+    ] {
+        write(&folder.path().join("ca.crt"), pod);
+        let ours = server(folder.path(), &json!({ "kubernetes_host": cluster.url(), "kubernetes_ca_cert": given }));
+        let caller = token(&json!({}));
+        assert_eq!(log_in(&ours, &caller).0, 200);
+        let expected = if is_home { "own" } else { &caller };
+        assert_eq!(reviewers(&cluster).last().unwrap(), expected);
+    }
+}
+
+#[test]
 fn the_word_of_the_cluster_counts() {
     let (accounts, folder) = (ServiceAccounts::start(), tempfile::tempdir().unwrap());
     let config = json!({

@@ -29,8 +29,9 @@ impl World {
         let (socket, ours) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
         let theirs = self.half.socket.try_clone().unwrap();
+        rustix::io::ioctl_fionbio(&theirs, false).unwrap();
         std::thread::spawn(move || hand_on(&ours, &theirs, end));
-        self.service = Self::service(&Mounter::new(socket), &self.pods, &self.classes, &self.log, interval);
+        self.service = Self::service(&Mounter::new(socket).unwrap(), &self.pods, &self.classes, &self.log, interval);
     }
 
     /// Both halves anew.
@@ -75,7 +76,7 @@ async fn a_volume_that_was_being_mounted_is_mounted_once() {
         let done = world.publish("p").await;
         let world = world.started_again(None);
         if done.is_ok() {
-            assert!(end.messages > 3, "{end:?}");
+            assert!(end.messages > 2, "{end:?}");
             break;
         }
         world.publish("p").await.unwrap();

@@ -34,7 +34,7 @@ pub async fn log_in(method: &Kubernetes, call: &Call<'_>) -> Result<Response> {
     let cluster = cluster.ok_or_else(|| Error::new(500, "could not load backend configuration"))?;
     let place = method.places.try_acquire();
     let _place = place.map_err(|_| Error::new(429, "too many logins at once; try again"))?;
-    let reviewer = method.reviewer(&cluster.config).await;
+    let reviewer = method.reviewer(&cluster).await;
     let account = admit(&cluster, &role, &name, &token, reviewer.as_ref()).await?;
     let mut auth = role.params.auth(call.request.remote);
     auth.display_name = format!("{}-{}", account.namespace, account.name);

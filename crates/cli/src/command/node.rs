@@ -3,6 +3,7 @@
 pub(super) mod providers;
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -227,14 +228,15 @@ fn serve_half(app: &App, args: &NodeArgs) -> Result<Code, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::generic(format!("cannot start the asynchronous runtime: {error}")))?;
-    runtime.block_on(serve_until_stopped(app, args, Mounter::new(socket)))?;
+    runtime.block_on(serve_until_stopped(app, args, socket))?;
     // What hangs in a blocking call must not keep the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(Code::Success)
 }
 
-async fn serve_until_stopped(app: &App, args: &NodeArgs, mounter: Mounter) -> Result<(), Failure> {
+async fn serve_until_stopped(app: &App, args: &NodeArgs, socket: OwnedFd) -> Result<(), Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::generic(error.to_string());
+    let mounter = Mounter::new(socket).map_err(|error| failed(&error))?;
     let stopped = stopped()?;
     let node = args.driver.node(app)?;
     let process = ProcessOptions {

@@ -126,3 +126,48 @@ fn configuration(folder: &Path, address: SocketAddr) -> std::path::PathBuf {
     std::fs::File::create(&path).unwrap().write_all(text.as_bytes()).unwrap();
     path
 }
+
+/// Whether the server shows this certificate, which is its own authority.
+fn shows(address: SocketAddr, certificate: &Path) -> bool {
+    let link = certificate.with_file_name("vault");
+    let _ = std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_bulla"), &link);
+    let mut status = Command::new(&link);
+    status.env_clear().env("VAULT_ADDR", format!("https://{address}")).env("VAULT_CACERT", certificate);
+    // 2: it answers, and is sealed or not initialized.
+    matches!(status.args(["status"]).output().unwrap().status.code(), Some(0 | 2))
+}
+
+#[test]
+fn a_certificate_that_is_replaced_is_shown_without_a_signal() {
+    let folder = tempfile::tempdir().unwrap();
+    let (plain, secure) = (unused_address(), unused_address());
+    let config = configuration(folder.path(), plain);
+    let path = |name: &str| folder.path().join(name);
+    let write = |path: &Path, text: &str| {
+        std::fs::File::create(path).unwrap().write_all(text.as_bytes()).unwrap();
+    };
+    let listener = format!(
+        "listener \"tcp\" {{\n  address = \"{secure}\"\n  tls_cert_file = \"{}\"\n  tls_key_file = \"{}\"\n}}\n",
+        path("tls.crt").display(),
+        path("tls.key").display(),
+    );
+    std::fs::File::options().append(true).open(&config).unwrap().write_all(listener.as_bytes()).unwrap();
+    let made = || rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let (first, second) = (made(), made());
+    write(&path("first.crt"), &first.cert.pem());
+    write(&path("second.crt"), &second.cert.pem());
+    write(&path("tls.crt"), &first.cert.pem());
+    write(&path("tls.key"), &first.signing_key.serialize_pem());
+    let _server = Server::start(&["-config", config.to_str().unwrap()], plain, 501);
+    assert!(shows(secure, &path("first.crt")) && !shows(secure, &path("second.crt")));
+    // One after the other: for a while they do not go together.
+    write(&path("tls.crt"), &second.cert.pem());
+    std::thread::sleep(Duration::from_secs(11));
+    assert!(shows(secure, &path("first.crt")), "it served nothing in between");
+    write(&path("tls.key"), &second.signing_key.serialize_pem());
+    let written = Instant::now();
+    while !shows(secure, &path("second.crt")) {
+        assert!(written.elapsed() < Duration::from_mins(1), "the certificate was not read again");
+        std::thread::sleep(Duration::from_millis(500));
+    }
+}

@@ -1,5 +1,7 @@
 //! `server`: Vault's API. Its flags are the peer's, which have one dash or two.
 
+mod certificates;
+
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -15,16 +17,16 @@ use bulla_server::core::lockout::ByKind;
 use bulla_server::core::mount::Times;
 use bulla_server::core::{Core, Options};
 use bulla_server::dev::Dev;
-use bulla_server::http::{Opened, Security, load_tls, serve};
+use bulla_server::http::{Opened, Security, serve};
 use bulla_server::logical::TokenText;
 use bulla_server::seal::{AutoSeal, fixed, service};
 use bulla_server::storage;
 use clap::Args;
-use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use self::certificates::{Certificates, LOOK};
 use crate::app::App;
 use crate::error::Failure;
 use crate::exit::Code;
@@ -43,7 +45,7 @@ Flags, with one dash or two:
   -dev-listen-address ADDR  Where it listens (default: 127.0.0.1:8200)
   -dev-no-store-token       Taken, without effect: the token is stored nowhere
 
-SIGHUP reads certificates again and opens audit files anew. SIGTERM finishes what was asked.";
+Certificates are read again when their files are others. SIGHUP does so at once, and opens audit files anew. SIGTERM finishes what was asked.";
 
 /// Largest configuration, certificate and key file.
 const FILE: u64 = 1 << 20;
@@ -136,18 +138,14 @@ async fn serve_until_stopped(app: &App, flags: &Flags, config: &Config) -> Resul
     };
     let (stop, stopped) = watch::channel(false);
     let mut serving = Vec::new();
-    let mut certificates = Vec::new();
+    let mut certificates = Certificates::default();
     for listener in &config.listeners {
         if let Some(warning) = listener.warning() {
             tracing::warn!("{warning}");
         }
         let security = match &listener.tls {
             None => Security::Plain,
-            Some((certificate, key)) => {
-                let (tell, current) = watch::channel(load_tls(certificate, key).map_err(Failure::generic)?);
-                certificates.push((certificate.clone(), key.clone(), tell));
-                Security::Tls(current)
-            }
+            Some((certificate, key)) => Security::Tls(certificates.add(certificate, key).map_err(Failure::generic)?),
         };
         let socket = TcpListener::bind(&listener.address).await;
         let socket = socket.map_err(|error| failed(&format!("cannot listen on {}: {error}", listener.address)))?;
@@ -164,11 +162,18 @@ async fn serve_until_stopped(app: &App, flags: &Flags, config: &Config) -> Resul
         }
     }
     let mut retry = tokio::time::interval(Duration::from_secs(5));
+    let mut look = tokio::time::interval(LOOK);
     loop {
         tokio::select! {
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
-            _ = hang_up.recv() => reload(&core, &certificates),
+            _ = hang_up.recv() => {
+                if let Ok(open) = core.open() {
+                    open.audit.reopen();
+                }
+                certificates.read();
+            }
+            _ = look.tick() => certificates.look(),
             _ = retry.tick(), if core.has_auto_seal() && core.is_sealed() => {
                 if let Ok(true) = core.unseal_by_itself().await {
                     tracing::info!("the server is unsealed");
@@ -182,18 +187,6 @@ async fn serve_until_stopped(app: &App, flags: &Flags, config: &Config) -> Resul
     }
     core.seal().await;
     Ok(())
-}
-
-fn reload(core: &Core, certificates: &[(PathBuf, PathBuf, watch::Sender<Arc<ServerConfig>>)]) {
-    if let Ok(open) = core.open() {
-        open.audit.reopen();
-    }
-    for (certificate, key, tell) in certificates {
-        match load_tls(certificate, key) {
-            Ok(config) => drop(tell.send(config)),
-            Err(error) => tracing::error!(error, "the certificate was not read again; the one before it stays"),
-        }
-    }
 }
 
 impl Flags {

@@ -174,11 +174,7 @@ pub enum FailureKind {
 ///
 /// # Errors
 /// A message that is too long, or the socket's error.
-pub fn send<M: Serialize>(
-    socket: impl AsFd,
-    message: &M,
-    descriptor: Option<BorrowedFd<'_>>,
-) -> std::io::Result<()> {
+pub fn send<M: Serialize>(socket: impl AsFd, message: &M, descriptor: Option<BorrowedFd<'_>>) -> std::io::Result<()> {
     send_in(socket, message, descriptor, Wait::Blocking)
 }
 

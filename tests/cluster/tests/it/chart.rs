@@ -2,6 +2,7 @@
 
 mod node;
 mod pods;
+mod server;
 
 use bulla_cluster_tests::{CHART, Release, helm};
 use serde_json::{Value, json};

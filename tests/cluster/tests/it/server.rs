@@ -1,6 +1,8 @@
-//! `bulla server` in a pod: other pods log in with their service account's tokens.
+//! `bulla server` in a pod: other pods log in with their service account's tokens, and the chart's comes back by itself.
 
-use bulla_cluster_tests::{BUSYBOX, Namespace, bulla_image, kubectl};
+use std::io::Write;
+
+use bulla_cluster_tests::{BUSYBOX, Namespace, Release, bulla, bulla_image, kubectl, on_node};
 use serde_json::{Value, json};
 
 /// A binding of the namespace's account `vault`, gone with the test: it may ask whose tokens are.
@@ -114,4 +116,105 @@ fn pods_log_in_by_the_word_of_the_cluster_or_by_its_keys() {
     root("auth/kubernetes/config", &config);
     namespace.eventually("the cluster's word", || !log_in("web").success);
     assert!(log_in("web").refused().contains("403"));
+}
+
+/// A folder of the node as a volume for one claim, gone with the test.
+struct Disk(String);
+
+impl Disk {
+    fn for_claim(namespace: &Namespace, claim: &str) -> Self {
+        let disk = Self(format!("{}-disk", namespace.name));
+        on_node(&["install", "-d", "-m", "0700", "-o", "65532", "-g", "65532", &disk.folder()]).ok();
+        let volume = json!({
+            "apiVersion": "v1", "kind": "PersistentVolume", "metadata": { "name": disk.0 },
+            "spec": {
+                "capacity": { "storage": "1Gi" }, "accessModes": ["ReadWriteOnce"], "storageClassName": "",
+                "claimRef": { "namespace": namespace.name, "name": claim },
+                "hostPath": { "path": disk.folder(), "type": "Directory" },
+            },
+        });
+        namespace.apply(&volume).ok();
+        disk
+    }
+
+    fn folder(&self) -> String {
+        format!("/var/lib/{}", self.0)
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = kubectl().args(["delete", "persistentvolume", &self.0, "--wait=false"]).output();
+        let _ = on_node(&["rm", "-rf", &self.folder()]);
+    }
+}
+
+#[test]
+fn the_chart_s_server_comes_back_unsealed_with_nobody_there() {
+    const POD: &str = "vault-bulla-server-0";
+    let namespace = Namespace::restricted("server");
+    let release = Release::new("vault", &namespace);
+    let _disk = Disk::for_claim(&namespace, &format!("data-{POD}"));
+    let folder = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(["vault".to_owned()]).unwrap();
+    let [certificate, key] =
+        [("tls.crt", made.cert.pem()), ("tls.key", made.signing_key.serialize_pem())].map(|(name, text)| {
+            let path = folder.path().join(name);
+            std::fs::File::create(&path).unwrap().write_all(text.as_bytes()).unwrap();
+            path.display().to_string()
+        });
+    namespace.kubectl(&["create", "secret", "tls", "tls", "--cert", &certificate, "--key", &key]).ok();
+    let unseal = format!("--from-literal=key={}", "5a".repeat(32));
+    namespace.kubectl(&["create", "secret", "generic", "unseal", &unseal]).ok();
+    let [repository, tag] = bulla_image();
+    let settings = [
+        &repository,
+        &tag,
+        "crds.install=false",
+        "server.enabled=true",
+        "server.tls.secret=tls",
+        "server.storage.className=-",
+        "server.extraEnv[0].name=UNSEAL_KEY",
+        "server.extraEnv[0].valueFrom.secretKeyRef.name=unseal",
+        "server.extraEnv[0].valueFrom.secretKeyRef.key=key",
+        "server.config=seal \"static\" { current_key_id = \"1\" current_key = \"env://UNSEAL_KEY\" }",
+    ];
+    let said = release.set(&settings).ok();
+    assert!(said.contains("vault operator init"), "{said}");
+    let object = format!("pod/{POD}");
+    namespace.eventually("a server that runs", || namespace.field(&object, ".status.phase") == "Running");
+    assert!(!namespace.field(&object, ".status.containerStatuses[0].ready").contains("true"), "it has no keys yet");
+
+    // As people do it, but from the node: the image of tests has no second name for the program.
+    let vault = |token: &str, arguments: &str| {
+        let address = format!("VAULT_ADDR=https://{}:8200", namespace.field(&object, ".status.podIP"));
+        let program = format!("exec -a vault {} {arguments}", bulla().display());
+        let token = format!("VAULT_TOKEN={token}");
+        on_node(&["env", &address, "VAULT_SKIP_VERIFY=true", &token, "bash", "-c", &program])
+    };
+    namespace.eventually("a server that answers", || !namespace.field(&object, ".status.podIP").is_empty());
+    let mut keys = None;
+    namespace.eventually("a server that is initialized", || {
+        let made = vault("", "operator init -format=json -recovery-shares=1 -recovery-threshold=1");
+        keys = keys.take().or_else(|| serde_json::from_str::<Value>(&made.stdout).ok());
+        keys.is_some()
+    });
+    let root = keys.unwrap()["root_token"].as_str().unwrap().to_owned();
+    namespace.wait_for_pod(POD, "Running");
+    vault(&root, "secrets enable -version=2 -path=kv kv").ok();
+    vault(&root, "kv put kv/app password=hunter2").ok();
+    let log = namespace.kubectl(&["logs", POD]).ok();
+    assert!(log.contains("\"path\":\"kv/data/app\"") && !log.contains("hunter2"), "{log}");
+
+    let first = namespace.field(&object, ".metadata.uid");
+    namespace.kubectl(&["delete", "pod", POD]).ok();
+    namespace.eventually("another pod", || {
+        let uid = namespace.field(&object, ".metadata.uid");
+        !uid.is_empty() && uid != first
+    });
+    namespace.wait_for_pod(POD, "Running");
+    assert_eq!(vault(&root, "kv get -field=password kv/app").ok().trim(), "hunter2");
+    let started = namespace.field(&object, ".status.containerStatuses[0].state.running.startedAt");
+    let ready = namespace.field(&object, ".status.conditions[?(@.type==\"Ready\")].lastTransitionTime");
+    eprintln!("the container started at {started}, and served at {ready}");
 }

@@ -1,0 +1,82 @@
+//! The certificates of listeners, read again when their files are others: who issues them need not know this process.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bulla_server::http::load_tls;
+use rustls::ServerConfig;
+use tokio::sync::watch;
+
+/// How often it is looked.
+pub(super) const LOOK: Duration = Duration::from_secs(10);
+
+/// All of them.
+#[derive(Default)]
+pub(super) struct Certificates(Vec<One>);
+
+struct One {
+    certificate: PathBuf,
+    key: PathBuf,
+    tell: watch::Sender<Arc<ServerConfig>>,
+    /// What the files were when they were last used; `None` if they could not be looked at.
+    seen: Option<[State; 2]>,
+}
+
+/// A file's device, number, length, and when it was written. Kubernetes replaces the folder that the names lead to: then it has another number.
+type State = (u64, u64, u64, i64, i64);
+
+impl Certificates {
+    /// Reads a certificate and its key. What comes back is always the newest that could be used.
+    ///
+    /// # Errors
+    /// Why they cannot be used.
+    pub(super) fn add(&mut self, certificate: &Path, key: &Path) -> Result<watch::Receiver<Arc<ServerConfig>>, String> {
+        // Looked at first: what is written in between is read again.
+        let seen = seen(certificate, key);
+        let (tell, current) = watch::channel(load_tls(certificate, key)?);
+        self.0.push(One { certificate: certificate.to_owned(), key: key.to_owned(), tell, seen });
+        Ok(current)
+    }
+
+    /// Reads those again whose files are others.
+    pub(super) fn look(&mut self) {
+        for one in &mut self.0 {
+            let now = seen(&one.certificate, &one.key);
+            if now.is_some() && now != one.seen {
+                one.read(now);
+            }
+        }
+    }
+
+    /// Reads all of them again.
+    pub(super) fn read(&mut self) {
+        for one in &mut self.0 {
+            let now = seen(&one.certificate, &one.key);
+            one.read(now);
+        }
+    }
+}
+
+impl One {
+    fn read(&mut self, now: Option<[State; 2]>) {
+        match load_tls(&self.certificate, &self.key) {
+            Ok(config) => {
+                tracing::info!(certificate = %self.certificate.display(), "the certificate was read again");
+                drop(self.tell.send(config));
+            }
+            // Said once. Whoever is writing them, one after the other, makes others of them again.
+            Err(error) => tracing::error!(error, "the certificate was not read again; the one before it stays"),
+        }
+        self.seen = now;
+    }
+}
+
+fn seen(certificate: &Path, key: &Path) -> Option<[State; 2]> {
+    let state = |path: &Path| {
+        let of = std::fs::metadata(path).ok()?;
+        Some((of.dev(), of.ino(), of.size(), of.mtime(), of.mtime_nsec()))
+    };
+    Some([state(certificate)?, state(key)?])
+}

@@ -323,6 +323,25 @@ pub fn give_back() {
     }
 }
 
+/// Tells when a service has had nothing to do for a while: when it may [`give_back`].
+#[derive(Debug, Default)]
+pub struct Rest {
+    before: u64,
+    rested: Option<u64>,
+}
+
+impl Rest {
+    /// To be asked every few seconds, with how much was done so far. Whether nothing was since the last time, for the first time since something was.
+    pub fn is_due(&mut self, done: u64) -> bool {
+        let is_due = done == self.before && self.rested != Some(done);
+        if is_due {
+            self.rested = Some(done);
+        }
+        self.before = done;
+        is_due
+    }
+}
+
 /// Makes the process unreadable for its peers: no core dump, no `ptrace` or `/proc/PID/mem` by the same user.
 ///
 /// Called once, first thing in `main`. Programs that are started later (an editor, `exec-env`'s child) get

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use bulla_core::memory::{Rest, give_back};
 use bulla_kube::Operator;
 use bulla_kube::gate::Gate;
 use bulla_store::sealed::Authority;
@@ -153,15 +154,12 @@ pub async fn serve(
 
 /// Gives back the memory that fetching has needed, once nothing was fetched for a while; and what the start needed.
 async fn rest(publisher: Arc<Publisher>) {
-    let (mut before, mut given_back) = (0, None);
+    let mut rest = Rest::default();
     loop {
         tokio::time::sleep(REST).await;
-        let fetched = publisher.fetched();
-        if fetched == before && given_back != Some(fetched) {
-            given_back = Some(fetched);
-            let _ = tokio::task::spawn_blocking(bulla_core::memory::give_back).await;
+        if rest.is_due(publisher.fetched()) {
+            let _ = tokio::task::spawn_blocking(give_back).await;
         }
-        before = fetched;
     }
 }
 

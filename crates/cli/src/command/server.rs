@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bulla_core::memory::{Rest, give_back, keep_little};
 use bulla_core::{Env, KeyId, SecretBytes, file};
 use bulla_kms::Registry;
 use bulla_server::config::{self, Config, Listener, Seal, Storage};
@@ -25,6 +26,7 @@ use clap::Args;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use self::certificates::{Certificates, LOOK};
 use crate::app::App;
@@ -47,6 +49,8 @@ Flags, with one dash or two:
 
 Certificates are read again when their files are others. SIGHUP does so at once, and opens audit files anew. SIGTERM finishes what was asked.";
 
+/// After how long without anything to do memory is given back.
+const REST: Duration = Duration::from_secs(5);
 /// Largest configuration, certificate and key file.
 const FILE: u64 = 1 << 20;
 
@@ -105,6 +109,7 @@ pub(crate) fn run(app: &App, args: &ServerArgs) -> Result<Code, Failure> {
     for name in &config.ignored {
         tracing::warn!(setting = name, "a setting of the configuration has no effect on this server");
     }
+    keep_little();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -163,6 +168,7 @@ async fn serve_until_stopped(app: &App, flags: &Flags, config: &Config) -> Resul
     }
     let mut retry = tokio::time::interval(Duration::from_secs(5));
     let mut look = tokio::time::interval(LOOK);
+    let (mut rest, mut resting) = (Rest::default(), tokio::time::interval_at(Instant::now() + REST, REST));
     loop {
         tokio::select! {
             _ = interrupt.recv() => break,
@@ -174,6 +180,11 @@ async fn serve_until_stopped(app: &App, flags: &Flags, config: &Config) -> Resul
                 certificates.read();
             }
             _ = look.tick() => certificates.look(),
+            _ = resting.tick() => {
+                if rest.is_due(core.metrics.requests.count() + core.metrics.logins.count()) {
+                    let _ = tokio::task::spawn_blocking(give_back).await;
+                }
+            }
             _ = retry.tick(), if core.has_auto_seal() && core.is_sealed() => {
                 if let Ok(true) = core.unseal_by_itself().await {
                     tracing::info!("the server is unsealed");

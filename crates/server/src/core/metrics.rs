@@ -23,6 +23,11 @@ pub struct Timing {
 }
 
 impl Timing {
+    /// How often so far.
+    pub fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+
     /// Counts one that began at `begun`.
     pub fn observe(&self, begun: Instant) {
         let nanos = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);

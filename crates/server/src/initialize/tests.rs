@@ -18,7 +18,7 @@ fn blocks(text: &str) -> Result<Vec<Block>, String> {
     config::parse(&format!("{rest}{text}")).map(|config| config.initialize)
 }
 
-fn core(storage: &Arc<dyn Storage>, audit: Vec<DeviceConfig>) -> Arc<Core> {
+fn server(storage: &Arc<dyn Storage>, audit: Vec<DeviceConfig>) -> Arc<Core> {
     let key = bulla_core::DataKey::from_bytes(bulla_core::SecretBytes::from([7; 32].as_slice())).unwrap();
     let seals: Vec<Arc<dyn AutoSeal>> = vec![Arc::new(Fixed::new("1".to_owned(), key))];
     Core::new(Arc::clone(storage), seals, options(audit))
@@ -133,16 +133,11 @@ async fn a_server_asks_of_itself_what_its_configuration_says_once_and_leaves_no_
     let blocks = blocks(&text).unwrap();
     let env = BTreeMap::from([("ADMIN_PASSWORD".to_owned(), "hunter22".to_owned())]);
     let storage = memory();
-    let core = self::core(&storage, vec![device]);
+    let core = server(&storage, vec![device]);
     assert_eq!(run(&core, &blocks, &env).await.unwrap(), Outcome::Done);
     for name in ["admin", "second"] {
-        let login = ask(
-            &core,
-            "",
-            Operation::Update,
-            &format!("auth/userpass/login/{name}"),
-            object! { "password": "hunter22" },
-        );
+        let path = format!("auth/userpass/login/{name}");
+        let login = ask(&core, "", Operation::Update, &path, object! { "password": "hunter22" });
         let token = login.await.unwrap().issued.unwrap().token;
         let read = ask(&core, token.expose(), Operation::Read, "kv/data/x", object! {}).await.unwrap();
         let text = String::from_utf8(logical::render(&read, "x")).unwrap();
@@ -159,7 +154,7 @@ async fn a_server_asks_of_itself_what_its_configuration_says_once_and_leaves_no_
     // Another start does not do it again, and opens it.
     drop(keeper);
     core.seal().await;
-    let core = self::core(&storage, Vec::new());
+    let core = server(&storage, Vec::new());
     assert_eq!(run(&core, &blocks, &no_env()).await.unwrap(), Outcome::NotNeeded);
     assert!(core.unseal_by_itself().await.unwrap());
 }
@@ -171,13 +166,13 @@ async fn a_request_that_fails_leaves_a_storage_that_is_never_opened() {
     )
     .unwrap();
     let storage = memory();
-    let core = self::core(&storage, Vec::new());
+    let core = server(&storage, Vec::new());
     let error = run(&core, &blocks, &no_env()).await.unwrap_err().to_string();
     assert!(error.contains("initialize \"a\", request \"two\"") && error.contains("empty the storage"), "{error}");
     assert!(core.is_sealed());
     // With the blocks, without them, and with others.
     for blocks in [blocks.as_slice(), &blocks[..0]] {
-        let core = self::core(&storage, Vec::new());
+        let core = server(&storage, Vec::new());
         assert_eq!(run(&core, blocks, &no_env()).await.unwrap(), Outcome::NotNeeded);
         let error = core.unseal_by_itself().await.unwrap_err().to_string();
         assert!(error.contains("did not finish") && error.contains("request \"two\""), "{error}");
@@ -188,10 +183,10 @@ async fn a_request_that_fails_leaves_a_storage_that_is_never_opened() {
 #[tokio::test]
 async fn one_that_was_killed_before_its_first_request_is_not_opened_either() {
     let storage = memory();
-    let core = self::core(&storage, Vec::new());
+    let core = server(&storage, Vec::new());
     core.begin_by_itself().await.unwrap();
     drop(core);
-    let core = self::core(&storage, Vec::new());
+    let core = server(&storage, Vec::new());
     assert!(core.unseal_by_itself().await.is_err() && core.unfinished().unwrap().contains("its beginning"));
 }
 
@@ -205,7 +200,7 @@ async fn what_is_missing_is_found_before_anything_is_written() {
         let text = format!(
             "initialize \"a\" {{\n request \"one\" {{ operation = \"update\" path = \"sys/mounts/kv\" data = {{ type = \"kv\" }} }}\n request \"two\" {{ operation = \"update\" path = \"sys/mounts/kw\" data = {{ type = {{ eval_type = \"string\" {source} }} }} }}\n}}"
         );
-        let core = self::core(&storage, Vec::new());
+        let core = server(&storage, Vec::new());
         let error = run(&core, &blocks(&text).unwrap(), &no_env()).await.unwrap_err().to_string();
         assert!(error.contains("request \"two\"") && error.contains("nothing was initialized"), "{error}");
         assert!(!core.is_initialized().await.unwrap());
@@ -227,7 +222,7 @@ async fn a_request_that_ends_the_root_token_itself_is_no_failure_and_one_that_se
     for (path, goes) in [("auth/token/revoke-self", true), ("sys/seal", false)] {
         let text = format!("initialize \"a\" {{ request \"b\" {{ operation = \"update\" path = \"{path}\" }} }}");
         let storage = memory();
-        let result = run(&self::core(&storage, Vec::new()), &blocks(&text).unwrap(), &no_env()).await;
+        let result = run(&server(&storage, Vec::new()), &blocks(&text).unwrap(), &no_env()).await;
         assert_eq!(result.is_ok(), goes, "{path} {result:?}");
     }
 }

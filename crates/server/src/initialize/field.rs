@@ -101,11 +101,10 @@ impl Field {
     /// What it refers to.
     pub(super) fn references(&self) -> Vec<&Reference> {
         match self {
-            Self::Value(_) => Vec::new(),
             Self::List(many) => many.iter().flat_map(Self::references).collect(),
             Self::Object(object) => object.values().flat_map(Self::references).collect(),
             Self::Source(Source::Request(reference) | Source::Response(reference), _) => vec![reference],
-            Self::Source(..) => Vec::new(),
+            Self::Value(_) | Self::Source(..) => Vec::new(),
         }
     }
 }

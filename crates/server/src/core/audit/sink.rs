@@ -58,6 +58,9 @@ pub struct Sink {
     way: Way,
 }
 
+/// What a thread does until nobody brings records any more.
+type Work = Box<dyn FnOnce(&mpsc::Receiver<Job>, &State) + Send>;
+
 enum Way {
     Thread(mpsc::SyncSender<Job>),
     Http(http::Http),
@@ -73,7 +76,7 @@ impl Sink {
             reopen: AtomicBool::default(),
         });
         let fail = |what: &dyn std::fmt::Display| Error::bad_request(format!("audit device {device}: {what}"));
-        let work: Box<dyn FnOnce(&mpsc::Receiver<Job>, &State) + Send> = match plan.place {
+        let work: Work = match plan.place {
             Place::Stdout => Box::new(|jobs, state| file::write_all(&mut std::io::stdout(), jobs, state)),
             Place::File(file) => {
                 let mut target = file::LogFile::open(file).map_err(|error| fail(&error))?;

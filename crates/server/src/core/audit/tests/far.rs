@@ -305,7 +305,7 @@ fn http_server(status: &Arc<AtomicU16>) -> (SocketAddr, Arc<Mutex<Vec<String>>>)
                 }
                 requests.lock().unwrap().push(text);
                 match status.load(Ordering::Relaxed) {
-                    0 => std::thread::sleep(Duration::from_secs(60)),
+                    0 => std::thread::sleep(Duration::from_mins(1)),
                     status => {
                         let head = "X\r\nLocation: /elsewhere\r\nContent-Length: 0\r\nConnection: close";
                         let _ = stream.write_all(format!("HTTP/1.1 {status} {head}\r\n\r\n").as_bytes());

@@ -113,7 +113,10 @@ pub(crate) fn run(app: &App, args: &ServerArgs) -> Result<Code, Failure> {
         tracing::warn!(setting = name, "a setting of the configuration has no effect on this server");
     }
     keep_little();
+    // One may be kept by a disk that hangs.
+    let workers = std::thread::available_parallelism().map_or(2, usize::from).max(2);
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
         .enable_all()
         .build()
         .map_err(|error| Failure::generic(format!("cannot start the asynchronous runtime: {error}")))?;

@@ -63,6 +63,8 @@ type Work = Box<dyn FnOnce(&mpsc::Receiver<Job>, &State) + Send>;
 
 enum Way {
     Thread(mpsc::SyncSender<Job>),
+    /// The same, for what does not come alone.
+    File(mpsc::SyncSender<Job>, Arc<file::Shared>),
     Http(http::Http),
 }
 
@@ -76,11 +78,17 @@ impl Sink {
             reopen: AtomicBool::default(),
         });
         let fail = |what: &dyn std::fmt::Display| Error::bad_request(format!("audit device {device}: {what}"));
+        let mut shared_file = None;
         let work: Work = match plan.place {
-            Place::Stdout => Box::new(|jobs, state| file::write_all(&mut std::io::stdout(), jobs, state)),
+            Place::Stdout => {
+                let shared = file::Shared::new(std::io::stdout());
+                Box::new(move |jobs, state| shared.write_all(jobs, state))
+            }
             Place::File(file) => {
-                let mut target = file::LogFile::open(file).map_err(|error| fail(&error))?;
-                Box::new(move |jobs, state| file::write_all(&mut target, jobs, state))
+                let target = file::LogFile::open(file).map_err(|error| fail(&error))?;
+                let shared = Arc::new(file::Shared::new(target));
+                shared_file = Some(Arc::clone(&shared));
+                Box::new(move |jobs, state| shared.write_all(jobs, state))
             }
             Place::Syslog(syslog) => {
                 let mut transport = syslog::Syslogd::new(syslog);
@@ -101,7 +109,20 @@ impl Sink {
             .name("audit".to_owned())
             .spawn(move || work(&waiting, &shared))
             .map_err(|error| fail(&error))?;
-        Ok((plan.form, Self { state, way: Way::Thread(jobs) }))
+        let way = match shared_file {
+            Some(file) => Way::File(jobs, file),
+            None => Way::Thread(jobs),
+        };
+        Ok((plan.form, Self { state, way }))
+    }
+
+    /// Writes a record here and now, if nothing waits before it and where it goes keeps nobody waiting. `None`: it has to be handed over.
+    ///
+    /// A disk that hangs keeps this thread, and no other: who comes next finds somebody at it.
+    pub fn write_at_once(&self, line: &[u8]) -> Option<Written> {
+        let Way::File(_, file) = &self.way else { return None };
+        let is_quiet = self.state.waiting.load(Ordering::Relaxed) == 0 && !self.state.is_passed_over();
+        if is_quiet { file.write_at_once(line, &self.state) } else { None }
     }
 
     /// Hands a record over; the answer says whether it is written. `None`: too many wait.
@@ -114,7 +135,7 @@ impl Sink {
         let (answer, answered) = oneshot::channel();
         let job = Job { line, answer };
         let taken = match &self.way {
-            Way::Thread(jobs) => jobs.try_send(job).is_ok(),
+            Way::Thread(jobs) | Way::File(jobs, _) => jobs.try_send(job).is_ok(),
             Way::Http(http) => http.send(job),
         };
         if !taken {
@@ -133,6 +154,13 @@ impl Sink {
 
     pub fn state(&self) -> &State {
         &self.state
+    }
+
+    /// Is at the file, as long as what comes back is kept.
+    #[cfg(test)]
+    pub fn hold(&self) -> impl Drop + '_ {
+        let Way::File(_, file) = &self.way else { panic!("no file") };
+        file.hold()
     }
 }
 

@@ -157,3 +157,32 @@ async fn behind_half_a_record_a_new_line_begins() {
     assert_eq!(lines.len(), 3);
     assert!(lines[1..].iter().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()), "{text}");
 }
+
+#[tokio::test]
+async fn a_file_of_this_machine_is_written_by_who_comes_alone_and_one_that_hangs_keeps_nobody_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.log");
+    let broker = broker(&path, &[]).await.unwrap();
+    let device = &broker.devices()[0];
+    assert_eq!(device.sink.write_at_once(b"one\n"), Some(Written::Yes));
+    // Somebody is at it, and does not come back.
+    let hangs = device.sink.hold();
+    assert_eq!(device.sink.write_at_once(b"two\n"), None);
+    let started = Instant::now();
+    assert!(!device.write_alone(b"three\n".to_vec()).await);
+    assert!(device.sink.state().is_passed_over() && started.elapsed() >= PATIENCE);
+    drop(hangs);
+    // What waited is written, and then it is waited for again.
+    let since = Instant::now();
+    while !device.write_alone(b"four\n".to_vec()).await || device.sink.state().is_passed_over() {
+        assert!(since.elapsed() < PATIENCE, "it does not come back");
+    }
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.starts_with("one\nthree\nfour\n"), "{text}");
+    // A pipe may keep whoever writes to it.
+    let pipe = folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let _reader = std::fs::File::options().read(true).write(true).open(&pipe).unwrap();
+    let broker = self::broker(&pipe, &[]).await.unwrap();
+    assert_eq!(broker.devices()[0].sink.write_at_once(b"one\n"), None);
+}

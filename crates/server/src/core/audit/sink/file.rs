@@ -1,10 +1,11 @@
-//! A file, or standard output: one thread writes what comes, in as few calls as it can.
+//! A file, or standard output: one thread writes what comes, in as few calls as it can. A record that comes alone, for a file on a disk of this machine,
+//! is written by whoever brings it: waking a thread, and being woken by it, would take several times as long.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError, mpsc};
 
 use super::super::options;
 use super::{Job, State, Written};
@@ -12,34 +13,59 @@ use super::{Job, State, Written};
 /// How many are written in one call.
 const GROUP: usize = 256;
 
-/// Writes what comes until nobody is there to send any more.
-pub fn write_all(target: &mut dyn Target, jobs: &mpsc::Receiver<Job>, state: &State) {
-    while let Ok(Job { line: mut text, answer }) = jobs.recv() {
-        let mut answers = vec![answer];
-        while answers.len() < GROUP
-            && let Ok(Job { line, answer }) = jobs.try_recv()
-        {
-            text.extend_from_slice(&line);
-            answers.push(answer);
-        }
-        if state.is_to_reopen() {
-            target.forget();
-        }
-        let written = target.ready().and_then(|()| target.put(&text));
-        state.done(text.len());
-        let written = match written {
-            Ok(()) => {
+/// A target, for one at a time.
+pub struct Shared(Mutex<Box<dyn Target>>);
+
+impl Shared {
+    pub fn new(target: impl Target + 'static) -> Self {
+        Self(Mutex::new(Box::new(target)))
+    }
+
+    /// Writes what comes until nobody is there to send any more.
+    pub fn write_all(&self, jobs: &mpsc::Receiver<Job>, state: &State) {
+        while let Ok(Job { line: mut text, answer }) = jobs.recv() {
+            let mut answers = vec![answer];
+            while answers.len() < GROUP
+                && let Ok(Job { line, answer }) = jobs.try_recv()
+            {
+                text.extend_from_slice(&line);
+                answers.push(answer);
+            }
+            let mut target = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let written = write(target.as_mut(), &text, state);
+            drop(target);
+            state.done(text.len());
+            if written == Written::Yes {
                 state.works();
-                Written::Yes
             }
-            Err(error) => {
-                tracing::error!(device = state.device, %error, "an audit record could not be written");
-                target.forget();
-                Written::No
+            for answer in answers {
+                let _ = answer.send(written);
             }
-        };
-        for answer in answers {
-            let _ = answer.send(written);
+        }
+    }
+
+    #[cfg(test)]
+    pub fn hold(&self) -> std::sync::MutexGuard<'_, Box<dyn Target>> {
+        self.0.lock().unwrap()
+    }
+
+    /// Writes a record, unless somebody is at it, or it could take long.
+    pub fn write_at_once(&self, text: &[u8], state: &State) -> Option<Written> {
+        let mut target = self.0.try_lock().ok()?;
+        target.is_prompt().then(|| write(target.as_mut(), text, state))
+    }
+}
+
+fn write(target: &mut dyn Target, text: &[u8], state: &State) -> Written {
+    if state.is_to_reopen() {
+        target.forget();
+    }
+    match target.ready().and_then(|()| target.put(text)) {
+        Ok(()) => Written::Yes,
+        Err(error) => {
+            tracing::error!(device = state.device, %error, "an audit record could not be written");
+            target.forget();
+            Written::No
         }
     }
 }
@@ -52,6 +78,10 @@ pub trait Target: Send {
     fn put(&mut self, text: &[u8]) -> io::Result<()>;
     /// Starts anew with the next record.
     fn forget(&mut self) {}
+    /// Whether it takes what it is given, or says that it cannot, without waiting for anybody.
+    fn is_prompt(&self) -> bool {
+        false
+    }
 }
 
 impl Target for io::Stdout {
@@ -71,6 +101,8 @@ pub struct LogFile {
     file: Option<File>,
     /// The file ends in the middle of a record: the disk was full, or the machine stopped.
     torn: bool,
+    /// It is a file on a disk of this machine.
+    local: bool,
 }
 
 impl LogFile {
@@ -79,7 +111,7 @@ impl LogFile {
     /// # Errors
     /// Which one, and why it cannot be.
     pub fn open(plan: options::LogFile) -> Result<Self, String> {
-        let mut file = Self { plan, file: None, torn: false };
+        let mut file = Self { plan, file: None, torn: false, local: false };
         let ready = file.ready();
         ready.map_err(|error| format!("{} cannot be written: {error}", file.plan.path.display()))?;
         Ok(file)
@@ -103,7 +135,9 @@ impl Target for LogFile {
         }
         if self.file.is_none() {
             self.torn = is_torn(&self.plan.path);
-            self.file = Some(File::options().append(true).create(true).mode(self.plan.mode).open(&self.plan.path)?);
+            let file = File::options().append(true).create(true).mode(self.plan.mode).open(&self.plan.path)?;
+            self.local = is_local(&file);
+            self.file = Some(file);
         }
         Ok(())
     }
@@ -123,6 +157,20 @@ impl Target for LogFile {
     fn forget(&mut self) {
         self.file = None;
     }
+
+    fn is_prompt(&self) -> bool {
+        self.file.is_some() && self.local
+    }
+}
+
+/// Whether a file is a plain one of a file system that is not somebody else's: no pipe, no terminal, nothing over a network.
+fn is_local(file: &File) -> bool {
+    // linux/magic.h and the file systems' own: ext, XFS, Btrfs, tmpfs, overlayfs, F2FS, ZFS.
+    const LOCAL: [u64; 7] = [0xEF53, 0x5846_5342, 0x9123_683E, 0x0102_1994, 0x794C_7630, 0xF2F5_2010, 0x2FC1_2FC1];
+    let is_plain = file.metadata().is_ok_and(|about| about.is_file());
+    is_plain
+        && rustix::fs::fstatfs(file)
+            .is_ok_and(|about| u64::try_from(about.f_type).is_ok_and(|kind| LOCAL.contains(&kind)))
 }
 
 /// Whether a file has something, and does not end with the end of a line.

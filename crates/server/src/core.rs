@@ -1,6 +1,7 @@
 //! What a server is between its storage and its engines: mounts, tokens, policies, leases, audit; and whether it is sealed.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak};
 
 use aws_lc_rs::hmac;
@@ -62,6 +63,8 @@ pub struct Core {
     open: RwLock<Option<Arc<Open>>>,
     /// Initializing, unsealing and sealing happen one at a time.
     changing: tokio::sync::Mutex<sealing::Progress>,
+    /// Somebody sealed it: no seal opens it before its next start.
+    stays_sealed: AtomicBool,
     this: Weak<Core>,
     /// What is counted.
     pub metrics: Arc<metrics::Metrics>,
@@ -122,6 +125,7 @@ impl Core {
             options,
             open: RwLock::default(),
             changing: tokio::sync::Mutex::default(),
+            stays_sealed: AtomicBool::new(false),
             this: this.clone(),
             metrics: Arc::default(),
         })

@@ -149,6 +149,11 @@ impl Core {
         self.storage.kind()
     }
 
+    /// Whether the storage takes no more writes before the next start.
+    pub fn has_failed(&self) -> bool {
+        self.storage.has_failed()
+    }
+
     /// Makes what there is while the server is unsealed, and serves it.
     async fn start(&self, barrier: Arc<Barrier>, cluster: (String, String)) -> Result<Arc<Open>> {
         let link = Link::default();

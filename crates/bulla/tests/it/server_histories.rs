@@ -38,7 +38,7 @@ impl Histories {
     pub(crate) const CLIENTS: usize = 3;
 
     /// Makes what the clients use.
-    pub(crate) fn prepare(&self, ask: &Ask<'_>) {
+    pub(crate) fn prepare(ask: &Ask<'_>) {
         for mount in ["h", "one"] {
             assert_eq!(ask("POST", &format!("sys/mounts/{mount}"), &json!({ "type": "kv-v2" })).0, 204);
         }
@@ -58,7 +58,7 @@ impl Histories {
             let (key, last) = (KEYS[which], &mut seen[which]);
             let mut request = json!({ "client": client, "key": key, "call": self.now() });
             let answered = match random.next() % 10 {
-                0..4 => self.read(&mut request, key, last, ask),
+                0..4 => read(&mut request, key, last, ask),
                 4 => delete(&mut request, key, ask),
                 5..8 => self.put(&mut request, key, Some(*last), last, ask),
                 _ => self.put(&mut request, key, None, last, ask),
@@ -75,26 +75,6 @@ impl Histories {
             }
             thread::sleep(PAUSE);
         }
-    }
-
-    fn read(&self, request: &mut Value, key: &str, last: &mut u64, ask: &Ask<'_>) -> bool {
-        request["op"] = json!("read");
-        let (status, answer) = ask("GET", key, &Value::Null);
-        let data = &answer["data"];
-        let version = &data["metadata"]["version"];
-        request["answer"] = json!(match status {
-            0 => return false,
-            200 => "found",
-            404 if version.is_u64() => "gone",
-            404 => "none",
-            _ => panic!("{status} {answer}"),
-        });
-        if let Some(version) = version.as_u64() {
-            *last = version;
-            request["version"] = json!(version);
-        }
-        request["value"] = json!(data["data"]["value"].as_str().unwrap_or_default());
-        true
     }
 
     fn put(&self, request: &mut Value, key: &str, follows: Option<u64>, last: &mut u64, ask: &Ask<'_>) -> bool {
@@ -143,6 +123,26 @@ impl Histories {
             assert_eq!(unexplained(&requests), [key]);
         }
     }
+}
+
+fn read(request: &mut Value, key: &str, last: &mut u64, ask: &Ask<'_>) -> bool {
+    request["op"] = json!("read");
+    let (status, answer) = ask("GET", key, &Value::Null);
+    let data = &answer["data"];
+    let version = &data["metadata"]["version"];
+    request["answer"] = json!(match status {
+        0 => return false,
+        200 => "found",
+        404 if version.is_u64() => "gone",
+        404 => "none",
+        _ => panic!("{status} {answer}"),
+    });
+    if let Some(version) = version.as_u64() {
+        *last = version;
+        request["version"] = json!(version);
+    }
+    request["value"] = json!(data["data"]["value"].as_str().unwrap_or_default());
+    true
 }
 
 fn delete(request: &mut Value, key: &str, ask: &Ask<'_>) -> bool {

@@ -92,7 +92,7 @@ impl World {
         ] {
             assert!(world.ask(at, &world.root, "POST", path, &body).0 < 300, "{path}");
         }
-        world.histories.prepare(&|method, path, body| world.ask(at, &world.root, method, path, body));
+        Histories::prepare(&|method, path, body| world.ask(at, &world.root, method, path, body));
         world.adopt(at);
         world
     }
@@ -141,7 +141,9 @@ impl World {
         let server = self.home.start(200);
         let at = server.address;
         let written = std::mem::take(self.written.get_mut().unwrap());
-        written.iter().for_each(|written| self.check(at, written));
+        for written in &written {
+            self.check(at, written);
+        }
         self.adopt(at);
         let lives = random.below(LIFE);
         let seeds: Vec<u64> = (0..Histories::CLIENTS).map(|_| random.next()).collect();

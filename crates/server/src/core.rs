@@ -1,6 +1,7 @@
 //! What a server is between its storage and its engines: mounts, tokens, policies, leases, audit; and whether it is sealed.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak};
 
 use aws_lc_rs::hmac;
@@ -64,6 +65,8 @@ pub struct Core {
     changing: tokio::sync::Mutex<sealing::Progress>,
     /// Why this server is never opened.
     unfinished: OnceLock<String>,
+    /// Somebody sealed it: no seal opens it before its next start.
+    stays_sealed: AtomicBool,
     this: Weak<Core>,
     /// What is counted.
     pub metrics: Arc<metrics::Metrics>,
@@ -125,6 +128,7 @@ impl Core {
             open: RwLock::default(),
             changing: tokio::sync::Mutex::default(),
             unfinished: OnceLock::new(),
+            stays_sealed: AtomicBool::new(false),
             this: this.clone(),
             metrics: Arc::default(),
         })
@@ -146,6 +150,11 @@ impl Core {
     /// The storage's name.
     pub fn storage_kind(&self) -> &'static str {
         self.storage.kind()
+    }
+
+    /// Whether the storage takes no more writes before the next start.
+    pub fn has_failed(&self) -> bool {
+        self.storage.has_failed()
     }
 
     /// Makes what there is while the server is unsealed, and serves it.

@@ -5,7 +5,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -45,6 +45,13 @@ const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 const BUFFER: usize = 64 << 10;
 /// How many connections there are at once; more wait to be accepted.
 const CONNECTIONS: usize = 16 << 10;
+/// What the process may have open beside connections: its storage, audit files that are opened anew, its own requests.
+const OTHER_FILES: u64 = 64;
+static PLACES: LazyLock<Arc<Semaphore>> = LazyLock::new(|| {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+    let rest = usize::try_from(limit.saturating_sub(OTHER_FILES)).unwrap_or(usize::MAX);
+    Arc::new(Semaphore::new(rest.clamp(1, CONNECTIONS)))
+});
 
 /// What becomes of the connections of a listener.
 #[derive(Clone)]
@@ -85,11 +92,10 @@ pub async fn serve(
     opened: Opened,
     mut stop: watch::Receiver<bool>,
 ) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
         let next = async {
-            let place = room.clone().acquire_owned().await.map_err(std::io::Error::other)?;
+            let place = Arc::clone(&PLACES).acquire_owned().await.map_err(std::io::Error::other)?;
             let (stream, address) = listener.accept().await?;
             Ok::<_, std::io::Error>((place, stream, address))
         };

@@ -38,6 +38,11 @@ pub trait Storage: Send + Sync {
     /// # Errors
     /// [`StorageError::Conflict`] if a condition does not hold.
     async fn commit(&self, batch: Batch) -> Result<(), StorageError>;
+
+    /// Whether it takes no more writes before the next start.
+    fn has_failed(&self) -> bool {
+        false
+    }
 }
 
 /// What is written together, and what must hold for it.

@@ -11,6 +11,7 @@
 pub mod bao;
 pub mod fake;
 pub mod moto;
+pub mod random;
 pub mod service_accounts;
 
 use std::fmt::Write as _;

@@ -24,6 +24,7 @@ use bulla_server::logical::TokenText;
 use bulla_server::seal::{AutoSeal, fixed, service};
 use bulla_server::storage;
 use clap::Args;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -115,6 +116,7 @@ pub(crate) fn run(app: &App, args: &ServerArgs) -> Result<Code, Failure> {
     keep_little();
     // One may be kept by a disk that hangs.
     let workers = std::thread::available_parallelism().map_or(2, usize::from).max(2);
+    allow_all_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers)
         .enable_all()
@@ -124,6 +126,16 @@ pub(crate) fn run(app: &App, args: &ServerArgs) -> Result<Code, Failure> {
     // What hangs in a blocking call must not keep the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(Code::Success)
+}
+
+/// Takes as many open files as the system allows: each connection is one, and what a process starts with is often meant for programs that ask
+/// for more.
+fn allow_all_files() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
 }
 
 async fn serve_until_stopped(app: &App, flags: &Flags, config: &Config) -> Result<(), Failure> {

@@ -1,6 +1,7 @@
 //! Initializing, unsealing, sealing.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bulla_core::{DataKey, SecretBytes};
 
@@ -248,11 +249,15 @@ impl Core {
     /// Opens by a seal that needs nobody. `Ok(false)`: the server is not initialized.
     ///
     /// # Errors
-    /// If no seal opens, what each said.
+    /// If no seal opens, what each said; 503 if somebody sealed the server since it started: who does that in an emergency does not want it
+    /// opened a moment later.
     pub async fn unseal_by_itself(&self) -> Result<bool> {
         let _progress = self.changing.lock().await;
         if !self.is_sealed() {
             return Ok(true);
+        }
+        if self.stays_sealed.load(Ordering::Relaxed) {
+            return Err(super::sealed());
         }
         let Some(stored) = self.stored().await? else { return Ok(false) };
         let mut failures = Vec::new();
@@ -331,10 +336,11 @@ impl Core {
         Ok(Attempt::Open)
     }
 
-    /// Forgets all keys.
+    /// Forgets all keys. Shares open it again; a seal that needs nobody does so at the next start.
     pub async fn seal(&self) {
         let mut progress = self.changing.lock().await;
         *progress = Progress::default();
+        self.stays_sealed.store(true, Ordering::Relaxed);
         self.stop().await;
     }
 }

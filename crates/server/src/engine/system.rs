@@ -1,6 +1,7 @@
 //! `sys/`: the server itself, for whoever has a token. (What needs none and works while it is sealed is answered by [`crate::http`].)
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 
@@ -27,12 +28,13 @@ mod wrapping;
 /// The engine.
 pub struct System {
     link: Link,
+    moves: Mutex<VecDeque<mounts::Move>>,
 }
 
 impl System {
     /// One that finds the server by `link`.
     pub fn new(link: &Link) -> Self {
-        Self { link: link.clone() }
+        Self { link: link.clone(), moves: Mutex::default() }
     }
 
     fn open(&self) -> Result<Arc<Open>> {
@@ -94,6 +96,9 @@ impl Engine for System {
             route!(route("remount", "Move a mount").access(Access::Sudo)
                 .fields(const { &[Field::new("from", Kind::Text, "From."), Field::new("to", Kind::Text, "To.")] }),
                 Update => mounts::remount),
+            route!(route("remount/status/{migration_id}", "Whether a mount was moved")
+                .fields(const { &[Field::new("migration_id", Kind::Text, "What moving it answered.")] }),
+                Read => mounts::remount_status),
             route!(route("policy/?", "The policies"), Read => policies::list_old, List => policies::list_old),
             route!(route("policy/{name*}", "A policy").fields(const { &[NAME, POLICY, Field::new("rules", Kind::Text, "The same, as older clients name it.")] }),
                 Read => policies::read_old, Update => policies::write, Delete => policies::delete),

@@ -67,6 +67,11 @@ fn shown(core: &Core, status: &SealStatus) -> Object {
 }
 
 async fn health(core: &Core, query: &Object) -> Response<Full<Bytes>> {
+    // Reading goes on. Whoever watches the server should know all the same.
+    if core.has_failed() {
+        let failed = "the storage could not be written: nothing is before the server is started again";
+        return answer::errors(500, &[failed.to_owned()]);
+    }
     let status = match core.seal_status().await {
         Ok(status) => status,
         Err(error) => return answer::error(&error),

@@ -3,8 +3,10 @@
 //! Writers queue. One thread takes all that wait, makes one transaction of them, and one fsync answers them together: with many writers the
 //! disk is not asked for each. Readers see the last commit and wait for nobody. Why redb: docs/decisions/embedded-storage.md.
 
+use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 
 use async_trait::async_trait;
@@ -24,6 +26,7 @@ const GROUP_BYTES: usize = 16 << 20;
 pub struct Embedded {
     database: Arc<Database>,
     writer: mpsc::Sender<Job>,
+    failed: Arc<AtomicBool>,
 }
 
 struct Job {
@@ -38,34 +41,29 @@ impl Embedded {
     /// [`StorageError::Backend`]: another process has it open, it is damaged, or the system refuses.
     pub fn open(path: &Path) -> Result<Self, StorageError> {
         let fail = |reason: String| StorageError::backend("open")(format!("{}: {reason}", path.display()));
-        let file = std::fs::File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
-        let file = file.map_err(|error| fail(error.to_string()))?;
-        let mut builder = Database::builder();
-        builder.set_cache_size(CACHE);
-        let database = redb::backends::FileBackend::new(file)
-            .map_err(redb::Error::from)
-            .and_then(|backend| builder.create_with_backend(backend).map_err(redb::Error::from))
-            .map_err(|error| fail(error.to_string()))?;
-        // Readers find the table from the first moment.
-        let prepare = || -> Result<(), redb::Error> {
-            let transaction = database.begin_write()?;
-            transaction.open_table(TABLE)?;
-            transaction.commit()?;
-            Ok(())
-        };
-        prepare().map_err(|error| fail(error.to_string()))?;
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            let synced = std::fs::File::open(folder).and_then(|folder| folder.sync_all());
-            synced.map_err(|error| fail(error.to_string()))?;
+        if !path.exists() {
+            make(path).map_err(|error| fail(error.to_string()))?;
         }
+        let file = File::options().read(true).write(true).open(path).map_err(|error| fail(error.to_string()))?;
+        // It would be taken for a new one, and whoever comes first could initialize the server anew.
+        if file.metadata().is_ok_and(|about| about.len() == 0) {
+            return Err(fail("it is empty; restore it, or delete it to begin anew".to_owned()));
+        }
+        database(file).and_then(Self::begin).map_err(|error| fail(error.to_string()))
+    }
+
+    fn begin(database: Database) -> Result<Self, redb::Error> {
+        // Readers find the table from the first moment.
+        let transaction = database.begin_write()?;
+        transaction.open_table(TABLE)?;
+        transaction.commit()?;
         let database = Arc::new(database);
         let (writer, jobs) = mpsc::channel();
-        let theirs = Arc::clone(&database);
-        std::thread::Builder::new()
-            .name("storage".to_owned())
-            .spawn(move || write_all(&theirs, &jobs))
-            .map_err(|error| fail(error.to_string()))?;
-        Ok(Self { database, writer })
+        let failed = Arc::new(AtomicBool::new(false));
+        let theirs = (Arc::clone(&database), Arc::clone(&failed));
+        let write = move || write_all(&theirs.0, &theirs.1, &jobs);
+        std::thread::Builder::new().name("storage".to_owned()).spawn(write)?;
+        Ok(Self { database, writer, failed })
     }
 
     fn read(&self, key: &str) -> Result<Option<Vec<u8>>, redb::Error> {
@@ -122,10 +120,44 @@ impl Storage for Embedded {
         self.writer.send(Job { batch, answer }).map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
     }
+
+    fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
+    }
+}
+
+/// Makes a file with nothing in it at `path`, unless somebody else does first. It gets its name when it is whole, so that one that is not whole is
+/// always damage: a start that was killed leaves a file of another name, which nothing reads.
+fn make(path: &Path) -> Result<(), redb::Error> {
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).map_err(|error| std::io::Error::other(error.to_string()))?;
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".new-{}", crate::core::hex(&random)));
+    let new = PathBuf::from(name);
+    let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&new)?;
+    drop(database(file)?);
+    let named = match std::fs::hard_link(&new, path) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        // Not every file system has links.
+        Err(_) => std::fs::rename(&new, path),
+        Ok(()) => Ok(()),
+    };
+    let _ = std::fs::remove_file(&new);
+    named?;
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        File::open(folder)?.sync_all()?;
+    }
+    Ok(())
+}
+
+fn database(file: File) -> Result<Database, redb::Error> {
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE);
+    Ok(builder.create_with_backend(redb::backends::FileBackend::new(file)?)?)
 }
 
 /// Commits what comes, in groups, until nobody can send any more.
-fn write_all(database: &Database, jobs: &mpsc::Receiver<Job>) {
+fn write_all(database: &Database, failed: &AtomicBool, jobs: &mpsc::Receiver<Job>) {
     while let Ok(first) = jobs.recv() {
         let mut bytes = first.batch.size();
         let mut group = vec![first];
@@ -144,7 +176,9 @@ fn write_all(database: &Database, jobs: &mpsc::Receiver<Job>) {
                 }
             }
             Err(error) => {
-                tracing::error!(%error, "the storage could not be written");
+                // What the disk has now is seen when the file is opened again; until then redb refuses to write.
+                failed.store(true, Ordering::Relaxed);
+                tracing::error!(%error, "the storage could not be written; nothing is before the next start");
                 for job in group {
                     let _ = job.answer.send(Err(error.to_error()));
                 }
@@ -221,3 +255,6 @@ impl Batch {
         self.writes.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum()
     }
 }
+
+#[cfg(test)]
+mod tests;

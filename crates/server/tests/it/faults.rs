@@ -1,7 +1,9 @@
-//! Odd and hostile input.
+//! Odd and hostile input, and what happens at the same moment.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crate::ours::{Ours, ROOT};
 
@@ -35,4 +37,30 @@ fn what_is_no_request_gets_an_error_and_harms_nobody() {
         assert!(!answer.starts_with(b"HTTP/1.1 200"), "{raw:?}");
     }
     assert_eq!(ours.ask(ROOT, "GET", "sys/mounts", "").0, 200);
+}
+
+#[test]
+fn the_newest_version_is_found_while_others_write_and_one_is_kept() {
+    let ours = Ours::dev();
+    ours.root("POST", "secret/config", r#"{"max_versions":1}"#);
+    ours.root("POST", "secret/data/x", r#"{"data":{"a":1}}"#);
+    let stop = AtomicBool::new(false);
+    let until_the_end = |ask: &dyn Fn() -> u16| {
+        let mut asked = 0;
+        while !stop.load(Ordering::Relaxed) {
+            assert_eq!(ask(), 200);
+            asked += 1;
+        }
+        asked
+    };
+    let write = || until_the_end(&|| ours.ask(ROOT, "POST", "secret/data/x", r#"{"data":{"a":2}}"#).0);
+    let read = || until_the_end(&|| ours.ask(ROOT, "GET", "secret/data/x", "").0);
+    std::thread::scope(|scope| {
+        let threads = [scope.spawn(write), scope.spawn(write), scope.spawn(read), scope.spawn(read)];
+        std::thread::sleep(Duration::from_secs(1));
+        stop.store(true, Ordering::Relaxed);
+        for thread in threads {
+            assert!(thread.join().unwrap() > 10);
+        }
+    });
 }

@@ -21,9 +21,9 @@ mod webhook;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::time::Duration;
 
 use bulla_cluster_tests::kubeconfig;
+use bulla_test_support::random::{Random, number};
 use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json};
@@ -71,26 +71,4 @@ fn with_token(folder: &Path, name: &str, token: &str) -> PathBuf {
     let path = folder.join(format!("{name}.kubeconfig"));
     serde_json::to_writer(fs::File::create(&path).unwrap(), &config).unwrap();
     path
-}
-
-/// A number from the environment: a seed, or how often something is done.
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
-
-/// Numbers that a seed gives again: splitmix64 (Steele, Lea, Flood, 2014).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, limit: Duration) -> Duration {
-        let milliseconds = u64::try_from(limit.as_millis()).unwrap();
-        Duration::from_millis(self.next() % milliseconds)
-    }
 }

@@ -6,6 +6,9 @@ use super::{Kv2, answer, entry_path, meta_key, version_key};
 use crate::json::{self, Object, Value};
 use crate::logical::{Call, Error, Operation, Response, Result, go_type};
 
+/// How often an entry is looked at that somebody changes meanwhile.
+const LOOKS: usize = 1000;
+
 impl Kv2 {
     pub(super) async fn read(&self, call: &Call<'_>) -> Result<Response> {
         let Some((meta, number, version, contents)) = self.contents(call).await? else {
@@ -35,18 +38,19 @@ impl Kv2 {
     async fn contents(&self, call: &Call<'_>) -> Result<Option<(Meta, u64, Version, Option<Vec<u8>>)>> {
         let path = entry_path(call)?;
         let asked = call.input.int("version")?.unwrap_or(0);
-        let Some(meta) = Self::meta(call).await? else { return Ok(None) };
-        let number = if asked == 0 { meta.current } else { u64::try_from(asked).unwrap_or(0) };
-        let Some(version) = meta.versions.get(&number).copied() else { return Ok(None) };
-        if version.is_gone() {
-            return Ok(Some((meta, number, version, None)));
+        for _ in 0..LOOKS {
+            let Some(meta) = Self::meta(call).await? else { return Ok(None) };
+            let number = if asked == 0 { meta.current } else { u64::try_from(asked).unwrap_or(0) };
+            let Some(version) = meta.versions.get(&number).copied() else { return Ok(None) };
+            if version.is_gone() {
+                return Ok(Some((meta, number, version, None)));
+            }
+            if let Some(contents) = call.storage.get(&version_key(path, number)).await? {
+                return Ok(Some((meta, number, version, Some(contents.to_vec()))));
+            }
+            // Destroyed, or kept no longer, between the two looks. Whoever asks for the newest gets the one that took its place.
         }
-        let contents = call.storage.get(&version_key(path, number)).await?;
-        match contents {
-            Some(contents) => Ok(Some((meta, number, version, Some(contents.to_vec())))),
-            // Destroyed, or kept no longer, between the two looks.
-            None => Err(Error::not_found()),
-        }
+        Err(Error::internal(&"the contents of a version are missing"))
     }
 
     pub(super) async fn write(&self, call: &Call<'_>) -> Result<Response> {

@@ -1,6 +1,7 @@
 //! `sys/mounts`, `sys/auth`, `sys/remount`.
 
 use std::collections::BTreeMap;
+use std::sync::PoisonError;
 
 use super::{System, locked, show};
 use crate::core::mount::{AUTH, Class, Config, Entry, is_protected};
@@ -311,5 +312,26 @@ pub async fn remount(system: &System, call: &Call<'_>) -> Result<Response> {
     open.quotas.change(moved).await?;
     revoke_all(system, &from).await?;
     let id = random::uuid()?;
+    let mut moves = system.moves.lock().unwrap_or_else(PoisonError::into_inner);
+    moves.truncate(MOVES - 1);
+    moves.push_front(Move { id: id.clone(), from, to });
     Ok(Response::flat(object! { "migration_id": id.as_str() }))
+}
+
+/// A mount that was moved: clients ask until they hear that it was.
+pub struct Move {
+    id: String,
+    from: String,
+    to: String,
+}
+
+/// So many are remembered, until the server is sealed.
+const MOVES: usize = 64;
+
+pub async fn remount_status(system: &System, call: &Call<'_>) -> Result<Response> {
+    let id = call.input.capture("migration_id");
+    let moves = system.moves.lock().unwrap_or_else(PoisonError::into_inner);
+    let moved = moves.iter().find(|moved| moved.id == id).ok_or_else(Error::not_found)?;
+    let info = object! { "source_mount": moved.from.as_str(), "target_mount": moved.to.as_str(), "status": "success" };
+    Ok(Response::data(object! { "migration_id": id, "migration_info": info }))
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bulla_server::logical::TokenText;
-use bulla_server::seal::fixed::Fixed;
 use bulla_server::storage::Memory;
 use serde_json::{Value, json};
 
@@ -167,10 +166,10 @@ fn what_is_kept_in_memory_is_what_is_stored() {
 
 #[test]
 fn keys_are_there_again_after_the_seal_and_not_before() {
-    let key = bulla_core::DataKey::generate().unwrap();
-    let ours = Ours::sealed(Arc::new(Memory::default()), vec![Arc::new(Fixed::new("1".to_owned(), key))], Vec::new());
-    let made = ours.ask("", "PUT", "sys/init", r#"{"recovery_shares":1,"recovery_threshold":1}"#).1;
-    let root = made["root_token"].as_str().unwrap();
+    let ours = Ours::sealed(Arc::new(Memory::default()), Vec::new(), Vec::new());
+    let made = ours.ask("", "PUT", "sys/init", r#"{"secret_shares":1,"secret_threshold":1}"#).1;
+    let (root, share) = (made["root_token"].as_str().unwrap(), json!({ "key": made["keys"][0] }).to_string());
+    assert_eq!(ours.ask("", "PUT", "sys/unseal", &share).0, 200);
     assert_eq!(ours.ask(root, "POST", "sys/mounts/transit", r#"{"type":"transit"}"#).0, 204);
     let body = json!({ "plaintext": PLAIN }).to_string();
     let sealed = ours.ask(root, "POST", "transit/encrypt/k", &body).1["data"]["ciphertext"].clone();
@@ -178,7 +177,7 @@ fn keys_are_there_again_after_the_seal_and_not_before() {
     assert_eq!(ours.ask(root, "POST", "transit/decrypt/k", &body).1["data"]["plaintext"], PLAIN);
     assert_eq!(ours.ask(root, "PUT", "sys/seal", "").0, 204);
     assert_eq!(ours.ask(root, "POST", "transit/decrypt/k", &body).0, 503);
-    assert!(ours.runtime.block_on(ours.core.unseal_by_itself()).unwrap());
+    assert_eq!(ours.ask("", "PUT", "sys/unseal", &share).0, 200);
     assert_eq!(ours.ask(root, "POST", "transit/decrypt/k", &body).1["data"]["plaintext"], PLAIN);
 }
 

@@ -63,6 +63,8 @@ fn what_was_acknowledged_is_there_after_every_kill() {
     let config = configuration(folder.path(), address);
     let arguments = ["-config", config.to_str().unwrap()];
     let server = Server::start(&arguments, address, 501);
+    // By this a client knows which kind of shares it asks for.
+    assert_eq!(server.ask("", "GET", "sys/seal-status", &Value::Null).1["recovery_seal"], true);
     let (status, made) = server.ask("", "PUT", "sys/init", &json!({ "recovery_shares": 0, "recovery_threshold": 0 }));
     assert_eq!(status, 200, "{made}");
     let root = made["root_token"].as_str().unwrap().to_owned();

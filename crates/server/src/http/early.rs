@@ -50,13 +50,13 @@ fn shown(core: &Core, status: &SealStatus) -> Object {
         "n": status.shares,
         "progress": status.progress,
         "nonce": status.nonce.as_str(),
-        "recovery_seal": status.recovery && status.initialized,
+        "recovery_seal": status.recovery,
         "version": API_VERSION,
         "commit_date": "",
         "migration": false,
         "storage_type": core.storage_kind(),
     };
-    if status.recovery && status.initialized {
+    if status.recovery {
         shown.insert("recovery_seal_type".to_owned(), shamir::NAME.into());
     }
     if let Some((name, id)) = &status.cluster {

@@ -5,17 +5,20 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::hmac;
+use bulla_core::env::ProcessEnv;
 
+mod options;
 mod record;
 mod sink;
 
 pub use record::Record;
 
-use self::sink::Sink;
+use self::options::{Form, Plan};
+use self::sink::{Sink, Written};
 use super::hex;
 use super::metrics::{Audited, Metrics};
 use crate::barrier::{Barrier, View};
@@ -23,36 +26,36 @@ use crate::logical::{Error, Result};
 
 /// How long a device may take for one record.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long one may that is passed over.
+const GLANCE: Duration = Duration::from_millis(1);
 
 /// A device as the configuration has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeviceConfig {
     /// Its path, with a slash at the end.
     pub path: String,
-    /// `file`; others are refused.
+    /// `file`, `syslog`, `socket` or `http`.
     pub kind: String,
     /// What people call it by.
     pub description: String,
-    /// `file_path` (a path, or `stdout`), `mode`, `log_raw`, `hmac_accessor`, `elide_list_responses`, `prefix`, `rotate_bytes`, `rotate_keep`.
+    /// Those of its kind, as they are written: what `env://` and `file://` stand for is not in here.
     pub options: BTreeMap<String, String>,
 }
 
-impl DeviceConfig {
-    /// Whether an option is on.
-    fn is_on(&self, option: &str, otherwise: Switch) -> Result<bool> {
-        match self.options.get(option).map(|value| value.to_lowercase()).as_deref() {
-            None | Some("") => Ok(otherwise == Switch::On),
-            Some("true" | "1" | "t") => Ok(true),
-            Some("false" | "0" | "f") => Ok(false),
-            Some(_) => Err(Error::bad_request(format!("audit device {}: {option} is true or false", self.path))),
+/// Reads the options of all devices, so that what is wrong with them is heard before anything is opened. Gives those that have no effect.
+///
+/// # Errors
+/// 400 with what is wrong.
+pub fn check(configs: &[DeviceConfig]) -> Result<Vec<String>> {
+    let mut ignored = Vec::new();
+    for (at, config) in configs.iter().enumerate() {
+        if configs[..at].iter().any(|before| before.path == config.path) {
+            return Err(Error::bad_request(format!("there are two audit devices with the path {}", config.path)));
         }
+        let plan = Plan::read(config, &ProcessEnv)?;
+        ignored.extend(plan.ignored.iter().map(|name| format!("audit {}: {name}", config.path)));
     }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Switch {
-    On,
-    Off,
+    Ok(ignored)
 }
 
 /// A device that writes.
@@ -60,32 +63,16 @@ pub struct Device {
     /// As the configuration has it.
     pub config: DeviceConfig,
     salt: hmac::Key,
-    raw: bool,
-    hash_accessors: bool,
-    elide_lists: bool,
-    prefix: String,
+    form: Form,
     sink: Sink,
-    stuck: AtomicBool,
 }
 
 impl Device {
     async fn open(view: &View, config: &DeviceConfig) -> Result<Self> {
-        if config.kind != "file" {
-            return Err(Error::bad_request(format!(
-                "audit device {}: the type {:?} is not supported by this server; \"file\" is, also to stdout (file_path = \"stdout\")",
-                config.path, config.kind
-            )));
-        }
-        Ok(Self {
-            salt: super::salt(view, &config.path).await?,
-            raw: config.is_on("log_raw", Switch::Off)?,
-            hash_accessors: config.is_on("hmac_accessor", Switch::On)?,
-            elide_lists: config.is_on("elide_list_responses", Switch::Off)?,
-            prefix: config.options.get("prefix").cloned().unwrap_or_default(),
-            sink: Sink::open(config)?,
-            config: config.clone(),
-            stuck: AtomicBool::new(false),
-        })
+        let plan = Plan::read(config, &ProcessEnv)?;
+        let salt = super::salt(view, &config.path).await?;
+        let (form, sink) = Sink::open(plan, &config.path)?;
+        Ok(Self { config: config.clone(), salt, form, sink })
     }
 
     /// A text as this device writes it.
@@ -95,36 +82,26 @@ impl Device {
 
     /// Whether the record is written.
     async fn write(&self, line: Vec<u8>) -> bool {
-        let taken = self.sink.write(line);
-        if self.stuck.load(Ordering::Relaxed) {
-            // Hardly waited for: enough to see that it works again.
-            let Some(answer) = taken else { return false };
-            let done = tokio::time::timeout(Duration::from_millis(1), answer).await;
-            return matches!(done, Ok(Ok(true))) && self.unstick();
-        }
-        let Some(answer) = taken else { return self.stick("it does not take records as fast as they come") };
-        match tokio::time::timeout(PATIENCE, answer).await {
-            Ok(Ok(true)) => true,
+        let state = self.sink.state();
+        let passed_over = state.is_passed_over();
+        let Some(answer) = self.sink.write(line) else {
+            state.pass_over(&"it does not take records as fast as they come");
+            return false;
+        };
+        // Hardly waited for: enough for one that is quick and works again.
+        let patience = if passed_over { GLANCE } else { PATIENCE };
+        match tokio::time::timeout(patience, answer).await {
+            Ok(Ok(Written::Yes)) => true,
+            Ok(Ok(Written::Away)) => false,
             Ok(_) => {
                 tracing::error!(device = self.config.path, "the audit device could not be written");
                 false
             }
-            Err(_) => self.stick("it blocks"),
+            Err(_) => {
+                state.pass_over(&"it blocks");
+                false
+            }
         }
-    }
-
-    fn stick(&self, why: &str) -> bool {
-        if !self.stuck.swap(true, Ordering::Relaxed) {
-            tracing::error!(device = self.config.path, why, "the audit device is passed over");
-        }
-        false
-    }
-
-    fn unstick(&self) -> bool {
-        if self.stuck.swap(false, Ordering::Relaxed) {
-            tracing::info!(device = self.config.path, "the audit device works again");
-        }
-        true
     }
 }
 

@@ -31,7 +31,7 @@ impl Record<'_> {
 
     fn line(&self, device: &Device, kind: &str, answer: Option<Vec<u8>>) -> Vec<u8> {
         let mut out = Vec::with_capacity(1536);
-        out.extend_from_slice(device.prefix.as_bytes());
+        out.extend_from_slice(device.form.prefix.as_bytes());
         out.extend_from_slice(b"{\"time\":\"");
         out.extend_from_slice(jiff::Timestamp::now().to_string().as_bytes());
         out.extend_from_slice(b"\",\"type\":\"");
@@ -140,7 +140,8 @@ impl Record<'_> {
         if let Some(data) = &response.data {
             let shown = self.mount.map_or(&[][..], |mount| &mount.entry.config.audit_non_hmac_response_keys);
             let lists = matches!(self.request.operation, Operation::List | Operation::Scan);
-            let data = if lists && device.elide_lists { elided(device, data, shown) } else { device.data(data, shown) };
+            let data =
+                if lists && device.form.elide_lists { elided(device, data, shown) } else { device.data(data, shown) };
             answer.insert("data".to_owned(), data);
         }
         if let Some(issued) = &response.issued {
@@ -227,7 +228,7 @@ const TOKEN_PATHS: [&str; 2] = ["auth/token/lookup/", "auth/token/renew/"];
 
 impl Device {
     fn text(&self, text: &str) -> String {
-        if self.raw || text.is_empty() { text.to_owned() } else { self.hash(text) }
+        if self.form.raw || text.is_empty() { text.to_owned() } else { self.hash(text) }
     }
 
     /// A path without the token that old clients put into it.
@@ -239,11 +240,11 @@ impl Device {
     }
 
     fn accessor(&self, accessor: &str) -> String {
-        if self.hash_accessors { self.text(accessor) } else { accessor.to_owned() }
+        if self.form.hash_accessors { self.text(accessor) } else { accessor.to_owned() }
     }
 
     fn data(&self, data: &Object, shown: &[String]) -> Value {
-        if self.raw {
+        if self.form.raw {
             return data.clone().into();
         }
         let hashed = data.iter().map(|(key, value)| {

@@ -1,199 +1,171 @@
-//! A file, or standard output: one thread writes what comes, in as few calls as it can.
+//! Where records go, and how it is known that they are there.
+//!
+//! A record is handed over, and an answer comes back; whoever waits for it waits as long as he likes. What waits here is bounded. A sink that does not
+//! keep up, or whose far side is away, is *passed over*: nobody waits for it until it has caught up.
 
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 
 use tokio::sync::oneshot;
 
-use super::DeviceConfig;
+use super::options::{Form, Place, Plan};
 use crate::logical::{Error, Result};
+
+mod backlog;
+mod file;
+mod http;
+mod link;
+mod socket;
+mod syslog;
 
 /// How many records may wait.
 const WAITING: usize = 4096;
-/// How many are written in one call.
-const GROUP: usize = 256;
+/// How many bytes of them.
+const WAITING_BYTES: usize = 64 << 20;
+/// With no more than this waiting a sink keeps up.
+const CAUGHT_UP: usize = 128 << 10;
+
+/// What became of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// It is where it should be, as far as one can know.
+    Yes,
+    /// It is not.
+    No,
+    /// Nor will be the next one, and that was said already.
+    Away,
+}
+
+/// A record, and who waits for it.
+struct Job {
+    line: Vec<u8>,
+    answer: oneshot::Sender<Written>,
+}
+
+/// What a sink and whoever waits for it know of each other.
+pub struct State {
+    /// As messages name it.
+    pub device: String,
+    passed_over: AtomicBool,
+    /// Bytes that wait.
+    waiting: AtomicUsize,
+    reopen: AtomicBool,
+}
 
 pub struct Sink {
-    lines: mpsc::SyncSender<(Vec<u8>, oneshot::Sender<bool>)>,
-    reopen: Arc<AtomicBool>,
+    state: Arc<State>,
+    way: Way,
+}
+
+/// What a thread does until nobody brings records any more.
+type Work = Box<dyn FnOnce(&mpsc::Receiver<Job>, &State) + Send>;
+
+enum Way {
+    Thread(mpsc::SyncSender<Job>),
+    Http(http::Http),
 }
 
 impl Sink {
-    pub fn open(config: &DeviceConfig) -> Result<Self> {
-        let fail = |what: String| Error::bad_request(format!("audit device {}: {what}", config.path));
-        let option = |name: &str| config.options.get(name).filter(|value| !value.is_empty());
-        let path =
-            option("file_path").or_else(|| option("path")).ok_or_else(|| fail("file_path is missing".to_owned()))?;
-        let number = |name: &str| {
-            option(name).map(|text| text.parse::<u64>().map_err(|_| fail(format!("{name} is a number")))).transpose()
+    /// Opens what `plan` says. Whether a far side is there shows later.
+    pub fn open(plan: Plan, device: &str) -> Result<(Form, Self)> {
+        let state = Arc::new(State {
+            device: device.to_owned(),
+            passed_over: AtomicBool::default(),
+            waiting: AtomicUsize::default(),
+            reopen: AtomicBool::default(),
+        });
+        let fail = |what: &dyn std::fmt::Display| Error::bad_request(format!("audit device {device}: {what}"));
+        let work: Work = match plan.place {
+            Place::Stdout => Box::new(|jobs, state| file::write_all(&mut std::io::stdout(), jobs, state)),
+            Place::File(file) => {
+                let mut target = file::LogFile::open(file).map_err(|error| fail(&error))?;
+                Box::new(move |jobs, state| file::write_all(&mut target, jobs, state))
+            }
+            Place::Syslog(syslog) => {
+                let mut transport = syslog::Syslogd::new(syslog);
+                Box::new(move |jobs, state| link::serve(&mut transport, jobs, state))
+            }
+            Place::Socket(socket) => {
+                let mut transport = socket::of(socket);
+                Box::new(move |jobs, state| link::serve(transport.as_mut(), jobs, state))
+            }
+            Place::Http(http) => {
+                let way = http::Http::new(http, &state).map_err(|error| fail(&error))?;
+                return Ok((plan.form, Self { state, way: Way::Http(way) }));
+            }
         };
-        let mut target: Box<dyn Target> = if path == "stdout" {
-            Box::new(io::stdout())
-        } else {
-            let mode = option("mode").map_or(Ok(0o600), |text| u32::from_str_radix(text, 8));
-            let mode = mode
-                .ok()
-                .filter(|mode| *mode <= 0o777)
-                .ok_or_else(|| fail("mode is permission bits in octal".to_owned()))?;
-            let file = LogFile {
-                path: PathBuf::from(path),
-                // 0 leaves the mode of a file that is there.
-                mode: if mode == 0 { 0o600 } else { mode },
-                rotate: number("rotate_bytes")?.filter(|bytes| *bytes > 0),
-                keep: number("rotate_keep")?.unwrap_or(5).max(1),
-                file: None,
-                torn: false,
-            };
-            Box::new(file)
-        };
-        target.ready().map_err(|error| fail(format!("{path} cannot be written: {error}")))?;
-        let (lines, waiting) = mpsc::sync_channel(WAITING);
-        let reopen = Arc::new(AtomicBool::new(false));
-        let asked = Arc::clone(&reopen);
+        let (jobs, waiting) = mpsc::sync_channel(WAITING);
+        let shared = Arc::clone(&state);
         std::thread::Builder::new()
             .name("audit".to_owned())
-            .spawn(move || write_all(target.as_mut(), &waiting, &asked))
-            .map_err(|error| fail(error.to_string()))?;
-        Ok(Self { lines, reopen })
+            .spawn(move || work(&waiting, &shared))
+            .map_err(|error| fail(&error))?;
+        Ok((plan.form, Self { state, way: Way::Thread(jobs) }))
     }
 
     /// Hands a record over; the answer says whether it is written. `None`: too many wait.
-    pub fn write(&self, line: Vec<u8>) -> Option<oneshot::Receiver<bool>> {
+    pub fn write(&self, line: Vec<u8>) -> Option<oneshot::Receiver<Written>> {
+        let size = line.len();
+        if self.state.waiting.fetch_add(size, Ordering::Relaxed) + size > WAITING_BYTES.max(size) {
+            self.state.waiting.fetch_sub(size, Ordering::Relaxed);
+            return None;
+        }
         let (answer, answered) = oneshot::channel();
-        self.lines.try_send((line, answer)).ok().map(|()| answered)
+        let job = Job { line, answer };
+        let taken = match &self.way {
+            Way::Thread(jobs) => jobs.try_send(job).is_ok(),
+            Way::Http(http) => http.send(job),
+        };
+        if !taken {
+            self.state.waiting.fetch_sub(size, Ordering::Relaxed);
+        }
+        taken.then_some(answered)
     }
 
+    /// Lets go of files and connections, and opens them again with the next record.
     pub fn reopen(&self) {
-        self.reopen.store(true, Ordering::Relaxed);
+        self.state.reopen.store(true, Ordering::Relaxed);
+        if let Way::Http(http) = &self.way {
+            http.reopen(&self.state);
+        }
+    }
+
+    pub fn state(&self) -> &State {
+        &self.state
     }
 }
 
-fn write_all(target: &mut dyn Target, lines: &mpsc::Receiver<(Vec<u8>, oneshot::Sender<bool>)>, reopen: &AtomicBool) {
-    while let Ok((mut text, answer)) = lines.recv() {
-        let mut answers = vec![answer];
-        while answers.len() < GROUP
-            && let Ok((line, answer)) = lines.try_recv()
+impl State {
+    /// Whether nobody waits for it.
+    pub fn is_passed_over(&self) -> bool {
+        self.passed_over.load(Ordering::Relaxed)
+    }
+
+    /// Nobody waits for it from now on.
+    pub fn pass_over(&self, why: &dyn std::fmt::Display) {
+        if !self.passed_over.swap(true, Ordering::Relaxed) {
+            tracing::error!(device = self.device, %why, "the audit device is passed over");
+        }
+    }
+
+    /// So many bytes do not wait any more.
+    fn done(&self, bytes: usize) {
+        self.waiting.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Something was written. Once it has caught up, it is waited for again.
+    fn works(&self) {
+        if self.is_passed_over()
+            && self.waiting.load(Ordering::Relaxed) <= CAUGHT_UP
+            && self.passed_over.swap(false, Ordering::Relaxed)
         {
-            text.extend_from_slice(&line);
-            answers.push(answer);
-        }
-        if reopen.swap(false, Ordering::Relaxed) {
-            target.forget();
-        }
-        let written = target.ready().and_then(|()| target.put(&text));
-        if let Err(error) = &written {
-            tracing::error!(%error, "an audit record could not be written");
-            target.forget();
-        }
-        for answer in answers {
-            let _ = answer.send(written.is_ok());
-        }
-    }
-}
-
-/// What is written to.
-trait Target: Send {
-    /// Makes it ready for the next record.
-    fn ready(&mut self) -> io::Result<()>;
-    /// Writes all of `text`.
-    fn put(&mut self, text: &[u8]) -> io::Result<()>;
-    /// Starts anew with the next record.
-    fn forget(&mut self) {}
-}
-
-impl Target for io::Stdout {
-    fn ready(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn put(&mut self, text: &[u8]) -> io::Result<()> {
-        self.write_all(text)?;
-        self.flush()
-    }
-}
-
-struct LogFile {
-    path: PathBuf,
-    mode: u32,
-    rotate: Option<u64>,
-    keep: u64,
-    file: Option<File>,
-    /// The file ends in the middle of a record: the disk was full, or the machine stopped.
-    torn: bool,
-}
-
-impl Target for LogFile {
-    /// Opens the file. One that was deleted or moved away is noticed, and made anew; one that is too long is moved away.
-    fn ready(&mut self) -> io::Result<()> {
-        if let Some(file) = &self.file {
-            let ours = file.metadata()?;
-            let there = std::fs::metadata(&self.path).ok();
-            let same = there.is_some_and(|there| there.ino() == ours.ino() && there.dev() == ours.dev());
-            if same && self.rotate.is_some_and(|bytes| ours.len() >= bytes && ours.is_file()) {
-                self.rotate()?;
-                self.file = None;
-            } else if !same {
-                tracing::warn!(path = %self.path.display(), "the audit file was moved or deleted; a new one is made");
-                self.file = None;
-            }
-        }
-        if self.file.is_none() {
-            self.torn = is_torn(&self.path);
-            self.file = Some(File::options().append(true).create(true).mode(self.mode).open(&self.path)?);
-        }
-        Ok(())
-    }
-
-    fn put(&mut self, text: &[u8]) -> io::Result<()> {
-        match &mut self.file {
-            Some(file) => {
-                if std::mem::take(&mut self.torn) {
-                    file.write_all(b"\n")?;
-                }
-                file.write_all(text)
-            }
-            None => Err(io::ErrorKind::NotConnected.into()),
+            tracing::info!(device = self.device, "the audit device works again");
         }
     }
 
-    fn forget(&mut self) {
-        self.file = None;
-    }
-}
-
-/// Whether a file has something, and does not end with the end of a line.
-fn is_torn(path: &Path) -> bool {
-    let last = || -> io::Result<u8> {
-        let mut file = File::open(path)?;
-        file.seek(SeekFrom::End(-1))?;
-        let mut last = [0];
-        file.read_exact(&mut last)?;
-        Ok(last[0])
-    };
-    let is_file = std::fs::metadata(path).is_ok_and(|about| about.is_file());
-    is_file && last().is_ok_and(|last| last != b'\n')
-}
-
-impl LogFile {
-    /// `audit.log` becomes `audit.log.1`, that `audit.log.2`, and so on.
-    fn rotate(&self) -> io::Result<()> {
-        let name = |number: u64| {
-            let mut name = self.path.clone().into_os_string();
-            name.push(format!(".{number}"));
-            PathBuf::from(name)
-        };
-        let rename = |from: &Path, to: &Path| match std::fs::rename(from, to) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            result => result,
-        };
-        for number in (1..self.keep).rev() {
-            rename(&name(number), &name(number + 1))?;
-        }
-        rename(&self.path, &name(1))
+    /// Whether it was asked to open anew, once.
+    fn is_to_reopen(&self) -> bool {
+        self.reopen.swap(false, Ordering::Relaxed)
     }
 }

@@ -7,6 +7,8 @@ use crate::json;
 use crate::logical::{Operation, Request, Response, TokenText};
 use crate::storage::Memory;
 
+mod far;
+
 async fn broker(path: &std::path::Path, more: &[(&str, &str)]) -> Result<Broker> {
     let barrier = Barrier::initialize(Arc::new(Memory::default()), bulla_core::DataKey::generate().unwrap()).await;
     let mut options = BTreeMap::from([("file_path".to_owned(), path.to_str().unwrap().to_owned())]);

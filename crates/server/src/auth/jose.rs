@@ -27,4 +27,7 @@ pub enum TokenError {
     /// What it says is not what is expected.
     #[error("{0}")]
     Claim(&'static str),
+    /// It was not looked at: too many logins wait for keys.
+    #[error("too many logins wait for keys; try again")]
+    Busy,
 }

@@ -3,8 +3,8 @@
 //! Names that are there and names that are not are counted alike: else who is locked out would be somebody. A login that ends when its name is
 //! locked out is refused whatever its password was, so that of many that come at once no more than the threshold learn anything.
 //!
-//! What is kept is in memory and bounded ([`NAMES`]): a flood of names drives out those with the fewest reasons to be kept, locked ones last.
-//! Sealing and a restart forget it.
+//! What is kept is in memory and bounded, for each method by itself ([`NAMES`]): a flood of names at one method takes no room from another, and drives out
+//! those with the fewest failures first, locked ones last. Sealing and a restart forget it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::logical::{Call, Error, Result};
 
-/// How many names are counted at once.
+/// How many names of a method are counted at once.
 pub const NAMES: usize = 32 << 10;
 /// A longer name is counted by its hash.
 const LONGEST: usize = 256;
@@ -58,7 +58,7 @@ impl ByKind {
 }
 
 /// Who logs in.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug)]
 struct Who {
     accessor: String,
     name: String,
@@ -106,12 +106,15 @@ impl Failures {
     }
 }
 
-/// All names whose logins failed.
+/// The names of a method whose logins failed.
+type Names = HashMap<String, Failures>;
+
+/// All names whose logins failed, by the accessor of their method.
 #[derive(Default)]
-pub struct Lockouts(Mutex<HashMap<Who, Failures>>);
+pub struct Lockouts(Mutex<HashMap<String, Names>>);
 
 impl Lockouts {
-    fn names(&self) -> MutexGuard<'_, HashMap<Who, Failures>> {
+    fn methods(&self) -> MutexGuard<'_, HashMap<String, Names>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -127,7 +130,7 @@ impl Lockouts {
         if login.limits.threshold == 0 {
             return Ok(());
         }
-        match self.names().get(&login.who) {
+        match self.methods().get(&login.who.accessor).and_then(|names| names.get(&login.who.name)) {
             Some(failures) if failures.is_locked(login.limits, now) => Err(Error::no_token()),
             _ => Ok(()),
         }
@@ -146,23 +149,29 @@ impl Lockouts {
         if limits.threshold == 0 {
             return Ok(());
         }
-        let mut names = self.names();
-        let before = names.get(&login.who).copied();
+        let mut methods = self.methods();
+        let Who { accessor, name } = &login.who;
+        let before = methods.get(accessor).and_then(|names| names.get(name)).copied();
         if before.is_some_and(|failures| failures.is_locked(limits, now)) {
             return Err(Error::no_token());
         }
         match outcome {
-            Outcome::Right => drop(names.remove(&login.who)),
+            Outcome::Right => drop(methods.get_mut(accessor).map(|names| names.remove(name))),
             Outcome::Wrong => {
                 let recent = before.filter(|failures| now.duration_since(failures.last) <= limits.reset);
                 let count = recent.map_or(0, |failures| failures.count).saturating_add(1);
+                if !methods.contains_key(accessor) {
+                    // Of methods that are not there any more nothing stays.
+                    methods.retain(|_, names| names.values().any(|failures| !failures.is_over(now)));
+                }
+                let names = methods.entry(accessor.clone()).or_default();
                 if before.is_none() && names.len() >= NAMES {
-                    make_room(&mut names, now);
+                    make_room(names, now);
                 }
                 if count == limits.threshold {
-                    tracing::warn!(accessor = login.who.accessor, "a name is locked out: too many logins failed");
+                    tracing::warn!(accessor, "a name is locked out: too many logins failed");
                 }
-                names.insert(login.who.clone(), Failures { count, last: now, limits });
+                names.insert(name.clone(), Failures { count, last: now, limits });
             }
         }
         Ok(())
@@ -170,20 +179,22 @@ impl Lockouts {
 
     /// Lets a name log in again.
     pub fn unlock(&self, accessor: &str, name: &str) {
-        self.names().remove(&Who::new(accessor, name));
+        let Who { accessor, name } = Who::new(accessor, name);
+        self.methods().get_mut(&accessor).map(|names| names.remove(&name));
     }
 
     /// The names that are locked out, by the accessor of their method; `limits` are those that each method has now.
     pub fn locked(&self, limits: &HashMap<String, Limits>) -> BTreeMap<String, Vec<String>> {
-        let (names, now) = (self.names(), Instant::now());
-        let mut locked: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for (who, failures) in names.iter() {
-            if limits.get(&who.accessor).is_some_and(|limits| failures.is_locked(*limits, now)) {
-                locked.entry(who.accessor.clone()).or_default().push(who.name.clone());
+        let now = Instant::now();
+        let mut locked = BTreeMap::new();
+        for (accessor, names) in self.methods().iter() {
+            let Some(limits) = limits.get(accessor) else { continue };
+            let is_locked = |(_, failures): &(&String, &Failures)| failures.is_locked(*limits, now);
+            let mut names: Vec<String> = names.iter().filter(is_locked).map(|(name, _)| name.clone()).collect();
+            if !names.is_empty() {
+                names.sort_unstable();
+                locked.insert(accessor.clone(), names);
             }
-        }
-        for names in locked.values_mut() {
-            names.sort_unstable();
         }
         locked
     }
@@ -204,22 +215,22 @@ impl From<bool> for Outcome {
     }
 }
 
-/// Forgets an eighth of the names: those that are over, then those with the fewest failures and the oldest.
-fn make_room(names: &mut HashMap<Who, Failures>, now: Instant) {
+/// Forgets an eighth of a method's names: those that are over, then those with the fewest failures and the oldest, locked ones last.
+fn make_room(names: &mut Names, now: Instant) {
     names.retain(|_, failures| !failures.is_over(now));
     let most = NAMES - NAMES / 8;
     if names.len() <= most {
         return;
     }
-    tracing::warn!("so many names fail to log in that some are not counted any more");
+    tracing::warn!("so many names of a method fail to log in that some are not counted any more");
     let mut order: Vec<_> = names
         .iter()
-        .map(|(who, failures)| (failures.is_locked(failures.limits, now), failures.last, who.clone()))
+        .map(|(name, failures)| (failures.is_locked(failures.limits, now), failures.count, failures.last, name.clone()))
         .collect();
-    order.sort_unstable_by_key(|(locked, last, _)| (*locked, *last));
+    order.sort_unstable_by_key(|(locked, count, last, _)| (*locked, *count, *last));
     let excess = names.len() - most;
-    for (_, _, who) in order.into_iter().take(excess) {
-        names.remove(&who);
+    for (.., name) in order.into_iter().take(excess) {
+        names.remove(&name);
     }
 }
 
@@ -278,17 +289,42 @@ mod tests {
         for number in 0..NAMES + 10 {
             lockouts.conclude_at(&login(&format!("n{number}")), Outcome::Wrong, now).unwrap();
         }
-        assert!(lockouts.names().len() <= NAMES);
+        assert!(lockouts.methods()["a"].len() <= NAMES);
         assert!(lockouts.check_at(&bob, now).is_err());
         let long = "x".repeat(10_000);
         lockouts.conclude_at(&login(&long), Outcome::Wrong, now).unwrap();
-        assert!(lockouts.names().keys().all(|who| who.name.len() <= LONGEST));
+        assert!(lockouts.methods()["a"].keys().all(|name| name.len() <= LONGEST));
         // All of them locked: what is oldest goes.
         let later = now + Duration::from_secs(700);
         for number in 0..10 {
             lockouts.conclude_at(&login(&format!("m{number}")), Outcome::Wrong, later).unwrap();
         }
-        assert!(lockouts.names().len() <= NAMES);
+        assert!(lockouts.methods()["a"].len() <= NAMES);
+    }
+
+    #[test]
+    fn a_flood_of_names_makes_nobody_forget_failures_of_others() {
+        let (lockouts, now, bob) = (Lockouts::default(), Instant::now(), login("bob"));
+        let elsewhere = Login { who: Who::new("b", "al"), limits: bob.limits };
+        lockouts.conclude_at(&elsewhere, Outcome::Wrong, now).unwrap();
+        for _ in 0..2 {
+            lockouts.conclude_at(&bob, Outcome::Wrong, now).unwrap();
+        }
+        // Each of them later than those: what is oldest would go first.
+        let later = now + Duration::from_secs(1);
+        for number in 0..2 * NAMES {
+            lockouts.conclude_at(&login(&format!("n{number}")), Outcome::Wrong, later).unwrap();
+        }
+        lockouts.conclude_at(&bob, Outcome::Wrong, later).unwrap();
+        assert!(lockouts.check_at(&bob, later).is_err(), "his failures are counted on");
+        lockouts.conclude_at(&elsewhere, Outcome::Wrong, later).unwrap();
+        lockouts.conclude_at(&elsewhere, Outcome::Wrong, later).unwrap();
+        assert!(lockouts.check_at(&elsewhere, later).is_err(), "another method has room of its own");
+        // When a method's failures are all over, they are forgotten with the first of a new method.
+        let over = later + Duration::from_secs(700);
+        let third = Login { who: Who::new("c", "al"), limits: bob.limits };
+        lockouts.conclude_at(&third, Outcome::Wrong, over).unwrap();
+        assert_eq!(lockouts.methods().keys().collect::<Vec<_>>(), ["c"]);
     }
 
     #[test]

@@ -58,7 +58,7 @@ impl Remote {
     /// What a token says, if one of the keys signed it.
     ///
     /// # Errors
-    /// [`TokenError::Signature`] if none did, or there are none to be had.
+    /// [`TokenError::Signature`] if none did, or there are none to be had; [`TokenError::Busy`] if too many wait for them.
     pub async fn verify(&self, token: Jws<'_>, bearer: Bearer<'_>) -> Result<Claims, TokenError> {
         const UNKNOWN: TokenError = TokenError::Signature("failed to verify id token signature");
         let seen = self.known();
@@ -78,7 +78,7 @@ impl Remote {
             },
         };
         // A key that is not known: those who sign may have a new one.
-        let _place = self.waiting.try_acquire().map_err(|_| TokenError::Signature("too many logins wait for keys"))?;
+        let _place = self.waiting.try_acquire().map_err(|_| TokenError::Busy)?;
         let next = self.next.lock().await;
         match self.newer(next, seen.as_ref(), bearer).await {
             Some(newer) => newer.keys.verify(token).map_err(|_| UNKNOWN),
@@ -166,11 +166,52 @@ impl Remote {
     }
 }
 
+/// Where it is, without what may be a secret in an address: a query, who asks.
 impl std::fmt::Display for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Set(url) => url.fmt(f),
-            Self::Issuer(issuer) => issuer.fmt(f),
+        let url = match self {
+            Self::Set(url) => url.clone(),
+            Self::Issuer(issuer) => match Url::parse(issuer) {
+                Ok(url) => url,
+                Err(_) => return f.write_str("an issuer that is no address"),
+            },
+        };
+        write!(f, "{}{}", url.origin().ascii_serialization(), url.path())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn an_address_is_logged_without_what_may_be_a_secret_in_it() {
+        let url = "https://user:word@keys.example:8443/set/1?token=secret#part";
+        for source in [Source::Set(Url::parse(url).unwrap()), Source::Issuer(url.to_owned())] {
+            assert_eq!(source.to_string(), "https://keys.example:8443/set/1");
+        }
+        assert!(!Source::Issuer("secret".to_owned()).to_string().contains("secret"));
+    }
+
+    #[tokio::test]
+    async fn who_comes_when_too_many_wait_for_keys_is_told_that_the_server_is_busy() {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = Url::parse(&format!("http://{}/", silent.local_addr().unwrap())).unwrap();
+        let limits = Limits { time: Duration::from_secs(30), ..Limits::USUAL };
+        let remote = Remote::new(Source::Set(url), Fetch::new("", limits).unwrap(), limits);
+        // {"alg":"ES256"}, {}, and a signature of 64 bytes.
+        let text = format!("eyJhbGciOiJFUzI1NiJ9.e30.{}", "A".repeat(86));
+        let waiting = (0..WAITING).map(|_| remote.verify(Jws::parse(&text).unwrap(), None));
+        let waiting = futures_util::future::join_all(waiting);
+        let one_more = async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            remote.verify(Jws::parse(&text).unwrap(), None).await
+        };
+        tokio::select! {
+            _ = waiting => panic!("nobody answers"),
+            refused = one_more => assert_eq!(refused.err(), Some(TokenError::Busy)),
         }
     }
 }

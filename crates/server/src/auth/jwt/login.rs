@@ -31,7 +31,6 @@ pub async fn log_in(method: &Jwt, call: &Call<'_>) -> Result<Response> {
     if !is_from(&role.params.bound_cidrs, call.request.remote) {
         return Err(Error::no_token());
     }
-    let invalid = |error: TokenError| Error::bad_request(format!("error validating token: {error}"));
     let token = Jws::parse(&text).map_err(invalid)?;
     if !ready.config.allows(token.algorithm) {
         return Err(invalid(TokenError::Algorithm));
@@ -99,5 +98,22 @@ fn check_groups(role: &Role, claims: &Claims) -> std::result::Result<(), String>
         None => Ok(()),
         Some(Value::Number(digits)) => Err(format!("value {digits} in groups claim could not be parsed as string")),
         Some(_) => Err("a value in groups claim could not be parsed as string".to_owned()),
+    }
+}
+
+fn invalid(error: TokenError) -> Error {
+    match error {
+        TokenError::Busy => Error::new(503, error.to_string()),
+        error => Error::bad_request(format!("error validating token: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_busy_says_so_and_does_not_blame_the_token() {
+        assert_eq!((invalid(TokenError::Busy).status, invalid(TokenError::Algorithm).status), (503, 400));
     }
 }

@@ -114,6 +114,7 @@ fn denied(error: TokenError) -> Error {
             tracing::info!(why, "a login's token is not signed by the cluster");
             Error::no_token()
         }
+        TokenError::Busy => Error::new(503, error.to_string()),
         other => Error::new(403, other.to_string()),
     }
 }

@@ -78,6 +78,10 @@ impl Core {
         if stored.version != Stored::VERSION {
             return Err(Error::internal(&"the seal's record was written by another version"));
         }
+        // Nothing vouches for this record: who can write to the storage can change it.
+        if !is_sound(&stored) {
+            return Err(Error::internal(&"the seal's record is damaged: nothing that this server writes is like it"));
+        }
         Ok(Some((bytes, stored)))
     }
 
@@ -302,6 +306,15 @@ impl Open {
 
 /// Where the hash of the recovery key is, below `sys/core/`.
 pub(super) const RECOVERY: &str = "recovery";
+
+/// Whether a record is one that this server can have written.
+fn is_sound(stored: &Stored) -> bool {
+    let nobody = !stored.is_shamir() && stored.shares == (Shares { shares: 0, threshold: 0 });
+    let is_wrapped = |one: &Wrapped| !one.seal.is_empty() && !one.wrapped.is_empty();
+    (nobody || check_shares(stored.shares, "shares").is_ok())
+        && !stored.root_key.is_empty()
+        && stored.root_key.iter().all(is_wrapped)
+}
 
 /// Whether the numbers go together.
 ///

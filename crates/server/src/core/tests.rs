@@ -260,3 +260,39 @@ async fn what_cannot_be_written_down_does_not_leave_unless_nobody_opens_the_serv
         assert_eq!(answer.is_ok(), leaves, "{what}");
     }
 }
+
+#[tokio::test]
+async fn a_record_of_the_seal_that_nobody_wrote_opens_nothing() {
+    use crate::seal::Stored;
+    use crate::storage::{Batch, Storage};
+
+    let storage = Arc::new(Memory::default());
+    let options = || Options {
+        times: Times { default_ttl: 3600, max_ttl: 7200 },
+        lockouts: lockout::ByKind::default(),
+        audit: Vec::new(),
+        cluster_name: String::new(),
+        catalog: crate::catalog(),
+    };
+    let core = Core::new(Arc::clone(&storage) as Arc<dyn Storage>, Vec::new(), options());
+    let made = core.initialize(Init { shares: Shares { shares: 3, threshold: 2 } }).await.unwrap();
+    let written = storage.get(Stored::PATH).await.unwrap().unwrap();
+    let record: serde_json::Value = serde_json::from_slice(&written).unwrap();
+    for (pointer, value) in [
+        ("/shares/threshold", serde_json::json!(0)),
+        ("/shares", serde_json::json!({ "shares": 0, "threshold": 0 })),
+        ("/root_key", serde_json::json!([])),
+        ("/root_key/0/wrapped", serde_json::json!("")),
+    ] {
+        let mut changed = record.clone();
+        *changed.pointer_mut(pointer).unwrap() = value;
+        let text = serde_json::to_vec(&changed).unwrap();
+        storage
+            .commit(Batch { conditions: Vec::new(), writes: vec![(Stored::PATH.to_owned(), Some(text))] })
+            .await
+            .unwrap();
+        let core = Core::new(Arc::clone(&storage) as Arc<dyn Storage>, Vec::new(), options());
+        assert_eq!(core.unseal(made.shares[0].clone()).await.unwrap_err().status, 500, "{pointer}");
+        assert_eq!(core.is_initialized().await.unwrap_err().status, 500, "{pointer}");
+    }
+}

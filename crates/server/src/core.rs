@@ -62,6 +62,8 @@ pub struct Core {
     open: RwLock<Option<Arc<Open>>>,
     /// Initializing, unsealing and sealing happen one at a time.
     changing: tokio::sync::Mutex<sealing::Progress>,
+    /// Why this server is never opened.
+    unfinished: OnceLock<String>,
     this: Weak<Core>,
     /// What is counted.
     pub metrics: Arc<metrics::Metrics>,
@@ -122,6 +124,7 @@ impl Core {
             options,
             open: RwLock::default(),
             changing: tokio::sync::Mutex::default(),
+            unfinished: OnceLock::new(),
             this: this.clone(),
             metrics: Arc::default(),
         })

@@ -18,6 +18,7 @@ pub mod engine;
 pub mod hcl;
 mod help;
 pub mod http;
+pub mod initialize;
 pub mod logical;
 pub mod seal;
 pub mod storage;

@@ -16,6 +16,7 @@ use bulla_server::core::mount::Times;
 use bulla_server::core::{Core, Options};
 use bulla_server::dev::Dev;
 use bulla_server::http::{Opened, Security, load_tls, serve};
+use bulla_server::initialize::Outcome;
 use bulla_server::logical::TokenText;
 use bulla_server::seal::{AutoSeal, fixed, service};
 use bulla_server::storage;
@@ -100,7 +101,9 @@ pub(crate) fn run(app: &App, args: &ServerArgs) -> Result<Code, Failure> {
     for listener in &config.listeners {
         listener.check().map_err(Failure::generic)?;
     }
-    for name in &config.ignored {
+    let options =
+        bulla_server::core::audit::check(&config.audit).map_err(|error| Failure::generic(error.messages.join("; ")))?;
+    for name in config.ignored.iter().chain(&options) {
         tracing::warn!(setting = name, "a setting of the configuration has no effect on this server");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -132,6 +135,7 @@ async fn serve_until_stopped(app: &App, flags: &Flags, config: &Config) -> Resul
     let dev = if flags.dev {
         Some(bulla_server::dev::start(&core, root()).await.map_err(|error| failed(&error))?)
     } else {
+        initialize(app, config, &core).await?;
         None
     };
     let (stop, stopped) = watch::channel(false);
@@ -159,6 +163,7 @@ async fn serve_until_stopped(app: &App, flags: &Flags, config: &Config) -> Resul
         match core.unseal_by_itself().await {
             Ok(true) => tracing::info!("the server is unsealed"),
             Ok(false) => tracing::info!("the server is not initialized"),
+            Err(error) if core.unfinished().is_some() => return Err(Failure::generic(error.messages.join("; "))),
             // It may be the key service that is down: it is asked again.
             Err(error) => tracing::error!(%error, "the server is sealed"),
         }
@@ -173,6 +178,9 @@ async fn serve_until_stopped(app: &App, flags: &Flags, config: &Config) -> Resul
                 if let Ok(true) = core.unseal_by_itself().await {
                     tracing::info!("the server is unsealed");
                 }
+                if let Some(why) = core.unfinished() {
+                    return Err(Failure::generic(why));
+                }
             }
         }
     }
@@ -181,6 +189,19 @@ async fn serve_until_stopped(app: &App, flags: &Flags, config: &Config) -> Resul
         let _ = one.await;
     }
     core.seal().await;
+    Ok(())
+}
+
+/// What the configuration says that is done at the first start, before anybody is served.
+async fn initialize(app: &App, config: &Config, core: &Core) -> Result<(), Failure> {
+    if config.initialize.is_empty() {
+        return Ok(());
+    }
+    match bulla_server::initialize::run(core, &config.initialize, app.env.as_ref()).await {
+        Ok(Outcome::Done) => tracing::info!("the server has initialized itself"),
+        Ok(Outcome::NotNeeded) => tracing::debug!("the server was initialized before"),
+        Err(error) => return Err(Failure::generic(error.to_string())),
+    }
     Ok(())
 }
 
@@ -242,6 +263,7 @@ fn dev_config(flags: &Flags) -> Config {
         storage: Storage::Memory,
         seals: Vec::new(),
         audit: Vec::new(),
+        initialize: Vec::new(),
         lockouts: ByKind::default(),
         times: Times { default_ttl: TTL, max_ttl: TTL },
         cluster_name: String::new(),

@@ -7,7 +7,7 @@ use bulla_core::{DataKey, SecretBytes};
 use super::policy::ROOT;
 use super::token::Entry;
 use super::{Core, Open, random};
-use crate::barrier::{Barrier, BarrierError};
+use crate::barrier::{Barrier, BarrierError, View};
 use crate::logical::{Auth, Error, Issued, Result, TokenText};
 use crate::seal::{SealError, Shares, Stored, Wrapped, shamir};
 use crate::storage::Batch;
@@ -140,6 +140,41 @@ impl Core {
     /// # Errors
     /// 400 if there are keys, or the numbers do not go together.
     pub async fn initialize(&self, init: Init) -> Result<Initialized> {
+        self.make_keys(init, None).await
+    }
+
+    /// Makes all keys, and the token in whose name the server initializes itself. Until [that is finished](Self::finish_by_itself), no later start opens it.
+    ///
+    /// # Errors
+    /// 400 if there are keys.
+    pub async fn begin_by_itself(&self) -> Result<TokenText> {
+        let init = Init { shares: Shares { shares: 0, threshold: 0 } };
+        Ok(self.make_keys(init, Some("its beginning")).await?.root_token)
+    }
+
+    /// Notes what is being done while the server initializes itself.
+    ///
+    /// # Errors
+    /// If it is sealed, or the storage does not take it.
+    pub async fn note_step(&self, step: &str) -> Result<()> {
+        Ok(own(&self.open()?.barrier).put(UNFINISHED, step.as_bytes()).await?)
+    }
+
+    /// The server has initialized itself.
+    ///
+    /// # Errors
+    /// If it is sealed, or the storage does not take it.
+    pub async fn finish_by_itself(&self) -> Result<()> {
+        Ok(own(&self.open()?.barrier).delete(UNFINISHED).await?)
+    }
+
+    /// Why this server is never opened, if its self-initialization did not finish. Known after it was tried to open it.
+    pub fn unfinished(&self) -> Option<&str> {
+        self.unfinished.get().map(String::as_str)
+    }
+
+    /// `step`: what it is at when it initializes itself.
+    async fn make_keys(&self, init: Init, step: Option<&str>) -> Result<Initialized> {
         let mut progress = self.changing.lock().await;
         if self.stored().await?.is_some() {
             return Err(Error::bad_request("Vault is already initialized"));
@@ -186,7 +221,11 @@ impl Core {
         if auto {
             // Only to tell a right recovery key from a wrong one.
             let hash = recovery_hash(&share_key);
-            crate::barrier::View::plain(&barrier, "sys/core/").put(RECOVERY, hash.as_ref()).await?;
+            own(&barrier).put(RECOVERY, hash.as_ref()).await?;
+        }
+        if let Some(step) = step {
+            // Before the server counts as initialized: killed at any moment, it is not opened with half of what it was to have.
+            own(&barrier).put(UNFINISHED, step.as_bytes()).await?;
         }
         let cluster = (stored.cluster_name.clone(), stored.cluster_id.clone());
         let open = self.start(barrier, cluster).await?;
@@ -234,8 +273,17 @@ impl Core {
     }
 
     async fn open_with(&self, root_key: DataKey, stored: &Stored) -> Result<Arc<Open>> {
-        let barrier = Barrier::open(Arc::clone(&self.storage), root_key).await?;
-        self.start(Arc::new(barrier), (stored.cluster_name.clone(), stored.cluster_id.clone())).await
+        let barrier = Arc::new(Barrier::open(Arc::clone(&self.storage), root_key).await?);
+        if let Some(step) = own(&barrier).get(UNFINISHED).await? {
+            let step = String::from_utf8_lossy(&step);
+            let why = self.unfinished.get_or_init(|| {
+                format!(
+                    "an earlier self-initialization did not finish: it ended in {step}; the server is not opened with half of what it was to have: empty the storage and start again"
+                )
+            });
+            return Err(Error::new(500, why.as_str()));
+        }
+        self.start(barrier, (stored.cluster_name.clone(), stored.cluster_id.clone())).await
     }
 
     /// Forgets the shares that were given.
@@ -304,6 +352,13 @@ impl Open {
     }
 }
 
+/// What the core keeps for itself.
+fn own(barrier: &Arc<Barrier>) -> View {
+    View::plain(barrier, "sys/core/")
+}
+
+/// Where it is noted that the server has not yet initialized itself, below `sys/core/`.
+const UNFINISHED: &str = "unfinished";
 /// Where the hash of the recovery key is, below `sys/core/`.
 pub(super) const RECOVERY: &str = "recovery";
 

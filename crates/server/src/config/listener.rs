@@ -1,0 +1,117 @@
+//! `listener` blocks.
+
+use std::path::PathBuf;
+
+use super::{is_on, note_unknown, text};
+use crate::hcl::{Body, Value};
+use crate::http::Opened;
+
+/// Where it listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// `HOST:PORT`.
+    pub address: String,
+    /// The certificate and its key; none is plain HTTP.
+    pub tls: Option<(PathBuf, PathBuf)>,
+    /// Whether plain HTTP is allowed where others can listen.
+    pub insecure: bool,
+    /// What everybody may ask there.
+    pub opened: Opened,
+}
+
+impl Listener {
+    fn is_loopback(&self) -> bool {
+        let host = self.address.rsplit_once(':').map_or(self.address.as_str(), |(host, _)| host);
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
+
+    /// What the operator should hear about a listener that [may be used](Self::check) and can be overheard.
+    pub fn warning(&self) -> Option<String> {
+        (self.tls.is_none() && !self.is_loopback()).then(|| {
+            format!(
+                "listener {}: WITHOUT TLS, where others can listen: every token and secret, unseal keys too, can be read and changed on the network",
+                self.address
+            )
+        })
+    }
+
+    /// Whether what is said there stays on this machine, is encrypted, or may be heard by others.
+    ///
+    /// # Errors
+    /// If it may be heard and nobody said so.
+    pub fn check(&self) -> Result<(), String> {
+        if self.tls.is_some() || self.is_loopback() || self.insecure {
+            return Ok(());
+        }
+        Err(format!(
+            "listener {}: without TLS every token and secret can be read on the network; give tls_cert_file and tls_key_file, listen on 127.0.0.1, or, if something before it does TLS, write allow_plaintext_on_the_network = true",
+            self.address
+        ))
+    }
+}
+
+/// What a listener may say.
+const LISTENER: &[&str] = &[
+    "address",
+    "tls_cert_file",
+    "tls_key_file",
+    "tls_disable",
+    "tls_require_and_verify_client_cert",
+    "tls_disable_client_certs",
+    "tls_min_version",
+    "allow_plaintext_on_the_network",
+    "disable_unauthed_rekey_endpoints",
+    "disable_unauthed_generate_root_endpoints",
+    "telemetry",
+];
+
+/// Reads a block.
+///
+/// # Errors
+/// What is wrong, and what to write in its place.
+pub fn read(kind: &str, body: &Body, ignored: &mut Vec<String>) -> Result<Listener, String> {
+    if kind != "tcp" {
+        return Err(format!("listener {kind:?} is not supported; \"tcp\" is"));
+    }
+    let address = text(body, "address").unwrap_or_else(|| "127.0.0.1:8200".to_owned());
+    note_unknown(&format!("listener {address}"), body, LISTENER, ignored)?;
+    // 1.2 is what it begins with in any case.
+    if let Some(version) = text(body, "tls_min_version").filter(|version| version != "tls12") {
+        return Err(format!("listener {address}: tls_min_version {version:?} is not supported; \"tls12\" is"));
+    }
+    let files = text(body, "tls_cert_file").zip(text(body, "tls_key_file"));
+    if is_on(body, "tls_require_and_verify_client_cert")? {
+        return Err("tls_require_and_verify_client_cert is not supported by this server yet".to_owned());
+    }
+    let tls = match (is_on(body, "tls_disable")?, files) {
+        (true, _) => None,
+        (false, Some((certificate, key))) => Some((certificate.into(), key.into())),
+        (false, None) => {
+            return Err(format!("listener {address}: write tls_cert_file and tls_key_file, or tls_disable = true"));
+        }
+    };
+    let insecure = is_on(body, "allow_plaintext_on_the_network")?;
+    // Off unless it is written: with them whoever reaches the listener can cancel what people are at.
+    let is_opened = |key: &str| Ok::<_, String>(text(body, key).is_some() && !is_on(body, key)?);
+    let opened = Opened {
+        generate_root: is_opened("disable_unauthed_generate_root_endpoints")?,
+        rekey: is_opened("disable_unauthed_rekey_endpoints")?,
+        metrics: telemetry(&address, body, ignored)?,
+    };
+    Ok(Listener { address, tls, insecure, opened })
+}
+
+/// Whether everybody may read what the server counts.
+fn telemetry(address: &str, body: &Body, ignored: &mut Vec<String>) -> Result<bool, String> {
+    let mut is_opened = false;
+    for item in body.all("telemetry") {
+        let Value::Body(inner) = &item.value else {
+            return Err(format!("listener {address}: telemetry is a block"));
+        };
+        let block = format!("listener {address}: telemetry");
+        note_unknown(&block, inner, &["unauthenticated_metrics_access"], ignored)?;
+        is_opened |= is_on(inner, "unauthenticated_metrics_access")?;
+    }
+    Ok(is_opened)
+}

@@ -1,0 +1,35 @@
+//! `user_lockout` blocks.
+
+use super::{is_on, note_unknown, seconds, text};
+use crate::core::lockout::{ByKind, Limits};
+use crate::hcl::Body;
+
+/// Reads a block. What it does not say is as the peer has it; `all` is not looked at for it.
+///
+/// # Errors
+/// What is wrong.
+pub fn read(kind: &str, body: &Body, ignored: &mut Vec<String>) -> Result<Limits, String> {
+    let block = format!("user_lockout {kind:?}");
+    if !ByKind::KINDS.contains(&kind.to_lowercase().as_str()) && !matches!(kind, "all" | "ldap") {
+        return Err(format!("{block}: no method of this kind locks out; \"all\", \"approle\" and \"userpass\" do"));
+    }
+    let known = &["lockout_threshold", "lockout_duration", "lockout_counter_reset", "disable_lockout"];
+    note_unknown(&block, body, known, ignored)?;
+    if is_on(body, "disable_lockout")? {
+        return Ok(Limits::OFF);
+    }
+    let mut limits = Limits::default();
+    if let Some(text) = text(body, "lockout_threshold") {
+        let threshold = text.parse::<u64>().ok().filter(|threshold| *threshold > 0);
+        limits.threshold = threshold
+            .ok_or_else(|| format!("{block}: lockout_threshold is a number from 1; disable_lockout turns it off"))?;
+    }
+    let duration = |key: &str, otherwise| match body.value(key) {
+        None => Ok(otherwise),
+        Some(value) => seconds(&format!("{block}: {key}"), value)
+            .map(|seconds| std::time::Duration::from_secs(seconds.unsigned_abs())),
+    };
+    limits.duration = duration("lockout_duration", limits.duration)?;
+    limits.reset = duration("lockout_counter_reset", limits.reset)?;
+    Ok(limits)
+}

@@ -1,0 +1,119 @@
+//! What is read, and what is an error.
+
+use super::*;
+use crate::core::lockout::Limits;
+use crate::http::Opened;
+
+#[test]
+fn a_configuration_of_the_peer_is_read() {
+    let config = parse(
+        r#"
+        ui = true
+        listener "tcp" { address = "0.0.0.0:8200" tls_cert_file = "/c" tls_key_file = "/k" }
+        storage "embedded" { path = "/var/lib/bulla" }
+        seal "static" { current_key_id = "1" current_key = "file:///key" }
+        audit "file" "main" { description = "d" options { file_path = "stdout" log_raw = false } }
+        max_lease_ttl = "24h"
+        default_lease_ttl = 3600
+        "#,
+    )
+    .unwrap();
+    assert_eq!(config.storage, Storage::Embedded("/var/lib/bulla".into()));
+    assert_eq!(config.listeners[0].tls, Some(("/c".into(), "/k".into())));
+    assert_eq!((config.times.default_ttl, config.times.max_ttl), (3600, 86_400));
+    assert_eq!(config.audit[0].path, "main/");
+    assert_eq!(config.audit[0].options["log_raw"], "false");
+    assert_eq!(config.ignored, ["ui"]);
+    let json = r#"{"listener":{"tcp":{"address":"127.0.0.1:1","tls_disable":"true"}},"storage":{"inmem":{}}}"#;
+    let config = parse(json).unwrap();
+    assert_eq!(config.storage, Storage::Memory);
+    assert!(config.listeners[0].tls.is_none());
+}
+
+#[test]
+fn what_everybody_may_ask_is_opened_by_a_listener_that_says_so() {
+    let of = |settings: &str| {
+        let text = format!("listener \"tcp\" {{ tls_disable = true\n{settings} }}\nstorage \"inmem\" {{}}");
+        parse(&text).map(|config| config.listeners[0].opened)
+    };
+    assert_eq!(of(""), Ok(Opened::default()));
+    assert_eq!(of("disable_unauthed_rekey_endpoints = true"), Ok(Opened::default()));
+    let opened = of("disable_unauthed_rekey_endpoints = false\ndisable_unauthed_generate_root_endpoints = \"false\"");
+    assert_eq!(opened, Ok(Opened { generate_root: true, rekey: true, metrics: false }));
+    let opened = of("telemetry { unauthenticated_metrics_access = true }");
+    assert_eq!(opened, Ok(Opened { metrics: true, ..Opened::default() }));
+    assert!(of("telemetry { unauthenticated_metrics_access = \"perhaps\" }").is_err());
+    assert!(of("disable_unauthed_rekey_endpoints = \"no\"").is_err());
+}
+
+#[test]
+fn who_is_locked_out_when_is_configured_by_method() {
+    let of = |block: &str| {
+        let listener = "listener \"tcp\" { tls_disable = true }\nstorage \"inmem\" {}\n";
+        parse(&format!("{listener}{block}")).map(|config| config.lockouts)
+    };
+    let lockouts = of(
+        "user_lockout \"all\" { lockout_threshold = \"3\" lockout_duration = \"10m\" }\nuser_lockout \"approle\" { disable_lockout = true }",
+    )
+    .unwrap();
+    let limits = lockouts.of("userpass");
+    assert_eq!((limits.threshold, limits.duration.as_secs(), limits.reset.as_secs()), (3, 600, 900));
+    assert_eq!(lockouts.of("approle"), Limits::OFF);
+    for bad in [
+        "user_lockout \"jwt\" {}",
+        "user_lockout \"all\" { lockout_threshold = 0 }",
+        "user_lockout \"all\" { lockout_limit = 1 }",
+    ] {
+        assert!(of(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn what_is_not_there_names_what_is() {
+    let listener = "listener \"tcp\" { tls_disable = true }\n";
+    for (text, expected) in [
+        ("storage \"raft\" { path = \"x\" }", "storage \"embedded\""),
+        ("storage \"postgresql\" {}", "not supported yet"),
+        ("storage \"inmem\" {}\nseal \"pkcs11\" {}", "\"transit\""),
+        ("", "there is no storage"),
+        ("storage \"inmem\" {}\nha_storage \"consul\" {}", "ha_storage"),
+        ("storage \"inmem\" {}\nmax_lease_ttl = \"x\"", "max_lease_ttl is a duration"),
+    ] {
+        let error = parse(&format!("{listener}{text}")).unwrap_err();
+        assert!(error.contains(expected), "{text}: {error}");
+    }
+    assert!(parse("storage \"inmem\" {}\nlistener \"tcp\" {}").unwrap_err().contains("tls_cert_file"));
+}
+
+#[test]
+fn a_setting_that_nobody_knows_is_an_error_where_somebody_may_rely_on_it() {
+    let of = |listener: &str, rest: &str| {
+        parse(&format!("listener \"tcp\" {{ tls_disable = true\n{listener} }}\nstorage \"inmem\" {{ {rest} }}"))
+    };
+    for bad in
+        ["tls_cert_flie = \"x\"", "tls_min_version = \"tls13\"", "max_request_size = 10", "tls_client_ca_file = \"x\""]
+    {
+        assert!(of(bad, "").unwrap_err().contains("not supported"), "{bad}");
+    }
+    assert!(of("tls_min_version = \"tls12\"", "").unwrap().ignored.is_empty());
+    let config = of("proxy_protocol_behavior = \"x\"", "pat = 1").unwrap();
+    assert_eq!(config.ignored, ["listener 127.0.0.1:8200: proxy_protocol_behavior", "storage \"inmem\": pat"]);
+}
+
+#[test]
+fn plain_http_stays_on_the_machine_unless_somebody_says_so() {
+    let listener = |address: &str, insecure| Listener {
+        address: address.to_owned(),
+        tls: None,
+        insecure,
+        opened: Opened::default(),
+    };
+    assert!(listener("127.0.0.1:8200", false).check().is_ok());
+    assert!(listener("[::1]:8200", false).check().is_ok());
+    assert!(listener("[::1]:8200", true).warning().is_none());
+    for address in ["0.0.0.0:8200", "[::]:8200", "10.0.0.1:8200", "vault:8200", ":8200"] {
+        assert!(listener(address, false).check().is_err(), "{address}");
+        assert!(listener(address, true).check().is_ok());
+        assert!(listener(address, true).warning().is_some_and(|text| text.contains("WITHOUT TLS")), "{address}");
+    }
+}

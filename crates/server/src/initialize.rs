@@ -262,6 +262,8 @@ async fn one(
         "operation": operation.name(),
         "path": request.path.as_str(),
         "data": request.data.clone(),
+        // The peer's documentation says `data`, and the peer has it here.
+        "map": request.data.clone(),
     };
     history.add_request(&block.name, &step.name, seen.into());
     if !is_made {

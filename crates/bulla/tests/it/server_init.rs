@@ -70,7 +70,7 @@ initialize "secrets" {
       a = { eval_source = "response" eval_type = "string" initialize_name = "secrets" response_name = "read" field_selector = ["data", "a"] }
       number = { eval_source = "response" eval_type = "int" initialize_name = "secrets" response_name = "read" field_selector = ["data", "a"] }
       list = { eval_source = "response" eval_type = "[]string" initialize_name = "secrets" response_name = "read" field_selector = ["data", "list"] }
-      whole = { eval_source = "request" eval_type = "map" initialize_name = "secrets" request_name = "write" field_selector = ["data", "object"] }
+      whole = { eval_source = "request" eval_type = "map" initialize_name = "secrets" request_name = "write" field_selector = ["map", "object"] }
       path = { eval_source = "request" eval_type = "any" initialize_name = "secrets" request_name = "write" field_selector = "path" }
     }
   }
@@ -142,7 +142,9 @@ fn looks(address: SocketAddr) -> Vec<(u16, Value)> {
     let token = login["auth"]["client_token"].as_str().unwrap().to_owned();
     let mut seen = vec![(status, login["auth"]["policies"].clone())];
     for path in ["kv/x", "kv/y", "kv?list=true", "sys/policies/acl/reader", "sys/auth", "kv/none"] {
-        let (status, answer) = ask(address, &token, "GET", path, &Value::Null);
+        let (status, mut answer) = ask(address, &token, "GET", path, &Value::Null);
+        // When it was written.
+        answer["data"].as_object_mut().map(|data| data.remove("modified"));
         seen.push((status, answer["data"].clone()));
     }
     seen

@@ -299,7 +299,7 @@ fn http_server(status: &Arc<AtomicU16>) -> (SocketAddr, Arc<Mutex<Vec<String>>>)
             std::thread::spawn(move || {
                 let mut stream = stream.unwrap();
                 let (mut text, mut part) = (String::new(), [0; 4096]);
-                while !text.ends_with("}\n") {
+                while !text.ends_with("}\n") && !text.starts_with("GET") {
                     let length = stream.read(&mut part).unwrap();
                     text.push_str(std::str::from_utf8(&part[..length]).unwrap());
                 }

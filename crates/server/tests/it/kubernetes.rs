@@ -235,6 +235,7 @@ fn the_word_of_the_cluster_counts() {
 #[test]
 fn tokens_are_verified_here_and_nobody_is_asked() {
     let (cluster, folder) = (cluster(), tempfile::tempdir().unwrap());
+    write(&folder.path().join("ca.crt"), UNUSED_AUTHORITY);
     write(&folder.path().join("token"), "own");
     let base = json!({
         "kubernetes_host": cluster.url(), "kubernetes_ca_cert": UNUSED_AUTHORITY, "local_verification": true,
@@ -289,6 +290,7 @@ fn tokens_are_verified_here_and_nobody_is_asked() {
 #[test]
 fn labels_are_asked_for_when_the_namespace_is_believed() {
     let (cluster, folder) = (cluster(), tempfile::tempdir().unwrap());
+    write(&folder.path().join("ca.crt"), UNUSED_AUTHORITY);
     write(&folder.path().join("token"), "own");
     let config = json!({ "kubernetes_host": cluster.url(), "kubernetes_ca_cert": UNUSED_AUTHORITY });
     let ours = server(folder.path(), &config);

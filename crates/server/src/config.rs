@@ -13,6 +13,10 @@ use crate::hcl::{self, Body, Value};
 use crate::http::Opened;
 use crate::logical::parse_seconds;
 
+mod storage;
+
+pub use storage::{Migration, Storage, parse_migration};
+
 /// 768 h, as the peer has it.
 const TTL: i64 = 768 * 3600;
 
@@ -50,15 +54,6 @@ pub struct Listener {
     pub insecure: bool,
     /// What everybody may ask there.
     pub opened: Opened,
-}
-
-/// Where it keeps things.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Storage {
-    /// In memory.
-    Memory,
-    /// In a file in this folder.
-    Embedded(PathBuf),
 }
 
 /// What opens it.
@@ -106,7 +101,7 @@ pub fn parse(text: &str) -> Result<Config, String> {
                 config.listeners.push(listener(kind, inner, &mut config.ignored)?);
             }
             (["storage" | "backend", kind], Value::Body(inner)) if storage.is_none() => {
-                storage = Some(self::storage(kind, inner, &mut config.ignored)?);
+                storage = Some(storage::read(kind, inner, &mut config.ignored)?);
             }
             (["storage" | "backend", _], _) => return Err("there are two storages; a server has one".to_owned()),
             (["seal", kind], Value::Body(inner)) => {
@@ -299,27 +294,6 @@ fn user_lockout(kind: &str, body: &Body, ignored: &mut Vec<String>) -> Result<Li
     Ok(limits)
 }
 
-fn storage(kind: &str, body: &Body, ignored: &mut Vec<String>) -> Result<Storage, String> {
-    let known: &[&str] = if kind == "embedded" { &["path"] } else { &[] };
-    let unknown = note_unknown(&format!("storage {kind:?}"), body, known, ignored);
-    match kind {
-        "inmem" => unknown.map(|()| Storage::Memory),
-        "embedded" => {
-            unknown?;
-            let path =
-                text(body, "path").ok_or("storage \"embedded\" needs a path: the folder it keeps its file in")?;
-            Ok(Storage::Embedded(path.into()))
-        }
-        "file" | "raft" => {
-            Err(format!("storage {kind:?} is not supported; the nearest is storage \"embedded\" {{ path = \"…\" }}"))
-        }
-        "postgresql" | "mysql" | "consul" | "etcd" | "dynamodb" | "s3" | "gcs" => {
-            Err(format!("storage {kind:?} is not supported yet; \"embedded\" and \"inmem\" are"))
-        }
-        other => Err(format!("storage {other:?} is not known; \"embedded\" and \"inmem\" are")),
-    }
-}
-
 /// None for a seal that is off, and for people's shares.
 fn seal(kind: &str, body: &Body, ignored: &mut Vec<String>) -> Result<Option<Seal>, String> {
     if is_on(body, "disabled")? {
@@ -457,7 +431,10 @@ mod tests {
         let listener = "listener \"tcp\" { tls_disable = true }\n";
         for (text, expected) in [
             ("storage \"raft\" { path = \"x\" }", "storage \"embedded\""),
-            ("storage \"postgresql\" {}", "not supported yet"),
+            ("storage \"mysql\" {}", "not supported yet"),
+            ("storage \"postgresql\" { ha_enabled = true }", "ha_enabled"),
+            ("storage \"postgresql\" { max_parallel = 2 }", "max_parallel"),
+            ("storage \"postgresql\" { table = \"a b\" }", "NAME"),
             ("storage \"inmem\" {}\nseal \"pkcs11\" {}", "\"transit\""),
             ("", "there is no storage"),
             ("storage \"inmem\" {}\nha_storage \"consul\" {}", "ha_storage"),

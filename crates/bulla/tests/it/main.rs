@@ -31,6 +31,7 @@ mod seal_layout;
 mod seal_merge;
 mod seal_recovery;
 mod server;
+mod server_storage;
 mod values;
 mod vault_cli;
 mod vault_cli_faults;

@@ -23,6 +23,8 @@ const DEBIAN: &[(&str, &str)] = &[
     ("ssh-keygen", "openssh-client"),
     ("kill", "procps"),
     ("python3", "python3"),
+    // The server's own programs are in a folder of their release.
+    ("pg_createcluster", "postgresql"),
 ];
 
 /// Go programs: the name under `bin/`, what `go install` builds, the version, the name that it gives the binary.

@@ -3,7 +3,7 @@
 use std::io::{BufRead, IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
 
-use indicatif::ProgressBar;
+use indicatif::{ProgressBar, ProgressStyle};
 
 /// The bar that is on the screen.
 static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
@@ -21,6 +21,22 @@ impl Progress {
         };
         *BAR.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar.clone());
         Self(bar)
+    }
+
+    /// Of a number of things that nobody knows.
+    pub(crate) fn count(what: &'static str) -> Self {
+        let bar = if std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {human_pos} {msg}") {
+            bar.set_style(style);
+        }
+        bar.set_message(what);
+        *BAR.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar.clone());
+        Self(bar)
+    }
+
+    /// So many are done.
+    pub(crate) fn at(&self, number: u64) {
+        self.0.set_position(number);
     }
 
     /// One step is done.

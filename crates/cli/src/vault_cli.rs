@@ -1,4 +1,4 @@
-//! The command lines of Vault and `OpenBao`: `bulla_client` under the names `vault` and `bao`. `server` is ours.
+//! The command lines of Vault and `OpenBao`: `bulla_client` under the names `vault` and `bao`. `server` and `operator migrate` are ours.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -20,8 +20,16 @@ pub(crate) fn run(argv: &[OsString]) -> Option<ExitCode> {
         _ => return None,
     };
     let arguments = argv.get(1..).unwrap_or_default();
-    if arguments.first().is_some_and(|word| word == "server") {
-        let argv: Vec<OsString> = std::iter::once("bulla".into()).chain(arguments.iter().cloned()).collect();
+    let words = |number: usize| arguments.iter().take(number).map(|word| word.to_str().unwrap_or_default());
+    let ours = if words(1).eq(["server"]) {
+        Some((&["bulla"][..], arguments))
+    } else if words(2).eq(["operator", "migrate"]) {
+        Some((&["bulla", "server"][..], &arguments[1..]))
+    } else {
+        None
+    };
+    if let Some((before, rest)) = ours {
+        let argv = before.iter().map(OsString::from).chain(rest.iter().cloned()).collect();
         return Some(match cli::run(Personality::Bulla, argv) {
             Ok(code) => code.into(),
             Err(failure) => failure.report(Personality::Bulla),

@@ -17,9 +17,11 @@ mod initialize;
 mod listener;
 mod lockout;
 mod seal;
+mod storage;
 
 pub use listener::Listener;
 pub use seal::Seal;
+pub use storage::{Migration, Storage, parse_migration};
 
 /// 768 h, as the peer has it.
 const TTL: i64 = 768 * 3600;
@@ -49,15 +51,6 @@ pub struct Config {
     pub ignored: Vec<String>,
 }
 
-/// Where it keeps things.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Storage {
-    /// In memory.
-    Memory,
-    /// In a file in this folder.
-    Embedded(PathBuf),
-}
-
 /// Reads a configuration.
 ///
 /// # Errors
@@ -84,7 +77,7 @@ pub fn parse(text: &str) -> Result<Config, String> {
                 config.listeners.push(listener::read(kind, inner, &mut config.ignored)?);
             }
             (["storage" | "backend", kind], Value::Body(inner)) if storage.is_none() => {
-                storage = Some(self::storage(kind, inner, &mut config.ignored)?);
+                storage = Some(storage::read(kind, inner, &mut config.ignored)?);
             }
             (["storage" | "backend", _], _) => return Err("there are two storages; a server has one".to_owned()),
             (["seal", kind], Value::Body(inner)) => {
@@ -163,27 +156,6 @@ fn note_unknown(block: &str, body: &Body, known: &[&str], ignored: &mut Vec<Stri
         ignored.push(format!("{block}: {name}"));
     }
     Ok(())
-}
-
-fn storage(kind: &str, body: &Body, ignored: &mut Vec<String>) -> Result<Storage, String> {
-    let known: &[&str] = if kind == "embedded" { &["path"] } else { &[] };
-    let unknown = note_unknown(&format!("storage {kind:?}"), body, known, ignored);
-    match kind {
-        "inmem" => unknown.map(|()| Storage::Memory),
-        "embedded" => {
-            unknown?;
-            let path =
-                text(body, "path").ok_or("storage \"embedded\" needs a path: the folder it keeps its file in")?;
-            Ok(Storage::Embedded(path.into()))
-        }
-        "file" | "raft" => {
-            Err(format!("storage {kind:?} is not supported; the nearest is storage \"embedded\" {{ path = \"…\" }}"))
-        }
-        "postgresql" | "mysql" | "consul" | "etcd" | "dynamodb" | "s3" | "gcs" => {
-            Err(format!("storage {kind:?} is not supported yet; \"embedded\" and \"inmem\" are"))
-        }
-        other => Err(format!("storage {other:?} is not known; \"embedded\" and \"inmem\" are")),
-    }
 }
 
 #[cfg(test)]

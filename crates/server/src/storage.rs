@@ -11,12 +11,17 @@ use async_trait::async_trait;
 
 mod embedded;
 mod memory;
+pub mod migrate;
+pub mod postgres;
 
 pub use embedded::Embedded;
 pub use memory::Memory;
+pub use postgres::Postgres;
 
 /// The longest value, in bytes: the peer's limit for one entry, and what encryption adds.
 pub const MAX_VALUE: usize = (1 << 20) + 4096;
+/// After so many bytes of values a step of [`Scan`] ends.
+pub const SCAN_BYTES: usize = 4 << 20;
 /// The longest key, in bytes.
 pub const MAX_KEY: usize = 32 << 10;
 
@@ -43,6 +48,22 @@ pub trait Storage: Send + Sync {
     fn has_failed(&self) -> bool {
         false
     }
+
+    /// Waits until it can do nothing more for this process, and says why: another server took over. Most never can be lost.
+    async fn lost(&self) -> StorageError {
+        std::future::pending().await
+    }
+}
+
+/// A key and its value.
+pub type Entry = (String, Vec<u8>);
+
+/// Storage whose entries can be gone through, whatever they are called.
+#[async_trait]
+pub trait Scan: Storage {
+    /// Entries in the order of their keys, from the first that is not before `from`: at most `limit`, and none behind [`SCAN_BYTES`] of values. Fewer
+    /// do not mean that it is the end; none do.
+    async fn scan(&self, from: &str, limit: usize) -> Result<Vec<Entry>, StorageError>;
 }
 
 /// What is written together, and what must hold for it.

@@ -10,20 +10,21 @@ use bulla_test_support::{http, unused_address};
 use serde_json::{Value, json};
 
 /// A server, killed when dropped: like a power cut.
-struct Server {
+pub(crate) struct Server {
     child: Child,
     address: SocketAddr,
 }
 
 impl Server {
-    fn start(arguments: &[&str], address: SocketAddr, expected: u16) -> Self {
-        let child = Command::new(env!("CARGO_BIN_EXE_bulla"))
-            .arg("server")
-            .args(arguments)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+    pub(crate) fn start(arguments: &[&str], address: SocketAddr, expected: u16) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bulla"));
+        command.arg("server").args(arguments);
+        Self::of(command, address, expected)
+    }
+
+    /// Runs what was prepared, and waits until its health is as expected.
+    pub(crate) fn of(mut command: Command, address: SocketAddr, expected: u16) -> Self {
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let server = Self { child, address };
         let started = Instant::now();
         while http(address, "GET", "/v1/sys/health", &[], "").0 != expected {
@@ -33,7 +34,23 @@ impl Server {
         server
     }
 
-    fn ask(&self, token: &str, method: &str, path: &str, body: &Value) -> (u16, Value) {
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until it ends by itself.
+    pub(crate) fn ended(mut self) -> std::process::ExitStatus {
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(started.elapsed() < Duration::from_mins(1), "it goes on");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    pub(crate) fn ask(&self, token: &str, method: &str, path: &str, body: &Value) -> (u16, Value) {
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let (status, answer) = http(self.address, method, &format!("/v1/{path}"), &[("X-Vault-Token", token)], &body);
         (status, serde_json::from_str(&answer).unwrap_or(Value::Null))

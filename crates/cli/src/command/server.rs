@@ -22,18 +22,22 @@ use bulla_server::http::{Opened, Security, serve};
 use bulla_server::initialize::Outcome;
 use bulla_server::logical::TokenText;
 use bulla_server::seal::{AutoSeal, fixed, service};
-use bulla_server::storage;
+use bulla_server::storage::migrate::check_complete;
 use clap::Args;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::Instant;
+use zeroize::Zeroizing;
 
 use self::certificates::{Certificates, LOOK};
 use crate::app::App;
 use crate::error::Failure;
 use crate::exit::Code;
+
+mod migrate;
+mod storage;
 
 /// Examples for the help.
 pub(crate) const EXAMPLES: &str = "\
@@ -41,6 +45,7 @@ Examples:
   bulla server -dev
   bulla server -dev -dev-root-token-id=root -dev-listen-address=127.0.0.1:8200
   bulla server -config=/etc/bulla/server.hcl
+  bulla server migrate -config=/etc/bulla/migrate.hcl      # to another storage; see: bulla server migrate -help
 
 Flags, with one dash or two:
   -config FILE              Vault's configuration file, HCL or JSON
@@ -90,6 +95,9 @@ struct Flags {
 /// # Errors
 /// A configuration that cannot be used, a port that is taken, storage that does not open, a seal that does not.
 pub(crate) fn run(app: &App, args: &ServerArgs) -> Result<Code, Failure> {
+    if let Some(("migrate", rest)) = args.flags.split_first().and_then(|(first, rest)| Some((first.to_str()?, rest))) {
+        return migrate::run(app, rest);
+    }
     let flags = Flags::read(&args.flags)?;
     if flags.help {
         say(&format!("Serve Vault's HTTP API\n\n{EXAMPLES}"))?;
@@ -151,7 +159,9 @@ async fn serve_until_stopped(app: &App, flags: &Flags, config: &Config) -> Resul
         cluster_name: config.cluster_name.clone(),
         catalog: bulla_server::catalog(),
     };
-    let core = Core::new(open_storage(&config.storage)?, seals, options);
+    let storage = storage::open(&config.storage, app.env.as_ref()).await.map_err(|error| failed(&error))?;
+    check_complete(storage.as_ref()).await.map_err(|error| failed(&error))?;
+    let core = Core::new(Arc::clone(&storage) as Arc<dyn bulla_server::storage::Storage>, seals, options);
     // Whoever finds a server for trying things out finds it ready.
     let root = || flags.root_token.clone().map(TokenText::new);
     let dev = if flags.dev {
@@ -189,8 +199,14 @@ async fn serve_until_stopped(app: &App, flags: &Flags, config: &Config) -> Resul
     let mut retry = tokio::time::interval(Duration::from_secs(5));
     let mut look = tokio::time::interval(LOOK);
     let (mut rest, mut resting) = (Rest::default(), tokio::time::interval_at(Instant::now() + REST, REST));
+    let mut outcome = Ok(());
     loop {
         tokio::select! {
+            // Whoever starts it again finds it locked, or free.
+            error = storage.lost() => {
+                outcome = Err(failed(&error));
+                break;
+            }
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
             _ = hang_up.recv() => {
@@ -220,7 +236,7 @@ async fn serve_until_stopped(app: &App, flags: &Flags, config: &Config) -> Resul
         let _ = one.await;
     }
     core.seal().await;
-    Ok(())
+    outcome
 }
 
 /// What the configuration says that is done at the first start, before anybody is served.
@@ -292,23 +308,15 @@ fn dev_config(flags: &Flags) -> Config {
 }
 
 fn read_config(path: &Path) -> Result<Config, Failure> {
+    config::parse(&read_text(path)?).map_err(|error| Failure::generic(format!("{}: {error}", path.display())))
+}
+
+/// A configuration's text: there may be a password in it.
+fn read_text(path: &Path) -> Result<Zeroizing<String>, Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::generic(format!("{}: {error}", path.display()));
     let bytes = file::read(path, FILE).map_err(|error| failed(&error))?;
     let text = std::str::from_utf8(bytes.expose()).map_err(|_| failed(&"not UTF-8"))?;
-    config::parse(text).map_err(|error| failed(&error))
-}
-
-fn open_storage(storage: &Storage) -> Result<Arc<dyn storage::Storage>, Failure> {
-    let failed = |error: &dyn std::fmt::Display| Failure::generic(error.to_string());
-    match storage {
-        Storage::Memory => Ok(Arc::new(storage::Memory::default())),
-        Storage::Embedded(folder) => {
-            std::fs::create_dir_all(folder)
-                .map_err(|error| failed(&format!("cannot make {}: {error}", folder.display())))?;
-            let opened = storage::Embedded::open(&folder.join("bulla.redb")).map_err(|error| failed(&error))?;
-            Ok(Arc::new(opened))
-        }
-    }
+    Ok(Zeroizing::new(text.to_owned()))
 }
 
 fn open_seal(app: &App, seal: &Seal) -> Result<Arc<dyn AutoSeal>, Failure> {

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 /// Whose certificates are believed.
 pub enum Trust {
@@ -14,6 +15,8 @@ pub enum Trust {
     System,
     /// These authorities'.
     Only(RootCertStore),
+    /// These authorities', whatever the name in them is: libpq's `verify-ca`.
+    DangerAnyName(RootCertStore),
     /// Everybody's. Signatures of the handshake are still checked.
     DangerAnybody,
 }
@@ -60,6 +63,13 @@ pub fn add(roots: &mut RootCertStore, pem: &[u8]) -> Result<(), String> {
     if roots.len() == before { Err("no PEM certificate".to_owned()) } else { Ok(()) }
 }
 
+/// The system's authorities.
+pub fn system() -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    roots
+}
+
 /// A TLS configuration.
 ///
 /// # Errors
@@ -68,12 +78,13 @@ pub fn config(trust: Trust, identity: Option<Identity>) -> Result<ClientConfig, 
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
     let builder = match trust {
-        Trust::System => {
-            let mut roots = RootCertStore::empty();
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            builder.with_root_certificates(roots)
-        }
+        Trust::System => builder.with_root_certificates(system()),
         Trust::Only(roots) => builder.with_root_certificates(roots),
+        Trust::DangerAnyName(roots) => {
+            let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
+            let verifier = verifier.map_err(|error| rustls::Error::General(error.to_string()))?;
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyName(verifier)))
+        }
         Trust::DangerAnybody => {
             builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
         }
@@ -81,6 +92,51 @@ pub fn config(trust: Trust, identity: Option<Identity>) -> Result<ClientConfig, 
     match identity {
         None => Ok(builder.with_no_client_auth()),
         Some(Identity { chain, key }) => builder.with_client_auth_cert(chain, key),
+    }
+}
+
+/// Believes every certificate of its authorities, for whichever host it is.
+#[derive(Debug)]
+struct AnyName(Arc<WebPkiServerVerifier>);
+
+impl ServerCertVerifier for AnyName {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        // The name is what is looked at last: whoever gets as far has a certificate of ours.
+        match self.0.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
+            Err(rustls::Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) => Ok(ServerCertVerified::assertion()),
+            other => other,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
     }
 }
 

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, Table, TableDefinition};
 use tokio::sync::oneshot;
 
-use super::{Batch, Storage, StorageError, behind, child};
+use super::{Batch, Entry, SCAN_BYTES, Scan, Storage, StorageError, behind, child};
 
 const TABLE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("entries");
 /// Pages kept in memory; behind them is the system's cache.
@@ -154,6 +154,26 @@ fn database(file: File) -> Result<Database, redb::Error> {
     let mut builder = Database::builder();
     builder.set_cache_size(CACHE);
     Ok(builder.create_with_backend(redb::backends::FileBackend::new(file)?)?)
+}
+
+#[async_trait]
+impl Scan for Embedded {
+    async fn scan(&self, from: &str, limit: usize) -> Result<Vec<Entry>, StorageError> {
+        let entries = || -> Result<Vec<Entry>, redb::Error> {
+            let table = self.database.begin_read()?.open_table(TABLE)?;
+            let (mut entries, mut bytes) = (Vec::new(), 0);
+            for entry in table.range::<&str>(from..)?.take(limit) {
+                let (key, value) = entry?;
+                entries.push((key.value().to_owned(), value.value().to_vec()));
+                bytes += value.value().len();
+                if bytes >= SCAN_BYTES {
+                    break;
+                }
+            }
+            Ok(entries)
+        };
+        entries().map_err(|error| StorageError::backend("read")(error.to_string()))
+    }
 }
 
 /// Commits what comes, in groups, until nobody can send any more.

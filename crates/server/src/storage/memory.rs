@@ -6,7 +6,7 @@ use std::sync::{PoisonError, RwLock};
 
 use async_trait::async_trait;
 
-use super::{Batch, Storage, StorageError, behind, child};
+use super::{Batch, Entry, SCAN_BYTES, Scan, Storage, StorageError, behind, child};
 
 /// Entries in memory.
 #[derive(Default)]
@@ -50,5 +50,20 @@ impl Storage for Memory {
             };
         }
         Ok(())
+    }
+}
+
+#[async_trait]
+impl Scan for Memory {
+    async fn scan(&self, from: &str, limit: usize) -> Result<Vec<Entry>, StorageError> {
+        let entries = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let range = entries.range::<str, _>((Bound::Included(from), Bound::Unbounded));
+        let mut bytes = 0;
+        let fits = |(_, value): &(&String, &Vec<u8>)| {
+            let before = bytes;
+            bytes += value.len();
+            before < SCAN_BYTES
+        };
+        Ok(range.take(limit).take_while(fits).map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 }

@@ -73,7 +73,10 @@ fn what_is_not_there_names_what_is() {
     let listener = "listener \"tcp\" { tls_disable = true }\n";
     for (text, expected) in [
         ("storage \"raft\" { path = \"x\" }", "storage \"embedded\""),
-        ("storage \"postgresql\" {}", "not supported yet"),
+        ("storage \"mysql\" {}", "not supported yet"),
+        ("storage \"postgresql\" { ha_enabled = true }", "ha_enabled"),
+        ("storage \"postgresql\" { max_parallel = 2 }", "max_parallel"),
+        ("storage \"postgresql\" { table = \"a b\" }", "NAME"),
         ("storage \"inmem\" {}\nseal \"pkcs11\" {}", "\"transit\""),
         ("", "there is no storage"),
         ("storage \"inmem\" {}\nha_storage \"consul\" {}", "ha_storage"),

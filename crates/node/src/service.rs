@@ -113,7 +113,8 @@ pub async fn serve(
     });
     let watcher = pods.clone();
     operator.add_task(async move { watcher.run().await });
-    operator.add_task(async move { statuses.run().await });
+    let telling = statuses.clone();
+    operator.add_task(async move { telling.run().await });
 
     let node = NodeService {
         node: options.node.clone(),
@@ -148,6 +149,7 @@ pub async fn serve(
     operator.run(signal).await?;
     let _ = left.await;
     finish(serving).await;
+    statuses.flush().await;
     mounter.unlisten(CSI_SOCKET).await?;
     Ok(())
 }

@@ -228,10 +228,10 @@ fn serve_half(app: &App, args: &NodeArgs) -> Result<Code, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::generic(format!("cannot start the asynchronous runtime: {error}")))?;
-    runtime.block_on(serve_until_stopped(app, args, socket))?;
-    // What hangs in a blocking call must not keep the process.
+    let served = runtime.block_on(serve_until_stopped(app, args, socket));
+    // What hangs in a blocking call must not keep the process, however it ends.
     runtime.shutdown_timeout(Duration::from_secs(1));
-    Ok(Code::Success)
+    served.map(|()| Code::Success)
 }
 
 async fn serve_until_stopped(app: &App, args: &NodeArgs, socket: OwnedFd) -> Result<(), Failure> {

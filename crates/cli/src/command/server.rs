@@ -28,7 +28,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 use zeroize::Zeroizing;
 
 use self::certificates::{Certificates, LOOK};
@@ -130,10 +130,10 @@ pub(crate) fn run(app: &App, args: &ServerArgs) -> Result<Code, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::generic(format!("cannot start the asynchronous runtime: {error}")))?;
-    runtime.block_on(serve_until_stopped(app, &flags, &config))?;
-    // What hangs in a blocking call must not keep the process.
+    let served = runtime.block_on(serve_until_stopped(app, &flags, &config));
+    // What hangs in a blocking call must not keep the process, however it ends.
     runtime.shutdown_timeout(Duration::from_secs(1));
-    Ok(Code::Success)
+    served.map(|()| Code::Success)
 }
 
 /// Takes as many open files as the system allows: each connection is one, and what a process starts with is often meant for programs that ask
@@ -197,6 +197,8 @@ async fn serve_until_stopped(app: &App, flags: &Flags, config: &Config) -> Resul
         }
     }
     let mut retry = tokio::time::interval(Duration::from_secs(5));
+    // After one that took long the others have their turn first.
+    retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut look = tokio::time::interval(LOOK);
     let (mut rest, mut resting) = (Rest::default(), tokio::time::interval_at(Instant::now() + REST, REST));
     let mut outcome = Ok(());
@@ -218,7 +220,7 @@ async fn serve_until_stopped(app: &App, flags: &Flags, config: &Config) -> Resul
             _ = look.tick() => certificates.look(),
             _ = resting.tick() => {
                 if rest.is_due(core.metrics.requests.count() + core.metrics.logins.count()) {
-                    let _ = tokio::task::spawn_blocking(give_back).await;
+                    drop(tokio::task::spawn_blocking(give_back));
                 }
             }
             _ = retry.tick(), if core.has_auto_seal() && core.is_sealed() => {

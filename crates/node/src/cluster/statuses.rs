@@ -109,6 +109,17 @@ impl Statuses {
         }
     }
 
+    /// Writes what is still to be written, at the end: the next process would not tell it.
+    pub async fn flush(&self) {
+        let waiting = std::mem::take(&mut self.lock().waiting);
+        let write = async |object: SecretProviderClassPodStatus| self.write(&object).await.is_err();
+        let all = futures_util::stream::iter(waiting.into_values()).map(write).buffer_unordered(AT_ONCE);
+        let failed = tokio::time::timeout(LATEST, all.filter(|failed| std::future::ready(*failed)).count()).await;
+        if failed != Ok(0) {
+            tracing::warn!("what is mounted could not be told before the end");
+        }
+    }
+
     /// Waits until nothing more is told, for a while.
     async fn rest(&self) {
         let latest = Instant::now() + LATEST;

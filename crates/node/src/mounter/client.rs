@@ -101,6 +101,7 @@ impl Mounter {
     pub async fn create(&self, shape: Shape) -> Result<Unattached, MountError> {
         match self.ask(Request::Create(shape)).await? {
             (Reply::Created { id, noswap }, Some(root)) => Ok(Unattached { id, root, noswap }),
+            (Reply::Created { id, .. }, None) => self.without_root(id).await,
             _ => Err(MountError::Confused),
         }
     }
@@ -156,6 +157,7 @@ impl Mounter {
             (Reply::Opened, Some(root)) => Ok(Found::Mounted(root)),
             (Reply::Mounted, Some(root)) => Ok(Found::New(root)),
             (Reply::Created { id, noswap }, Some(root)) => Ok(Found::Made(Unattached { id, root, noswap })),
+            (Reply::Created { id, .. }, None) => self.without_root(id).await,
             _ => Err(MountError::Confused),
         }
     }
@@ -228,6 +230,12 @@ impl Mounter {
         }
     }
 
+    /// This process has no room for one more open file: the file system whose root could not be given goes again.
+    async fn without_root<T>(&self, id: u64) -> Result<T, MountError> {
+        self.discard(id).await?;
+        Err(MountError::Confused)
+    }
+
     async fn done(&self, request: Request) -> Result<(), MountError> {
         match self.ask(request).await? {
             (Reply::Done, None) => Ok(()),
@@ -252,8 +260,17 @@ impl Line {
             State::Gone => return Err(ErrorKind::UnexpectedEof.into()),
         }
         let sent = self.socket.async_io(Interest::WRITABLE, || send_in(&self.socket, request, None, Wait::Never)).await;
-        self.state = if sent.is_ok() { State::Owed } else { State::Gone };
-        sent?;
+        match sent {
+            Ok(()) => self.state = State::Owed,
+            Err(error) => {
+                // A message is sent whole or not at all; the system may only lack memory for it.
+                if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::NotConnected)
+                {
+                    self.state = State::Gone;
+                }
+                return Err(error);
+            }
+        }
         self.answer().await
     }
 

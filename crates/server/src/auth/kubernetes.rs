@@ -15,6 +15,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use bulla_core::{SecretString, file};
+use reqwest::Url;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use tokio::sync::Semaphore;
@@ -36,6 +37,8 @@ use cluster::Cluster;
 pub struct Kubernetes {
     /// Where Kubernetes puts a pod's own token, and the authority of its cluster.
     folder: PathBuf,
+    /// Where its API server is, if this is a pod: an address.
+    home: Option<String>,
     limits: Limits,
     cluster: RwLock<Option<Arc<Cluster>>>,
     /// How many logins ask a cluster at once.
@@ -44,6 +47,8 @@ pub struct Kubernetes {
 
 /// Where Kubernetes puts them.
 const FOLDER: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+/// The variable by which Kubernetes tells every container the address of the API server.
+const HOME: &str = "KUBERNETES_SERVICE_HOST";
 /// How many logins ask a cluster at once. More are told to come again.
 const PLACES: usize = 64;
 /// Longer than any token or list of authorities, in bytes.
@@ -144,14 +149,14 @@ impl Engine for Kubernetes {
 
 impl Default for Kubernetes {
     fn default() -> Self {
-        Self::with(FOLDER.into(), Limits::USUAL)
+        Self::with(FOLDER.into(), std::env::var(HOME).ok(), Limits::USUAL)
     }
 }
 
 impl Kubernetes {
-    /// With another folder for what its own pod has, and limits of one's own for what is fetched.
-    pub fn with(folder: PathBuf, limits: Limits) -> Self {
-        Self { folder, limits, cluster: RwLock::default(), places: Semaphore::new(PLACES) }
+    /// With another folder for what its own pod has, another API server of its own, and limits of one's own for what is fetched.
+    pub fn with(folder: PathBuf, home: Option<String>, limits: Limits) -> Self {
+        Self { folder, home, limits, cluster: RwLock::default(), places: Semaphore::new(PLACES) }
     }
 
     /// The cluster of the configuration, as it is now; `None` if there is none.
@@ -194,7 +199,8 @@ impl Kubernetes {
         if config.disable_local_ca_jwt {
             return None;
         }
-        if is_open(&cluster.host) || !self.is_home(&config.kubernetes_ca_cert).await {
+        if is_open(&cluster.host) || !self.is_home(&cluster.host) || !self.is_trusted(&config.kubernetes_ca_cert).await
+        {
             tracing::warn!(
                 host = config.kubernetes_host,
                 "the cluster is not the one that this server runs in, as far as can be seen: its own token is not sent there; set token_reviewer_jwt"
@@ -210,8 +216,16 @@ impl Kubernetes {
         }
     }
 
+    /// Whether an address is that of the API server of this server's own pod: others of the cluster may have certificates of its authorities too.
+    fn is_home(&self, url: &Url) -> bool {
+        let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+        let named = host.strip_prefix("kubernetes.default");
+        named.is_some_and(|rest| rest.is_empty() || rest == ".svc" || rest.starts_with(".svc.cluster."))
+            || self.home.as_deref().is_some_and(|home| home.trim_matches(['[', ']']) == host)
+    }
+
     /// Whether authorities of a configuration are all this server's pod's own too. None are: the pod's are taken.
-    async fn is_home(&self, authorities: &str) -> bool {
+    async fn is_trusted(&self, authorities: &str) -> bool {
         if authorities.trim().is_empty() {
             return true;
         }

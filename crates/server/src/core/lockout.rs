@@ -14,6 +14,8 @@ use crate::logical::{Call, Error, Result};
 
 /// How many names of a method are counted at once.
 pub const NAMES: usize = 32 << 10;
+/// How many of all methods together: then the one with the most makes room.
+const ALL: usize = 4 * NAMES;
 /// A longer name is counted by its hash.
 const LONGEST: usize = 256;
 
@@ -168,10 +170,19 @@ impl Lockouts {
                 if before.is_none() && names.len() >= NAMES {
                     make_room(names, now);
                 }
+                if before.is_none()
+                    && methods.values().map(HashMap::len).sum::<usize>() >= ALL
+                    && let Some(most) = methods.values_mut().max_by_key(|names| names.len())
+                {
+                    make_room(most, now);
+                }
                 if count == limits.threshold {
                     tracing::warn!(accessor, "a name is locked out: too many logins failed");
                 }
-                names.insert(name.clone(), Failures { count, last: now, limits });
+                methods
+                    .entry(accessor.clone())
+                    .or_default()
+                    .insert(name.clone(), Failures { count, last: now, limits });
             }
         }
         Ok(())
@@ -217,8 +228,9 @@ impl From<bool> for Outcome {
 
 /// Forgets an eighth of a method's names: those that are over, then those with the fewest failures and the oldest, locked ones last.
 fn make_room(names: &mut Names, now: Instant) {
+    let before = names.len();
     names.retain(|_, failures| !failures.is_over(now));
-    let most = NAMES - NAMES / 8;
+    let most = before - before / 8;
     if names.len() <= most {
         return;
     }

@@ -119,9 +119,15 @@ impl Core {
     pub async fn seal_status(&self) -> Result<SealStatus> {
         let kind = self.seal_kind().to_owned();
         let open = self.open().ok();
-        let progress = self.changing.lock().await;
         let Some(stored) = self.stored().await? else {
             return Ok(SealStatus { kind, sealed: true, recovery: self.has_auto_seal(), ..SealStatus::default() });
+        };
+        // Where nobody gives shares, a key service that hangs keeps nobody waiting who asks how the server is.
+        let (progress, nonce) = if self.has_auto_seal() {
+            (0, String::new())
+        } else {
+            let progress = self.changing.lock().await;
+            (progress.given.len(), progress.nonce.clone())
         };
         Ok(SealStatus {
             kind,
@@ -129,8 +135,8 @@ impl Core {
             sealed: open.is_none(),
             threshold: stored.shares.threshold,
             shares: stored.shares.shares,
-            progress: progress.given.len(),
-            nonce: progress.nonce.clone(),
+            progress,
+            nonce,
             recovery: !stored.is_shamir(),
             cluster: open.map(|open| open.cluster.clone()),
         })

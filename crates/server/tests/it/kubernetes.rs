@@ -116,11 +116,17 @@ pub fn tokens() -> BTreeMap<String, String> {
 
 const LIMITS: Limits = Limits { time: Duration::from_millis(900), pause: Duration::from_millis(300), ..Limits::USUAL };
 
-/// A server whose own pod has what is in a folder.
+/// A server whose own pod has what is in a folder, and is one of the cluster of the test.
 fn server(folder: &Path, config: &Value) -> Ours {
+    server_in("127.0.0.1", folder, config)
+}
+
+/// The same in a cluster whose API server has this address.
+fn server_in(home: &'static str, folder: &Path, config: &Value) -> Ours {
     let folder = folder.to_owned();
-    let own = Catalog::default()
-        .with(Class::Auth, "kubernetes", move |_, _| Arc::new(Declared::new(Kubernetes::with(folder.clone(), LIMITS))));
+    let own = Catalog::default().with(Class::Auth, "kubernetes", move |_, _| {
+        Arc::new(Declared::new(Kubernetes::with(folder.clone(), Some(home.to_owned()), LIMITS)))
+    });
     let ours = Ours::dev_of(bulla_server::auth::add(bulla_server::engine::add(own)));
     ours.root("POST", "sys/auth/kubernetes", r#"{"type":"kubernetes"}"#);
     ours.root("POST", "auth/kubernetes/config", &config.to_string());
@@ -212,6 +218,12 @@ fn the_servers_own_token_goes_to_its_own_cluster_alone() {
         let expected = if is_home { "own" } else { &caller };
         assert_eq!(reviewers(&cluster).last().unwrap(), expected);
     }
+    // Another host that has a certificate of the same authorities.
+    write(&folder.path().join("ca.crt"), UNUSED_AUTHORITY);
+    let ours = server_in("10.96.0.1", folder.path(), &json!({ "kubernetes_host": cluster.url() }));
+    let caller = token(&json!({}));
+    assert_eq!(log_in(&ours, &caller).0, 200);
+    assert_eq!(*reviewers(&cluster).last().unwrap(), caller);
 }
 
 #[test]

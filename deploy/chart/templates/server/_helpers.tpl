@@ -19,6 +19,15 @@ true
 {{- end -}}
 {{- end -}}
 
+{{/* Refuses a key that would stand in a ConfigMap. */}}
+{{- define "bulla.server.check" -}}
+{{- range regexFindAll `(?m)^[^#\n]*(current_key|previous_key)\s*=\s*"[^"]*"` .Values.server.config -1 -}}
+{{- if not (regexMatch `=\s*"(env|file)://` .) -}}
+{{- fail "server.config has the key of a static seal in it, and is kept in a ConfigMap: write env://NAME, with the variable from a Secret in server.extraEnv" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* The configuration: what the chart says, and then what you say. */}}
 {{- define "bulla.server.config" -}}
 listener "tcp" {

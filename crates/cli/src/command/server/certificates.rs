@@ -22,10 +22,12 @@ struct One {
     tell: watch::Sender<Arc<ServerConfig>>,
     /// What the files were when they were last used; `None` if they could not be looked at.
     seen: Option<[State; 2]>,
+    /// What they were when they could not be used, which was said.
+    said: Option<[State; 2]>,
 }
 
-/// A file's device, number, length, and when it was written. Kubernetes replaces the folder that the names lead to: then it has another number.
-type State = (u64, u64, u64, i64, i64);
+/// A file's device, number and length, when it was written, and when anything of it changed, who may read it too. Kubernetes replaces the folder that the names lead to: then it has another number.
+type State = (u64, u64, u64, (i64, i64), (i64, i64));
 
 impl Certificates {
     /// Reads a certificate and its key. What comes back is always the newest that could be used.
@@ -36,7 +38,7 @@ impl Certificates {
         // Looked at first: what is written in between is read again.
         let seen = seen(certificate, key);
         let (tell, current) = watch::channel(load_tls(certificate, key)?);
-        self.0.push(One { certificate: certificate.to_owned(), key: key.to_owned(), tell, seen });
+        self.0.push(One { certificate: certificate.to_owned(), key: key.to_owned(), tell, seen, said: None });
         Ok(current)
     }
 
@@ -65,18 +67,23 @@ impl One {
             Ok(config) => {
                 tracing::info!(certificate = %self.certificate.display(), "the certificate was read again");
                 drop(self.tell.send(config));
+                (self.seen, self.said) = (now, None);
             }
-            // Said once. Whoever is writing them, one after the other, makes others of them again.
-            Err(error) => tracing::error!(error, "the certificate was not read again; the one before it stays"),
+            // It is tried again: whoever writes them does so one after the other, and what stands in the way may pass.
+            Err(error) => {
+                if self.said != now || now.is_none() {
+                    tracing::error!(error, "the certificate was not read again; the one before it stays");
+                }
+                self.said = now;
+            }
         }
-        self.seen = now;
     }
 }
 
 fn seen(certificate: &Path, key: &Path) -> Option<[State; 2]> {
     let state = |path: &Path| {
         let of = std::fs::metadata(path).ok()?;
-        Some((of.dev(), of.ino(), of.size(), of.mtime(), of.mtime_nsec()))
+        Some((of.dev(), of.ino(), of.size(), (of.mtime(), of.mtime_nsec()), (of.ctime(), of.ctime_nsec())))
     };
     Some([state(certificate)?, state(key)?])
 }

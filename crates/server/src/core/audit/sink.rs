@@ -12,6 +12,9 @@ use tokio::sync::oneshot;
 use super::options::{Form, Place, Plan};
 use crate::logical::{Error, Result};
 
+#[cfg(test)]
+pub use file::Target;
+
 mod backlog;
 mod file;
 mod http;
@@ -118,7 +121,7 @@ impl Sink {
 
     /// Writes a record here and now, if nothing waits before it and where it goes keeps nobody waiting. `None`: it has to be handed over.
     ///
-    /// A disk that hangs keeps this thread, and no other: who comes next finds somebody at it.
+    /// A disk that hangs keeps this thread, and no other for longer than a second: who comes next finds somebody at it.
     pub fn write_at_once(&self, line: &[u8]) -> Option<Written> {
         let Way::File(_, file) = &self.way else { return None };
         let is_quiet = self.state.waiting.load(Ordering::Relaxed) == 0 && !self.state.is_passed_over();
@@ -156,6 +159,22 @@ impl Sink {
         &self.state
     }
 
+    /// One that writes to a target of a test.
+    #[cfg(test)]
+    pub fn of(target: impl Target + 'static) -> Self {
+        let state = State {
+            device: "t/".to_owned(),
+            passed_over: AtomicBool::default(),
+            waiting: AtomicUsize::default(),
+            reopen: AtomicBool::default(),
+        };
+        let (state, shared) = (Arc::new(state), Arc::new(file::Shared::new(target)));
+        let (jobs, waiting) = mpsc::sync_channel(WAITING);
+        let (theirs, its) = (Arc::clone(&shared), Arc::clone(&state));
+        std::thread::spawn(move || theirs.write_all(&waiting, &its));
+        Self { state, way: Way::File(jobs, shared) }
+    }
+
     /// Is at the file, as long as what comes back is kept.
     #[cfg(test)]
     pub fn hold(&self) -> impl Drop + '_ {
@@ -190,6 +209,11 @@ impl State {
         {
             tracing::info!(device = self.device, "the audit device works again");
         }
+    }
+
+    /// Whether it was asked to open anew, and has not done so.
+    fn is_to_be_reopened(&self) -> bool {
+        self.reopen.load(Ordering::Relaxed)
     }
 
     /// Whether it was asked to open anew, once.

@@ -186,3 +186,61 @@ async fn a_file_of_this_machine_is_written_by_who_comes_alone_and_one_that_hangs
     let broker = self::broker(&pipe, &[]).await.unwrap();
     assert_eq!(broker.devices()[0].sink.write_at_once(b"one\n"), None);
 }
+
+#[tokio::test]
+async fn a_file_that_cannot_be_moved_away_grows_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.log");
+    // What is in the way cannot be replaced by a file.
+    std::fs::create_dir_all(folder.path().join("audit.log.1/x")).unwrap();
+    let broker = broker(&path, &[("rotate_bytes", "100"), ("rotate_keep", "1")]).await.unwrap();
+    let request = request();
+    let record = Record { request: &request, caller: None, mount: None, response: None, error: None };
+    for _ in 0..5 {
+        broker.request(&record).await.unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 5);
+}
+
+/// A file whose disk hangs until it is told otherwise.
+struct Hanging(std::sync::mpsc::Receiver<()>);
+
+impl sink::Target for Hanging {
+    fn ready(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn put(&mut self, _: &[u8]) -> std::io::Result<()> {
+        let _ = self.0.recv();
+        Ok(())
+    }
+
+    fn is_prompt(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn a_disk_that_hangs_keeps_one_thread_and_the_others_go_on() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let (go, told) = std::sync::mpsc::channel();
+    let (tick, ticked) = std::sync::mpsc::channel();
+    let sink = runtime.block_on(async { Arc::new(Sink::of(Hanging(told))) });
+    // The first thread that hears of anything is kept; who waits for the clock is woken all the same.
+    let hangs = Arc::clone(&sink);
+    runtime.spawn(async move {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        hangs.write_at_once(b"one\n");
+    });
+    runtime.spawn(async move {
+        for _ in 0..5 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let _ = tick.send(());
+        }
+    });
+    for _ in 0..5 {
+        ticked.recv_timeout(Duration::from_secs(10)).expect("somebody is woken");
+    }
+    go.send(()).unwrap();
+    drop(go);
+}

@@ -77,6 +77,29 @@ fn its_pod_is_as_confined_as_the_restricted_standard_asks_and_is_another_with_an
 }
 
 #[test]
+fn nothing_of_its_environment_is_a_setting_of_clients() {
+    // What is set for people in the pod would count for the key service that unseals the server, too.
+    let objects = server(&[]);
+    let variables = pod(&objects)["containers"][0]["env"].to_string();
+    assert!(!variables.contains("VAULT_") && !variables.contains("BAO_"), "{variables}");
+}
+
+#[test]
+fn a_key_that_would_stand_in_a_config_map_is_refused() {
+    let refusal = |config: &str| {
+        let setting = format!("server.config={config}");
+        let mut arguments = vec!["template", "r", CHART];
+        arguments.extend(SERVER.iter().flat_map(|setting| ["--set", setting]));
+        arguments.extend(["--set", &setting]);
+        helm(&arguments)
+    };
+    let seal = |key: &str| format!("seal \"static\" {{\n current_key_id = \"1\"\n current_key = \"{key}\"\n}}");
+    assert!(refusal(&seal("5a5a")).refused().contains("ConfigMap"));
+    refusal(&seal("env://KEY")).ok();
+    refusal(&seal("file:///run/key")).ok();
+}
+
+#[test]
 fn metrics_are_open_where_prometheus_reads_them_and_else_not() {
     assert!(!config(&server(&[])).contains("unauthenticated_metrics_access"));
     let settings = ["template", "r", CHART, "--set", "server.metrics.monitor.enabled=true"];

@@ -5,25 +5,35 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Mutex, PoisonError, TryLockError};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
 
 use super::super::options;
 use super::{Job, State, Written};
 
 /// How many are written in one call.
 const GROUP: usize = 256;
+/// How often it is looked whether somebody hangs.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// A target, for one at a time.
-pub struct Shared(Mutex<Box<dyn Target>>);
+pub struct Shared {
+    target: Mutex<Box<dyn Target>>,
+    /// Where those run who bring records.
+    runtime: Option<Handle>,
+}
 
 impl Shared {
     pub fn new(target: impl Target + 'static) -> Self {
-        Self(Mutex::new(Box::new(target)))
+        Self { target: Mutex::new(Box::new(target)), runtime: Handle::try_current().ok() }
     }
 
     /// Writes what comes until nobody is there to send any more.
     pub fn write_all(&self, jobs: &mpsc::Receiver<Job>, state: &State) {
-        while let Ok(Job { line: mut text, answer }) = jobs.recv() {
+        while let Some(Job { line: mut text, answer }) = self.next(jobs) {
             let mut answers = vec![answer];
             while answers.len() < GROUP
                 && let Ok(Job { line, answer }) = jobs.try_recv()
@@ -31,7 +41,7 @@ impl Shared {
                 text.extend_from_slice(&line);
                 answers.push(answer);
             }
-            let mut target = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut target = self.target.lock().unwrap_or_else(PoisonError::into_inner);
             let written = write(target.as_mut(), &text, state);
             drop(target);
             state.done(text.len());
@@ -44,15 +54,34 @@ impl Shared {
         }
     }
 
+    /// The next record. `None`: nobody is there to send any more.
+    ///
+    /// Whoever writes at once may hang there, on the thread by which the runtime hears of everything. A thread of it that sleeps does not notice; one that is woken
+    /// takes that over.
+    fn next(&self, jobs: &mpsc::Receiver<Job>) -> Option<Job> {
+        loop {
+            match jobs.recv_timeout(LOOK) {
+                Ok(job) => return Some(job),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => {
+                    if let (Err(TryLockError::WouldBlock), Some(runtime)) = (self.target.try_lock(), &self.runtime) {
+                        drop(runtime.spawn(async {}));
+                    }
+                }
+            }
+        }
+    }
+
     #[cfg(test)]
     pub fn hold(&self) -> std::sync::MutexGuard<'_, Box<dyn Target>> {
-        self.0.lock().unwrap()
+        self.target.lock().unwrap()
     }
 
     /// Writes a record, unless somebody is at it, or it could take long.
     pub fn write_at_once(&self, text: &[u8], state: &State) -> Option<Written> {
-        let mut target = self.0.try_lock().ok()?;
-        target.is_prompt().then(|| write(target.as_mut(), text, state))
+        let mut target = self.target.try_lock().ok()?;
+        // What is to be opened, or moved away, is the thread's.
+        (target.is_prompt() && !state.is_to_be_reopened()).then(|| put(target.as_mut(), text, state))
     }
 }
 
@@ -60,14 +89,23 @@ fn write(target: &mut dyn Target, text: &[u8], state: &State) -> Written {
     if state.is_to_reopen() {
         target.forget();
     }
-    match target.ready().and_then(|()| target.put(text)) {
-        Ok(()) => Written::Yes,
-        Err(error) => {
-            tracing::error!(device = state.device, %error, "an audit record could not be written");
-            target.forget();
-            Written::No
-        }
+    match target.ready() {
+        Ok(()) => put(target, text, state),
+        Err(error) => failed(target, &error, state),
     }
+}
+
+fn put(target: &mut dyn Target, text: &[u8], state: &State) -> Written {
+    match target.put(text) {
+        Ok(()) => Written::Yes,
+        Err(error) => failed(target, &error, state),
+    }
+}
+
+fn failed(target: &mut dyn Target, error: &io::Error, state: &State) -> Written {
+    tracing::error!(device = state.device, %error, "an audit record could not be written");
+    target.forget();
+    Written::No
 }
 
 /// What is written to.
@@ -78,7 +116,7 @@ pub trait Target: Send {
     fn put(&mut self, text: &[u8]) -> io::Result<()>;
     /// Starts anew with the next record.
     fn forget(&mut self) {}
-    /// Whether it takes what it is given, or says that it cannot, without waiting for anybody.
+    /// Whether it is ready, and takes what it is given, or says that it cannot, without waiting for anybody.
     fn is_prompt(&self) -> bool {
         false
     }
@@ -103,6 +141,8 @@ pub struct LogFile {
     torn: bool,
     /// It is a file on a disk of this machine.
     local: bool,
+    /// It is too long and could not be moved away, which was said.
+    stays: bool,
 }
 
 impl LogFile {
@@ -111,7 +151,7 @@ impl LogFile {
     /// # Errors
     /// Which one, and why it cannot be.
     pub fn open(plan: options::LogFile) -> Result<Self, String> {
-        let mut file = Self { plan, file: None, torn: false, local: false };
+        let mut file = Self { plan, file: None, torn: false, local: false, stays: false };
         let ready = file.ready();
         ready.map_err(|error| format!("{} cannot be written: {error}", file.plan.path.display()))?;
         Ok(file)
@@ -121,17 +161,21 @@ impl LogFile {
 impl Target for LogFile {
     /// Opens the file. One that was deleted or moved away is noticed, and made anew; one that is too long is moved away.
     fn ready(&mut self) -> io::Result<()> {
-        if let Some(file) = &self.file {
-            let ours = file.metadata()?;
-            let there = std::fs::metadata(&self.plan.path).ok();
-            let same = there.is_some_and(|there| there.ino() == ours.ino() && there.dev() == ours.dev());
-            if same && self.plan.rotate.is_some_and(|bytes| ours.len() >= bytes && ours.is_file()) {
-                self.rotate()?;
-                self.file = None;
-            } else if !same {
+        match self.file.as_ref().map(|file| self.found(file)).transpose()? {
+            Some(Found::Long) => match self.rotate() {
+                Ok(()) => (self.file, self.stays) = (None, false),
+                // Records are worth more than the limit.
+                Err(error) if !self.stays => {
+                    self.stays = true;
+                    tracing::error!(path = %self.plan.path.display(), %error, "the audit file cannot be moved away, and grows on");
+                }
+                Err(_) => {}
+            },
+            Some(Found::Gone) => {
                 tracing::warn!(path = %self.plan.path.display(), "the audit file was moved or deleted; a new one is made");
                 self.file = None;
             }
+            Some(Found::Right) | None => {}
         }
         if self.file.is_none() {
             self.torn = is_torn(&self.plan.path);
@@ -159,8 +203,18 @@ impl Target for LogFile {
     }
 
     fn is_prompt(&self) -> bool {
-        self.file.is_some() && self.local
+        self.local && self.file.as_ref().is_some_and(|file| matches!(self.found(file), Ok(Found::Right)))
     }
+}
+
+/// What is at a log file's path.
+enum Found {
+    /// The file that is written to.
+    Right,
+    /// It, and it is too long.
+    Long,
+    /// Another, or none.
+    Gone,
 }
 
 /// Whether a file is a plain one of a file system that is not somebody else's: no pipe, no terminal, nothing over a network.
@@ -187,6 +241,16 @@ fn is_torn(path: &Path) -> bool {
 }
 
 impl LogFile {
+    fn found(&self, file: &File) -> io::Result<Found> {
+        let ours = file.metadata()?;
+        let there = std::fs::metadata(&self.plan.path).ok();
+        if !there.is_some_and(|there| there.ino() == ours.ino() && there.dev() == ours.dev()) {
+            return Ok(Found::Gone);
+        }
+        let is_long = self.plan.rotate.is_some_and(|bytes| ours.len() >= bytes && ours.is_file());
+        Ok(if is_long { Found::Long } else { Found::Right })
+    }
+
     /// `audit.log` becomes `audit.log.1`, that `audit.log.2`, and so on.
     fn rotate(&self) -> io::Result<()> {
         let name = |number: u64| {

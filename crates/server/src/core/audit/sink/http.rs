@@ -18,6 +18,8 @@ use super::{Job, State, Written};
 
 /// How many records are under way at most.
 const AT_ONCE: usize = 64;
+/// How many may wait for a place.
+const WAITING: usize = 4096;
 /// So much of an answer is read, that the connection serves for the next record too.
 const ANSWER: usize = 64 << 10;
 
@@ -26,6 +28,7 @@ pub struct Http {
     client: RwLock<Client>,
     state: Arc<State>,
     places: Arc<Semaphore>,
+    seats: Arc<Semaphore>,
     runtime: Handle,
 }
 
@@ -40,17 +43,27 @@ impl Http {
             client: RwLock::new(client()?),
             state: Arc::clone(state),
             places: Arc::new(Semaphore::new(AT_ONCE)),
+            seats: Arc::new(Semaphore::new(WAITING)),
             runtime: Handle::try_current().map_err(|error| error.to_string())?,
         })
     }
 
-    /// Whether it is under way.
+    /// Whether it is under way, or waits for a place.
     pub fn send(&self, job: Job) -> bool {
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { return false };
+        let Ok(seat) = Arc::clone(&self.seats).try_acquire_owned() else { return false };
+        let places = Arc::clone(&self.places);
         let client = self.client.read().unwrap_or_else(PoisonError::into_inner).clone();
         let (plan, state) = (Arc::clone(&self.plan), Arc::clone(&self.state));
         self.runtime.spawn(async move {
             let size = job.line.len();
+            let place = tokio::time::timeout(PATIENCE, places.acquire_owned()).await;
+            drop(seat);
+            let Ok(Ok(place)) = place else {
+                state.done(size);
+                state.pass_over(&"it does not take records as fast as they come");
+                let _ = job.answer.send(Written::Away);
+                return;
+            };
             let posted = post(&client, &plan, job.line.into()).await;
             state.done(size);
             let written = match &posted {
@@ -68,10 +81,10 @@ impl Http {
                 }
             };
             let _ = job.answer.send(written);
+            drop(place);
             if let Ok(response) = posted {
                 finish(response).await;
             }
-            drop(place);
         });
         true
     }

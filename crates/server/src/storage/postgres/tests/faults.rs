@@ -233,3 +233,47 @@ async fn a_database_that_is_away_for_good_is_an_error_in_time() {
     until(async || storage.commit(put("k", "2")).await.is_ok()).await;
     assert_eq!(storage.get("k").await.unwrap().unwrap(), b"2");
 }
+
+#[tokio::test]
+async fn commits_that_wait_for_a_slow_database_are_given_up_in_time_and_not_written() {
+    let database = Database::shared();
+    let table = unused_table();
+    let times = Times { statement: Duration::from_secs(1), total: Duration::from_secs(4), ..QUICK };
+    let storage = Postgres::open_within(&settings(&database.url(), &table), times).await.unwrap();
+    storage.commit(put("k", "0")).await.unwrap();
+    let connector = Connector::new(settings(&database.url(), &table).target().ok().unwrap(), QUICK);
+    let blocker = connector.connect().await.unwrap();
+    blocker.client.batch_execute(&format!("BEGIN; SELECT 1 FROM {table}_server FOR UPDATE")).await.unwrap();
+    let started = Instant::now();
+    // The same key: each is a group of its own.
+    let all = (1..=6).map(|number| storage.commit(put("k", &number.to_string())));
+    let answers = futures_util::future::join_all(all).await;
+    assert!(started.elapsed() < times.total * 3, "{:?}", started.elapsed());
+    for answer in &answers[1..] {
+        assert!(matches!(answer, Err(StorageError::Backend { action: "write", .. })), "{answer:?}");
+    }
+    let last = answers.last().unwrap().as_ref().unwrap_err().to_string();
+    assert!(last.contains("too slow; nothing was written"), "{last}");
+    // One whose request has gone away in the meantime is not written, though there is time again.
+    let (gone, stays) = (storage.commit(put("gone", "1")), storage.commit(put("stays", "1")));
+    let first = storage.commit(put("gone", "0"));
+    let mut gone = Box::pin(gone);
+    let release = async {
+        tokio::time::sleep(times.pause).await;
+        blocker.client.batch_execute("ROLLBACK").await
+    };
+    tokio::pin!(first);
+    tokio::select! {
+        biased;
+        _ = &mut first => panic!("it was written"),
+        _ = &mut gone => panic!("it was written"),
+        () = tokio::time::sleep(times.pause) => {}
+    }
+    drop(gone);
+    let (first, stays, released) = tokio::join!(first, stays, release);
+    first.unwrap();
+    stays.unwrap();
+    released.unwrap();
+    assert_eq!(storage.get("gone").await.unwrap().unwrap(), b"0");
+    assert_ne!(storage.get("k").await.unwrap().unwrap(), b"6");
+}

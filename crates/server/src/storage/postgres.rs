@@ -92,7 +92,7 @@ impl Postgres {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let rows =
             self.readers.ask(Question::List, &[&from.as_bytes(), &end.as_slice(), &limit, &prefix.as_bytes()]).await?;
-        rows.iter().filter_map(|row| bytes(row, 1).transpose()).map(|name| text(name?)).collect()
+        rows.iter().filter_map(|row| bytes(row, 2).transpose()).map(|name| text(name?)).collect()
     }
 }
 
@@ -111,7 +111,7 @@ impl Storage for Postgres {
 
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StorageError> {
         let rows = self.readers.ask(Question::Read, &[&key.as_bytes()]).await?;
-        rows.first().map_or(Ok(None), |row| bytes(row, 1))
+        rows.first().map_or(Ok(None), |row| bytes(row, 2))
     }
 
     async fn list(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<String>, StorageError> {
@@ -157,7 +157,7 @@ impl Scan for Postgres {
     async fn scan(&self, from: &str, limit: usize) -> Result<Vec<Entry>, StorageError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let rows = self.readers.ask(Question::Scan, &[&from.as_bytes(), &limit]).await?;
-        let entry = |row: &Row| Ok(bytes(row, 1)?.zip(bytes(row, 2)?));
+        let entry = |row: &Row| Ok(bytes(row, 2)?.zip(bytes(row, 3)?));
         rows.iter()
             .filter_map(|row| entry(row).transpose())
             .map(|entry| entry.and_then(|(key, value)| Ok((text(key)?, value))))

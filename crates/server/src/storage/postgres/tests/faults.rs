@@ -277,3 +277,44 @@ async fn commits_that_wait_for_a_slow_database_are_given_up_in_time_and_not_writ
     assert_eq!(storage.get("gone").await.unwrap().unwrap(), b"0");
     assert_ne!(storage.get("k").await.unwrap().unwrap(), b"6");
 }
+
+#[tokio::test]
+async fn a_database_that_was_put_back_is_not_read() {
+    let database = Database::shared();
+    // Nobody looks after the lock meanwhile.
+    let times = Times { look: Duration::from_hours(1), ..QUICK };
+    for way in ["get", "list", "scan"] {
+        let table = unused_table();
+        let storage = Postgres::open_within(&settings(&database.url(), &table), times).await.unwrap();
+        storage.commit(put("k", "1")).await.unwrap();
+        storage.commit(put("k", "2")).await.unwrap();
+        assert_eq!(storage.get("k").await.unwrap().unwrap(), b"2");
+        database.query(&format!("UPDATE {table}_server SET commit = commit - 1"));
+        let error = match way {
+            "get" => storage.get("k").await.err(),
+            "list" => storage.list("", "", 0).await.err(),
+            _ => storage.scan("", 1).await.err(),
+        };
+        assert!(error.unwrap().to_string().contains("older state"), "{way}");
+        assert!(storage.lost().await.to_string().contains("older state"));
+    }
+}
+
+#[tokio::test]
+async fn a_read_that_hangs_is_given_up_when_its_time_is_over() {
+    let database = Database::shared();
+    let table = unused_table();
+    let url = format!("{} application_name={table}", database.url());
+    let times = Times { statement: Duration::from_mins(2), total: Duration::from_secs(4), ..QUICK };
+    let storage = Postgres::open_within(&settings(&url, &table), times).await.unwrap();
+    assert!(storage.get("k").await.unwrap().is_none());
+    let query =
+        format!("SELECT pid FROM pg_stat_activity WHERE application_name = '{table}' AND query LIKE 'SELECT l.term%'");
+    let hanging = database.query(&query).parse().unwrap();
+    database.signal(hanging, "STOP");
+    let started = Instant::now();
+    let read = storage.get("k").await;
+    database.signal(hanging, "CONT");
+    assert!(read.is_err());
+    assert!(started.elapsed() < Duration::from_mins(1), "{:?}", started.elapsed());
+}

@@ -36,7 +36,7 @@ use crate::core::Core;
 /// How long until a request's head is there, from the connection's begin or the last answer.
 const HEAD_TIME: Duration = Duration::from_secs(30);
 /// How long a request's body may take, and what it asks for.
-const REQUEST_TIME: Duration = Duration::from_secs(90);
+pub(crate) const REQUEST_TIME: Duration = Duration::from_secs(90);
 /// How long a client may take nothing of an answer.
 const WRITE_TIME: Duration = Duration::from_secs(30);
 /// How long a TLS handshake may take.

@@ -7,6 +7,8 @@
 //! Writes come as a [`Batch`]: all of it is there, or nothing. A batch may carry conditions, which is how reading, deciding and writing
 //! become one step without locks (see the barrier's transactions).
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 mod embedded;
@@ -129,19 +131,26 @@ pub async fn commit_surely(storage: &dyn Storage, batch: Batch) -> Result<(), St
     let Err(error) = storage.commit(batch).await else { return Ok(()) };
     let proof = proof.filter(|_| matches!(error, StorageError::Backend { .. }));
     let Some((key, value)) = proof else { return Err(error) };
-    for _ in 0..LOOKS {
-        match storage.get(&key).await {
-            Ok(found) if found == value => return Ok(()),
-            Ok(_) => return Err(error),
-            Err(_) => tokio::time::sleep(LOOK_AGAIN).await,
+    let look = async {
+        for _ in 0..LOOKS {
+            match storage.get(&key).await {
+                Ok(found) => return Some(found == value),
+                Err(_) => tokio::time::sleep(LOOK_AGAIN).await,
+            }
         }
+        None
+    };
+    match tokio::time::timeout(LOOK_TIME, look).await {
+        Ok(Some(true)) => Ok(()),
+        Ok(Some(false)) => Err(error),
+        Ok(None) | Err(_) => Err(StorageError::Unknown(error.to_string())),
     }
-    Err(StorageError::Unknown(error.to_string()))
 }
 
-/// How often, and how long apart, it is looked whether something was written.
+/// How often, and how long apart, it is looked whether something was written, and how long in all.
 const LOOKS: usize = 5;
-const LOOK_AGAIN: std::time::Duration = std::time::Duration::from_millis(200);
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+const LOOK_TIME: Duration = Duration::from_secs(10);
 
 impl StorageError {
     pub(crate) fn backend(action: &'static str) -> impl Fn(String) -> Self {

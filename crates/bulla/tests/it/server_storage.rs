@@ -158,3 +158,27 @@ fn a_migration_that_is_killed_goes_on_and_is_not_served_before() {
     assert!(text(&output.stdout).contains(&format!("{number} entries")), "{output:?}");
     assert_eq!(copied(), number);
 }
+
+#[test]
+fn a_source_that_is_not_there_or_empty_is_not_copied_and_not_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let embedded = |name: &str| format!("\"embedded\" {{ path = \"{}\" }}", folder.join(name).display());
+    let refused = |source: &str| {
+        let output = migrate(folder, source, &embedded("to"), &[]).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        text(&output.stderr)
+    };
+    refused(&embedded("none"));
+    assert!(!folder.join("none").exists());
+    std::fs::create_dir(folder.join("empty")).unwrap();
+    refused(&embedded("empty"));
+    assert!(std::fs::read_dir(folder.join("empty")).unwrap().next().is_none());
+    drop(Embedded::open(&folder.join("empty/bulla.redb")).unwrap());
+    let said = refused(&embedded("empty"));
+    assert!(said.contains("is empty"), "{said}");
+    let database = Postgres::start();
+    let said = refused(&format!("\"postgresql\" {{ connection_url = \"{}\" }}", database.url()));
+    assert!(said.contains("is not there"), "{said}");
+    assert_eq!(database.query("SELECT count(*) FROM pg_class WHERE relname LIKE 'bulla_kv%'"), "0");
+}

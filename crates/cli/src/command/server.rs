@@ -159,7 +159,8 @@ async fn serve_until_stopped(app: &App, flags: &Flags, config: &Config) -> Resul
         cluster_name: config.cluster_name.clone(),
         catalog: bulla_server::catalog(),
     };
-    let storage = storage::open(&config.storage, app.env.as_ref()).await.map_err(|error| failed(&error))?;
+    let storage =
+        storage::open(config.storage.clone().with_env(app.env.as_ref())).await.map_err(|error| failed(&error))?;
     check_complete(storage.as_ref()).await.map_err(|error| failed(&error))?;
     let core = Core::new(Arc::clone(&storage) as Arc<dyn bulla_server::storage::Storage>, seals, options);
     // Whoever finds a server for trying things out finds it ready.

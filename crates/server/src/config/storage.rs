@@ -39,11 +39,40 @@ impl Storage {
     /// What the environment says goes before the configuration.
     #[must_use]
     pub fn with_env(mut self, env: &dyn Env) -> Self {
-        let given = env.text(BAO_PG_CONNECTION_URL).or_else(|| env.text(VAULT_PG_CONNECTION_URL));
-        if let (Self::Postgresql(settings), Some(url)) = (&mut self, given) {
-            settings.url = SecretString::from(url);
+        if let (Self::Postgresql(settings), Some(url)) = (&mut self, url_of(env)) {
+            settings.url = url;
         }
         self
+    }
+
+    fn lacks_url(&self) -> bool {
+        matches!(self, Self::Postgresql(settings) if settings.url.expose().is_empty())
+    }
+}
+
+/// A variable that is empty says nothing.
+fn url_of(env: &dyn Env) -> Option<SecretString> {
+    let names = [BAO_PG_CONNECTION_URL, VAULT_PG_CONNECTION_URL];
+    names.iter().filter_map(|name| env.text(name)).find(|url| !url.is_empty()).map(SecretString::from)
+}
+
+impl Migration {
+    /// What the environment says is for the one storage that has no `connection_url`: both would be the same database.
+    ///
+    /// # Errors
+    /// If neither has one.
+    pub fn with_env(mut self, env: &dyn Env) -> Result<Self, String> {
+        if self.source.lacks_url() && self.destination.lacks_url() {
+            return Err(format!(
+                "storage_source and storage_destination are both without connection_url; {BAO_PG_CONNECTION_URL} can be that of one alone"
+            ));
+        }
+        for place in [&mut self.source, &mut self.destination] {
+            if place.lacks_url() {
+                *place = place.clone().with_env(env);
+            }
+        }
+        Ok(self)
     }
 }
 
@@ -194,6 +223,30 @@ mod tests {
         assert_eq!(url(&[]), "c");
         assert_eq!(url(&[(VAULT_PG_CONNECTION_URL, "v")]), "v");
         assert_eq!(url(&[(VAULT_PG_CONNECTION_URL, "v"), (BAO_PG_CONNECTION_URL, "b")]), "b");
+        assert_eq!(url(&[(VAULT_PG_CONNECTION_URL, "v"), (BAO_PG_CONNECTION_URL, "")]), "v");
+        assert_eq!(url(&[(VAULT_PG_CONNECTION_URL, ""), (BAO_PG_CONNECTION_URL, "")]), "c");
+    }
+
+    #[test]
+    fn of_a_migration_the_environment_is_for_the_storage_that_says_nothing() {
+        let env = BTreeMap::from([(BAO_PG_CONNECTION_URL.to_owned(), "b".to_owned())]);
+        let urls = |source: &str, destination: &str| {
+            let text = format!(
+                "storage_source \"postgresql\" {{ {source} }}\nstorage_destination \"postgresql\" {{ {destination} }}"
+            );
+            let migration = parse_migration(&text).unwrap().with_env(&env)?;
+            let url = |storage| match storage {
+                Storage::Postgresql(settings) => settings.url.expose().to_owned(),
+                other => panic!("{other:?}"),
+            };
+            Ok::<_, String>((url(migration.source), url(migration.destination)))
+        };
+        let (one, other) = ("connection_url = \"x\"", "connection_url = \"y\"");
+        let expected = |source: &str, destination: &str| Ok((source.to_owned(), destination.to_owned()));
+        assert_eq!(urls(one, other), expected("x", "y"));
+        assert_eq!(urls(one, ""), expected("x", "b"));
+        assert_eq!(urls("", other), expected("b", "y"));
+        assert!(urls("", "").unwrap_err().contains("both without connection_url"));
     }
 
     #[test]

@@ -89,9 +89,10 @@ impl Policies {
         parse(text).map_err(|error| Error::bad_request(format!("failed to parse policy: {error}")))?;
         let version = self.read(name).await?.map_or(0, |policy| policy.version) + 1;
         let policy = Policy { text: text.to_owned(), modified: super::now_nanos(), version };
-        self.view.write(name, &policy).await?;
+        let written = self.view.write(name, &policy).await;
+        // Also if it failed: nobody may know whether it was written.
         self.forget(name);
-        Ok(())
+        Ok(written?)
     }
 
     /// Deletes a policy; that it is not there is no error.
@@ -99,9 +100,9 @@ impl Policies {
         if name == ROOT || name == DEFAULT || name == WRAPPING {
             return Err(Error::bad_request(format!("cannot delete {name} policy")));
         }
-        self.view.delete(name).await?;
+        let deleted = self.view.delete(name).await;
         self.forget(name);
-        Ok(())
+        Ok(deleted?)
     }
 
     /// The compiled rules of `names`.

@@ -52,6 +52,24 @@ impl Embedded {
         database(file).and_then(Self::begin).map_err(|error| fail(error.to_string()))
     }
 
+    /// Opens the file at `path` if it is there, and makes nothing.
+    ///
+    /// # Errors
+    /// As [`Embedded::open`]; and if it is not there, or nobody has kept anything in it.
+    pub fn open_existing(path: &Path) -> Result<Self, StorageError> {
+        let fail = |reason: String| StorageError::backend("open")(format!("{}: {reason}", path.display()));
+        let file = File::options().read(true).write(true).open(path).map_err(|error| fail(error.to_string()))?;
+        if file.metadata().is_ok_and(|about| about.len() == 0) {
+            return Err(fail("it is empty".to_owned()));
+        }
+        let opened = database(file).and_then(|database| {
+            // One of another program is left as it is.
+            database.begin_read()?.open_table(TABLE)?;
+            Self::begin(database)
+        });
+        opened.map_err(|error| fail(error.to_string()))
+    }
+
     fn begin(database: Database) -> Result<Self, redb::Error> {
         // Readers find the table from the first moment.
         let transaction = database.begin_write()?;

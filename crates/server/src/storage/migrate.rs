@@ -42,6 +42,9 @@ pub enum MigrateError {
     /// The source is itself the destination of a migration that has not ended.
     #[error("the source is the destination of a migration that has not ended: not everything is there")]
     SourceUnfinished,
+    /// The source has nothing.
+    #[error("the source is empty")]
+    SourceEmpty,
     /// The destination has entries.
     #[error("the destination is not empty")]
     NotEmpty {
@@ -49,7 +52,7 @@ pub enum MigrateError {
         unfinished: Option<String>,
     },
     /// What the destination has is not the beginning of this source.
-    #[error("the destination is not what this migration has copied so far: the entry {key} {what}")]
+    #[error("the destination is not what this migration has copied so far: the entry {} {what}", .key.escape_debug())]
     Another {
         /// The entry.
         key: String,
@@ -84,6 +87,9 @@ pub async fn run(
     if source.get(MARKER).await.map_err(MigrateError::Source)?.is_some() {
         return Err(MigrateError::SourceUnfinished);
     }
+    if source.scan("", 1).await.map_err(MigrateError::Source)?.is_empty() {
+        return Err(MigrateError::SourceEmpty);
+    }
     let before = match start {
         Some(start) => compare(source, destination, start).await?,
         None => empty(destination).await?,
@@ -102,7 +108,6 @@ pub async fn run(
     if theirs != ours.map_err(MigrateError::Destination)? {
         return Err(MigrateError::Mismatch);
     }
-    // An empty source has left no marker.
     let end = Batch { conditions: Vec::new(), writes: vec![(MARKER.to_owned(), None)] };
     destination.commit(end).await.map_err(MigrateError::Destination)?;
     check_complete(destination).await.map_err(MigrateError::Destination)?;

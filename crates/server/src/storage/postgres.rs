@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
@@ -35,7 +36,7 @@ const PAGE: usize = 4096;
 pub struct Postgres {
     tenure: Arc<Tenure>,
     readers: Pool,
-    writer: mpsc::UnboundedSender<Job>,
+    writer: mpsc::Sender<Job>,
     keeper: AbortHandle,
 }
 
@@ -62,7 +63,7 @@ impl Postgres {
         })?;
         let tenure = Arc::new(tenure);
         let readers = settings.connections.max(LEAST_CONNECTIONS) - (LEAST_CONNECTIONS - 1);
-        let (writer, jobs) = mpsc::unbounded_channel();
+        let (writer, jobs) = mpsc::channel(writer::QUEUE);
         tokio::spawn(writer::write_all(Arc::clone(&tenure), jobs));
         let keeper = tokio::spawn(Arc::clone(&tenure).keep(session)).abort_handle();
         Ok(Self { readers: Pool::new(Arc::clone(&tenure), readers), tenure, writer, keeper })
@@ -91,7 +92,7 @@ impl Postgres {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let rows =
             self.readers.ask(Question::List, &[&from.as_bytes(), &end.as_slice(), &limit, &prefix.as_bytes()]).await?;
-        rows.iter().filter_map(|row| bytes(row, 1).transpose()).map(|name| text(name?)).collect()
+        rows.iter().filter_map(|row| bytes(row, 2).transpose()).map(|name| text(name?)).collect()
     }
 }
 
@@ -110,7 +111,7 @@ impl Storage for Postgres {
 
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StorageError> {
         let rows = self.readers.ask(Question::Read, &[&key.as_bytes()]).await?;
-        rows.first().map_or(Ok(None), |row| bytes(row, 1))
+        rows.first().map_or(Ok(None), |row| bytes(row, 2))
     }
 
     async fn list(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<String>, StorageError> {
@@ -135,7 +136,14 @@ impl Storage for Postgres {
         // Whether it was at this batch when it ended nobody knows.
         let gone = || StorageError::Unknown("what writes has ended".to_owned());
         let (answer, answered) = oneshot::channel();
-        self.writer.send(Job { batch, answer }).map_err(|_| gone())?;
+        let deadline = Instant::now() + self.tenure.connector.times.total;
+        self.writer.try_send(Job { batch, answer, deadline }).map_err(|error| match error {
+            TrySendError::Full(_) => StorageError::backend("write")(format!(
+                "{} commits wait for the database; nothing was written",
+                writer::QUEUE
+            )),
+            TrySendError::Closed(_) => gone(),
+        })?;
         answered.await.map_err(|_| gone())?
     }
 
@@ -149,7 +157,7 @@ impl Scan for Postgres {
     async fn scan(&self, from: &str, limit: usize) -> Result<Vec<Entry>, StorageError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let rows = self.readers.ask(Question::Scan, &[&from.as_bytes(), &limit]).await?;
-        let entry = |row: &Row| Ok(bytes(row, 1)?.zip(bytes(row, 2)?));
+        let entry = |row: &Row| Ok(bytes(row, 2)?.zip(bytes(row, 3)?));
         rows.iter()
             .filter_map(|row| entry(row).transpose())
             .map(|entry| entry.and_then(|(key, value)| Ok((text(key)?, value))))

@@ -112,7 +112,7 @@ async fn a_file_that_is_open_is_not_opened_twice_and_keeps_its_entries() {
         if let Ok(again) = Embedded::open(&path) {
             break again;
         }
-        std::thread::sleep(std::time::Duration::from_millis(5));
+        std::thread::sleep(Duration::from_millis(5));
     };
     assert_eq!(again.get("k").await.unwrap().unwrap(), b"v");
 }

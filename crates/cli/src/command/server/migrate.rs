@@ -29,8 +29,8 @@ Flags, with one dash or two:
 
 Each step is read back, and at the end all of both is hashed and compared. Until then no server opens the destination.
 
-Exit statuses: 0 done; 1 the command line, or the configuration; 2 the source cannot be opened or read; 3 the destination cannot be
-opened or written, or has other entries; 51 what was read back is something else.";
+Exit statuses: 0 done; 1 the command line, or the configuration; 2 the source cannot be opened or read, or is empty; 3 the
+destination cannot be opened or written, or has other entries; 51 what was read back is something else.";
 
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Flags {
@@ -54,6 +54,7 @@ pub(super) fn run(app: &App, arguments: &[OsString]) -> Result<Code, Failure> {
     })?;
     let failed = |error: String| Failure::generic(format!("{}: {error}", path.display()));
     let migration = config::parse_migration(&read_text(path)?).map_err(failed)?;
+    let migration = migration.with_env(app.env.as_ref()).map_err(failed)?;
     for name in &migration.ignored {
         tracing::warn!(setting = name, "a setting of the configuration has no effect on a migration");
     }
@@ -61,14 +62,13 @@ pub(super) fn run(app: &App, arguments: &[OsString]) -> Result<Code, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::generic(format!("cannot start the asynchronous runtime: {error}")))?;
-    runtime.block_on(copy(app, &migration, flags.start.as_deref()))
+    runtime.block_on(copy(migration, flags.start.as_deref()))
 }
 
-async fn copy(app: &App, migration: &Migration, start: Option<&str>) -> Result<Code, Failure> {
-    let env = app.env.as_ref();
-    let source =
-        storage::open(&migration.source, env).await.map_err(MigrateError::Source).map_err(|error| explain(&error))?;
-    let destination = storage::open(&migration.destination, env).await;
+async fn copy(migration: Migration, start: Option<&str>) -> Result<Code, Failure> {
+    let source = storage::open_filled(migration.source).await;
+    let source = source.map_err(MigrateError::Source).map_err(|error| explain(&error))?;
+    let destination = storage::open(migration.destination).await;
     let destination = destination.map_err(MigrateError::Destination).map_err(|error| explain(&error))?;
     let progress = Progress::count("entries");
     let done = migrate::run(source.as_ref(), destination.as_ref(), start, &|entries| progress.at(entries)).await;
@@ -83,14 +83,15 @@ async fn copy(app: &App, migration: &Migration, start: Option<&str>) -> Result<C
 
 fn explain(error: &MigrateError) -> Failure {
     let code = match error {
-        MigrateError::Source(_) | MigrateError::SourceUnfinished => Code::CouldNotReadInput,
+        MigrateError::Source(_) | MigrateError::SourceUnfinished | MigrateError::SourceEmpty => Code::CouldNotReadInput,
         MigrateError::Mismatch => Code::MacMismatch,
         _ => Code::CouldNotWriteOutput,
     };
     let failure = Failure::new(code, error.to_string());
     match error {
         MigrateError::NotEmpty { unfinished: Some(last) } => failure.with_hint(format!(
-            "a migration to it was stopped; if it was this one, go on with -start '{last}', which compares what is there"
+            "a migration to it was stopped; if it was this one, go on with -start {}, which compares what is there",
+            quoted(last)
         )),
         MigrateError::NotEmpty { unfinished: None } => {
             failure.with_hint("a migration needs an empty storage: give another folder, or another table")
@@ -100,9 +101,21 @@ fn explain(error: &MigrateError) -> Failure {
         }
         MigrateError::Destination(_) => failure.with_hint("run it again to see where it can go on"),
         MigrateError::Another { .. } => failure.with_hint("empty the destination and begin anew"),
-        MigrateError::Mismatch => failure.with_hint("was something else writing to it? Empty the destination and begin anew"),
+        MigrateError::Mismatch => {
+            failure.with_hint("was something else writing to it? Empty the destination and begin anew")
+        }
+        MigrateError::SourceEmpty => failure.with_hint("is it the right one? There is nothing to copy"),
         _ => failure,
     }
+}
+
+/// A key as a shell takes it. It is somebody else's text: what does not show is not shown.
+fn quoted(key: &str) -> String {
+    let shows = |character: char| "'\"\\".contains(character) || character.escape_debug().len() == 1;
+    if key.chars().all(shows) {
+        return format!("'{}'", key.replace('\'', r"'\''"));
+    }
+    format!("and this key, with what stands escaped here as it is: {}", key.escape_debug())
 }
 
 impl Flags {
@@ -142,6 +155,20 @@ impl Flags {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_is_shown_so_that_a_shell_takes_it() {
+        for (key, expected) in [
+            ("a/b c", "'a/b c'"),
+            ("a'; rm -rf /'", r"'a'\''; rm -rf /'\'''"),
+            (r#"a\"$x"#, r#"'a\"$x'"#),
+            ("a\u{e9}", "'a\u{e9}'"),
+        ] {
+            assert_eq!(quoted(key), expected);
+        }
+        let hidden = quoted("a\u{1b}[2J\n'b");
+        assert!(hidden.ends_with(r"a\u{1b}[2J\n\'b") && !hidden.contains(['\u{1b}', '\n']), "{hidden}");
+    }
 
     #[test]
     fn its_flags_are_those_of_the_peer() {

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use bulla_core::Env;
 use bulla_server::config::Storage;
+use bulla_server::storage::postgres::{Settings, Tables};
 use bulla_server::storage::{Embedded, Memory, Postgres, Scan, StorageError};
 
 /// Opens a storage for this process alone.
-pub(super) async fn open(storage: &Storage, env: &dyn Env) -> Result<Arc<dyn Scan>, StorageError> {
-    match storage.clone().with_env(env) {
+pub(super) async fn open(storage: Storage) -> Result<Arc<dyn Scan>, StorageError> {
+    match storage {
         Storage::Memory => Ok(Arc::new(Memory::default())),
         Storage::Embedded(folder) => {
             let failed = |error: std::io::Error| StorageError::Backend {
@@ -19,5 +19,16 @@ pub(super) async fn open(storage: &Storage, env: &dyn Env) -> Result<Arc<dyn Sca
             Ok(Arc::new(Embedded::open(&folder.join("bulla.redb"))?))
         }
         Storage::Postgresql(settings) => Ok(Arc::new(Postgres::open(&settings).await?)),
+    }
+}
+
+/// Opens one that has something, for this process alone, and makes nothing.
+pub(super) async fn open_filled(storage: Storage) -> Result<Arc<dyn Scan>, StorageError> {
+    match storage {
+        Storage::Memory => open(storage).await,
+        Storage::Embedded(folder) => Ok(Arc::new(Embedded::open_existing(&folder.join("bulla.redb"))?)),
+        Storage::Postgresql(settings) => {
+            Ok(Arc::new(Postgres::open(&Settings { tables: Tables::Filled, ..settings }).await?))
+        }
     }
 }

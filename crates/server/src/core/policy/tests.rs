@@ -8,6 +8,7 @@ use super::*;
 use crate::barrier::Barrier;
 use crate::json;
 use crate::logical::{Operation, Request};
+use crate::storage::{Batch, Storage, StorageError};
 
 fn request(data: json::Object) -> Request {
     Request {
@@ -159,6 +160,46 @@ async fn compiled_rules_go_exactly_when_a_policy_of_theirs_changes() {
     policies.delete("a").await.unwrap();
     assert_eq!(policies.acl(&only_a).await.unwrap().capability_names("x"), ["deny"]);
     assert!(policies.write("root", "").await.is_err() && policies.delete("default").await.is_err());
+}
+
+/// Writes, and when it is told to, does not say so.
+struct Mute(crate::storage::Memory, std::sync::atomic::AtomicBool);
+
+#[async_trait::async_trait]
+impl Storage for Mute {
+    fn kind(&self) -> &'static str {
+        "mute"
+    }
+
+    async fn get(&self, key: &str) -> std::result::Result<Option<Vec<u8>>, StorageError> {
+        self.0.get(key).await
+    }
+
+    async fn list(&self, prefix: &str, after: &str, limit: usize) -> std::result::Result<Vec<String>, StorageError> {
+        self.0.list(prefix, after, limit).await
+    }
+
+    async fn commit(&self, batch: Batch) -> std::result::Result<(), StorageError> {
+        self.0.commit(batch).await?;
+        let is_mute = self.1.load(std::sync::atomic::Ordering::Relaxed);
+        if is_mute { Err(StorageError::Unknown("the answer is lost".to_owned())) } else { Ok(()) }
+    }
+}
+
+#[tokio::test]
+async fn compiled_rules_go_also_when_nobody_knows_whether_the_policy_was_written() {
+    let storage = Arc::new(Mute(crate::storage::Memory::default(), false.into()));
+    let barrier =
+        Barrier::initialize(Arc::clone(&storage) as Arc<dyn Storage>, bulla_core::DataKey::generate().unwrap());
+    let policies = Policies::new(&Arc::new(barrier.await.unwrap()));
+    let names = vec!["a".to_owned()];
+    policies.write("a", r#"path "x" { capabilities = ["read"] }"#).await.unwrap();
+    assert_eq!(policies.acl(&names).await.unwrap().capability_names("x"), ["read"]);
+    storage.1.store(true, std::sync::atomic::Ordering::Relaxed);
+    assert!(policies.write("a", r#"path "x" { capabilities = ["update"] }"#).await.is_err());
+    assert_eq!(policies.acl(&names).await.unwrap().capability_names("x"), ["update"]);
+    assert!(policies.delete("a").await.is_err());
+    assert_eq!(policies.acl(&names).await.unwrap().capability_names("x"), ["deny"]);
 }
 
 /// The rules gone through one by one, to compare with.

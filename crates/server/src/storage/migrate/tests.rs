@@ -162,6 +162,25 @@ async fn half_a_storage_is_neither_served_nor_copied() {
     assert!(matches!(migrate(&half, &Memory::default(), None).await, Err(MigrateError::SourceUnfinished)));
 }
 
+#[tokio::test]
+async fn a_source_without_anything_is_not_copied() {
+    let destination = Memory::default();
+    assert!(matches!(migrate(&Memory::default(), &destination, None).await, Err(MigrateError::SourceEmpty)));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("db");
+    assert!(Embedded::open_existing(&path).is_err() && !path.exists());
+    drop(redb::Database::create(&path).unwrap());
+    assert!(Embedded::open_existing(&path).is_err());
+    let tables = redb::ReadableDatabase::begin_read(&redb::Database::open(&path).unwrap()).unwrap();
+    assert_eq!(tables.list_tables().unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_key_is_shown_without_what_a_terminal_does() {
+    let error = MigrateError::Another { key: "a\u{1b}[2Jb\n".to_owned(), what: "is missing" }.to_string();
+    assert!(error.contains(r"a\u{1b}[2Jb\n is missing"), "{error}");
+}
+
 /// Changes a byte of what it is given.
 struct Careless(Arc<Memory>);
 

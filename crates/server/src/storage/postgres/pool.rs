@@ -1,14 +1,15 @@
 //! Connections that read. What is asked is asked again on another connection if one is lost: reading twice does no harm.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Statement};
 
 use super::connect::{Session, Trouble};
-use super::tenure::Tenure;
+use super::tenure::{End, Tenure};
 use crate::storage::StorageError;
 
 /// What can be asked.
@@ -36,7 +37,7 @@ impl Pool {
         Self { tenure, permits: Semaphore::new(connections), idle: Mutex::default() }
     }
 
-    /// The rows of an answer; the first column of each is the term, which is looked at.
+    /// The rows of an answer; the first columns of each are the term and the last commit's number, which are looked at.
     pub async fn ask(&self, question: Question, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, StorageError> {
         self.tenure.ended()?;
         let times = self.tenure.connector.times;
@@ -45,11 +46,17 @@ impl Pool {
         let permit = timeout_at(deadline, self.permits.acquire()).await.map_err(busy);
         let _permit = permit.map_err(|trouble| self.tenure.error("read", trouble))?;
         loop {
+            // It sees at least this.
+            let done = self.tenure.done.load(Ordering::Acquire);
             let trouble = match self.try_once(question, parameters, deadline).await {
                 Ok(rows) => {
-                    let first = rows.first().ok_or_else(|| self.tenure.end(super::tenure::End::Fenced))?;
+                    let first = rows.first().ok_or_else(|| self.tenure.end(End::Fenced))?;
                     let term = first.try_get(0).map_err(|error| self.tenure.error("read", error.into()))?;
                     self.tenure.is_ours(term)?;
+                    let commit: i64 = first.try_get(1).map_err(|error| self.tenure.error("read", error.into()))?;
+                    if commit < done {
+                        return Err(self.tenure.end(End::Older));
+                    }
                     return Ok(rows);
                 }
                 Err(trouble) => trouble,
@@ -74,8 +81,13 @@ impl Pool {
         };
         let statement = &reader.statements[question as usize];
         // What hangs is dropped with its connection.
-        let asked = timeout(self.tenure.connector.times.statement, reader.session.client.query(statement, parameters));
-        let rows = asked.await.map_err(|_| Trouble::Passing("no answer in time".to_owned()))??;
+        let until = deadline.min(Instant::now() + self.tenure.connector.times.statement);
+        let Ok(answer) = timeout_at(until, reader.session.client.query(statement, parameters)).await else {
+            // The idle ones are as old, and hang as well.
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            return Err(Trouble::Passing("no answer in time".to_owned()));
+        };
+        let rows = answer?;
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
         Ok(rows)
     }

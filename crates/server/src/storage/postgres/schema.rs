@@ -65,12 +65,21 @@ pub(super) async fn prepare(client: &Client, table: &Table, tables: Tables) -> R
     };
     let quoted = |suffix: &str| format!("\"{schema}\".\"{}{suffix}\"", table.name);
     let names = Names { entries: quoted(""), server: quoted("_server") };
-    let is_there = "SELECT to_regclass($1) IS NOT NULL AND to_regclass($2) IS NOT NULL";
-    let row = client.query_one(is_there, &[&names.entries, &names.server]).await.map_err(Trouble::from)?;
-    if !row.try_get::<_, bool>(0)? {
-        make(client, &schema, &names, tables).await?;
+    let ours = [(&names.entries, ENTRIES), (&names.server, SERVER)];
+    let mut are_there = true;
+    // Both, before anything is made: what is somebody else's stays as it is, and nothing comes beside it.
+    for (name, columns) in ours {
+        are_there &= is_there(client, name, columns).await?;
     }
-    check(client, &names).await?;
+    if are_there {
+        return Ok(names);
+    }
+    make(client, &schema, &names, tables).await?;
+    for (name, columns) in ours {
+        if !is_there(client, name, columns).await? {
+            return Err(Trouble::Passing(format!("{name} is gone again")));
+        }
+    }
     Ok(names)
 }
 
@@ -86,11 +95,17 @@ async fn default_schema(client: &Client, name: &str) -> Result<String, Trouble> 
 
 async fn make(client: &Client, schema: &str, names: &Names, tables: Tables) -> Result<(), Trouble> {
     let statements = statements(names);
-    if tables == Tables::Expected {
-        return Err(Trouble::Lasting(format!(
-            "{} is not there, and skip_create_table says that somebody else makes it: {statements}",
-            names.entries
-        )));
+    match tables {
+        Tables::Made => {}
+        Tables::Expected => {
+            return Err(Trouble::Lasting(format!(
+                "{} is not there, and skip_create_table says that somebody else makes it: {statements}",
+                names.entries
+            )));
+        }
+        Tables::Filled => {
+            return Err(Trouble::Lasting(format!("{} or {} is not there", names.entries, names.server)));
+        }
     }
     // Of two servers that start together, one makes them.
     let made = format!("BEGIN; SELECT pg_advisory_xact_lock({}); {statements} COMMIT", super::tenure::CLASS);
@@ -118,35 +133,41 @@ fn statements(names: &Names) -> String {
     )
 }
 
-async fn check(client: &Client, names: &Names) -> Result<(), Trouble> {
-    let columns = "SELECT string_agg(attname || ' ' || format_type(atttypid, NULL), ', ' ORDER BY attnum) FROM pg_catalog.pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped";
-    for (name, expected) in [
-        (&names.entries, "key bytea, value bytea"),
-        (
-            &names.server,
-            "id integer, term bigint, writer bigint, commit bigint, refused integer[], holder text, since timestamp with time zone",
-        ),
-    ] {
-        let row = client.query_one(columns, &[name]).await?;
-        if row.try_get::<_, Option<String>>(0)?.as_deref() != Some(expected) {
-            return Err(Trouble::Lasting(format!(
-                "{name} is somebody else's: its columns are not ({expected}). Write another name as table; entries of OpenBao and Vault cannot be read"
-            )));
-        }
+/// The columns of the tables.
+const ENTRIES: &str = "key bytea, value bytea";
+const SERVER: &str = "id integer, term bigint, writer bigint, commit bigint, refused integer[], holder text, since timestamp with time zone";
+
+/// Whether a table is there, which then has to be ours.
+async fn is_there(client: &Client, name: &str, expected: &str) -> Result<bool, Trouble> {
+    let about = "SELECT
+          (SELECT string_agg(a.attname || ' ' || format_type(a.atttypid, NULL), ', ' ORDER BY a.attnum)
+           FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
+          c.relkind = 'r' AND c.relpersistence = 'p',
+          EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisprimary AND i.indkey::text = '1')
+        FROM pg_catalog.pg_class c WHERE c.oid = to_regclass($1)";
+    let Some(row) = client.query_opt(about, &[&name]).await? else { return Ok(false) };
+    let columns: Option<String> = row.try_get(0)?;
+    if columns.as_deref() != Some(expected) {
+        return Err(Trouble::Lasting(format!(
+            "{name} is somebody else's: its columns are not ({expected}). Write another name as table; entries of OpenBao and Vault cannot be read"
+        )));
     }
-    let unique = "SELECT count(*) = 2 FROM pg_catalog.pg_index WHERE indisprimary AND indkey::text = '1' AND indrelid IN (to_regclass($1), to_regclass($2))";
-    let row = client.query_one(unique, &[&names.entries, &names.server]).await?;
-    if row.try_get::<_, bool>(0)? {
-        return Ok(());
+    if !row.try_get::<_, bool>(1)? {
+        return Err(Trouble::Lasting(format!(
+            "{name} is not an ordinary table. One that is UNLOGGED or temporary would lose what is acknowledged: ALTER TABLE {name} SET LOGGED"
+        )));
     }
-    Err(Trouble::Lasting(format!("{} or {} is without its primary key", names.entries, names.server)))
+    if !row.try_get::<_, bool>(2)? {
+        return Err(Trouble::Lasting(format!("{name} is without its primary key")));
+    }
+    Ok(true)
 }
 
 impl Names {
-    /// Whose it is now: its term, and the value of a key.
+    /// Whose it is now: its term, how far it is, and the value of a key. All that reads begins with these two.
     pub fn read(&self) -> String {
         format!(
-            "SELECT l.term, (SELECT e.value FROM {} e WHERE e.key = $1) FROM {} l WHERE l.id = 1",
+            "SELECT l.term, l.commit, (SELECT e.value FROM {} e WHERE e.key = $1) FROM {} l WHERE l.id = 1",
             self.entries, self.server
         )
     }
@@ -167,7 +188,7 @@ impl Names {
                CROSS JOIN LATERAL (SELECT position('\\x2f'::bytea IN r.rest) AS slash) s
                WHERE w.n < $3::bigint
              )
-             SELECT l.term, w.name FROM {} l LEFT JOIN walk w ON w.n > 0 WHERE l.id = 1 ORDER BY w.n",
+             SELECT l.term, l.commit, w.name FROM {} l LEFT JOIN walk w ON w.n > 0 WHERE l.id = 1 ORDER BY w.n",
             self.entries, self.server
         )
     }
@@ -175,7 +196,7 @@ impl Names {
     /// The term, and entries from `$1` on, at most `$2`, and not many more bytes than a step may have.
     pub fn scan(&self) -> String {
         format!(
-            "SELECT l.term, e.key, e.value FROM {} l LEFT JOIN LATERAL (
+            "SELECT l.term, l.commit, e.key, e.value FROM {} l LEFT JOIN LATERAL (
                SELECT key, value FROM (
                  SELECT key, value, sum(octet_length(value)) OVER (ORDER BY key) - octet_length(value) AS before
                  FROM (SELECT key, value FROM {} WHERE key >= $1 ORDER BY key LIMIT $2::bigint) page

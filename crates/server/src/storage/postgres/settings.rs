@@ -7,7 +7,7 @@
 //! | not given | `verify-full` | `prefer` |
 //! | `disable` | refused, unless the storage says `allow_plaintext_on_the_network = true` | no TLS |
 //! | `allow`, `prefer` | refused: whoever is on the way decides that there is no TLS | TLS if the database has it, any certificate |
-//! | `require` | TLS, any certificate; with `sslrootcert` as `verify-ca` | the same |
+//! | `require` | TLS, any certificate, and `channel_binding=require` for a password; with `sslrootcert` as `verify-ca` | the same |
 //! | `verify-ca` | a certificate of `sslrootcert`, or of the system's authorities | the same |
 //! | `verify-full` | and for this host | the same |
 //!
@@ -19,7 +19,7 @@ use std::path::Path;
 use bulla_core::{SecretString, file};
 use bulla_kms::vault_trust::{self, Identity, Trust};
 use rustls::RootCertStore;
-use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::config::{ChannelBinding, Host, SslMode};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::schema::Table;
@@ -46,6 +46,8 @@ pub enum Tables {
     Made,
     /// Somebody else: the server's role may not.
     Expected,
+    /// Nobody: something is to be read.
+    Filled,
 }
 
 /// Where a connection may be without TLS.
@@ -115,9 +117,15 @@ impl Settings {
             (None, None) => None,
             _ => return Err("sslcert and sslkey go together".to_owned()),
         };
+        let is_anybody = matches!(trust, Trust::DangerAnybody);
         let client = vault_trust::config(trust, identity).map_err(|error| format!("TLS: {error}"))?;
         let mut config = config;
         config.ssl_mode(mode);
+        // Whoever is on the way with a certificate of their own cannot prove that they know the password, and would ask for it in clear text.
+        let is_any = tls.get("sslmode").is_some_and(|mode| mode == "require") && is_anybody;
+        if is_any && config.get_password().is_some() && config.get_channel_binding() != ChannelBinding::Disable {
+            config.channel_binding(ChannelBinding::Require);
+        }
         Ok(Target { config, hosts, tls: MakeRustlsConnect::new(client), warning })
     }
 

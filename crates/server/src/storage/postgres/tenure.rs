@@ -35,6 +35,8 @@ pub(super) enum End {
     Fenced,
     /// The database has forgotten what it had acknowledged.
     Older,
+    /// What was said to be unknown was done.
+    Late,
 }
 
 impl End {
@@ -43,6 +45,10 @@ impl End {
             Self::Fenced => StorageError::Fenced,
             Self::Older => StorageError::backend("trust")(
                 "the database has an older state than it had acknowledged: it was put back, or a replica that was behind has taken over. Start the server again to go on with what is there"
+                    .to_owned(),
+            ),
+            Self::Late => StorageError::backend("trust")(
+                "a commit whose answer was lost was done after all: what this process remembers is older; start again"
                     .to_owned(),
             ),
         }

@@ -50,6 +50,13 @@ fn put(key: &str, value: &str) -> Batch {
     Batch { conditions: Vec::new(), writes: vec![(key.to_owned(), Some(value.as_bytes().to_vec()))] }
 }
 
+#[test]
+fn who_asks_is_told_before_the_request_is_given_up() {
+    // It reads, writes, and looks whether that was done.
+    let longest = Times::default().total * 2 + crate::storage::LOOK_TIME;
+    assert!(longest < crate::http::REQUEST_TIME * 3 / 4, "{longest:?}");
+}
+
 /// Waits for what will be true.
 async fn until(is: impl AsyncFn() -> bool) {
     for _ in 0..1000 {

@@ -5,17 +5,20 @@
 //!
 //! Where the answer is lost, the next connection claims the table's row first. That waits for what the lost one is still at; after it, that can
 //! do nothing more, and the row says whether the group was written. So it is known, not guessed, and what was not written is sent again.
+//!
+//! Where that takes longer than who asked waits, the answer is that nobody knows, and it is found out afterwards. If it was done after all, what is
+//! kept in memory was made without it: the tenure ends.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_postgres::Statement;
 use tokio_postgres::error::Severity;
 
-use super::connect::{Session, Trouble};
+use super::connect::{Session, Times, Trouble};
 use super::tenure::{End, Tenure};
 use crate::storage::{Batch, StorageError};
 
@@ -23,31 +26,67 @@ use crate::storage::{Batch, StorageError};
 const GROUP: usize = 256;
 const GROUP_BYTES: usize = 8 << 20;
 
-/// A batch and who waits for it.
+/// How many batches wait at most.
+pub(super) const QUEUE: usize = 4096;
+
+/// A batch and who waits for it, until when.
 pub(super) struct Job {
     pub batch: Batch,
     pub answer: oneshot::Sender<Result<(), StorageError>>,
+    pub deadline: Instant,
 }
 
+impl Job {
+    /// The job, if somebody waits for it still and there is time for it. If not, it is answered and never written.
+    fn in_time(self, times: Times) -> Option<Self> {
+        if !self.answer.is_closed() && Instant::now() < send_before(self.deadline, times) {
+            return Some(self);
+        }
+        let _ = self.answer.send(Err(StorageError::backend("write")(TOO_SLOW.to_owned())));
+        None
+    }
+
+    fn bytes(&self) -> usize {
+        let entries = self.batch.conditions.iter().chain(&self.batch.writes);
+        entries.map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum()
+    }
+}
+
+/// Nothing is sent later than this: its answer would be waited for too short, and what became of it be unknown.
+fn send_before(deadline: Instant, times: Times) -> Instant {
+    deadline.checked_sub(times.statement / 2).unwrap_or(deadline)
+}
+
+const TOO_SLOW: &str = "the database was too slow; nothing was written";
+
 /// Writes what comes, in groups, until nobody can send any more.
-pub(super) async fn write_all(tenure: Arc<Tenure>, mut jobs: mpsc::UnboundedReceiver<Job>) {
+pub(super) async fn write_all(tenure: Arc<Tenure>, mut jobs: mpsc::Receiver<Job>) {
+    let times = tenure.connector.times;
     let mut writer = Writer { tenure, connection: None, is_open: false };
-    let mut next = None;
+    let mut next: Option<Job> = None;
     loop {
-        let Some(first) = (match next.take() {
-            Some(job) => Some(job),
-            None => jobs.recv().await,
-        }) else {
-            return;
+        let waiting = next.take();
+        let first = if waiting.is_some() {
+            waiting
+        } else {
+            tokio::select! {
+                biased;
+                job = jobs.recv() => job,
+                // Nothing that it waits for is lost with it: what is open stays open until the row was seen.
+                () = writer.find_out(), if writer.is_open => continue,
+            }
         };
+        let Some(first) = first else { return };
         let mut group = Group::default();
-        next = group.add(first);
+        next = first.in_time(times).and_then(|job| group.add(job));
         while next.is_none()
             && let Ok(job) = jobs.try_recv()
         {
-            next = group.add(job);
+            next = job.in_time(times).and_then(|job| group.add(job));
         }
-        writer.write(group.jobs).await;
+        if !group.jobs.is_empty() {
+            writer.write(group.jobs).await;
+        }
     }
 }
 
@@ -61,14 +100,13 @@ struct Group {
 impl Group {
     /// Adds a job, or gives it back.
     fn add(&mut self, job: Job) -> Option<Job> {
-        let batch = &job.batch;
+        let (batch, bytes) = (&job.batch, job.bytes());
         let mut keys = batch.conditions.iter().chain(&batch.writes).map(|(key, _)| key);
-        let is_full = self.jobs.len() == GROUP || self.bytes >= GROUP_BYTES;
+        let is_full = self.jobs.len() == GROUP || self.bytes + bytes > GROUP_BYTES;
         if !self.jobs.is_empty() && (is_full || keys.any(|key| self.written.contains(key))) {
             return Some(job);
         }
-        self.bytes +=
-            batch.writes.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum::<usize>();
+        self.bytes += bytes;
         self.written.extend(batch.writes.iter().map(|(key, _)| key.clone()));
         self.jobs.push(job);
         None
@@ -102,9 +140,27 @@ enum Unwritten {
 }
 
 impl Writer {
+    /// Looks what became of what is open, again and again until that is known.
+    async fn find_out(&mut self) {
+        let times = self.tenure.connector.times;
+        while self.is_open && self.tenure.ended().is_ok() {
+            sleep(times.pause).await;
+            match self.connect(Instant::now() + times.total).await {
+                Ok(Some(_)) => drop(self.tenure.end(End::Late)),
+                Ok(None) => {}
+                Err(Trouble::Fenced) => drop(self.tenure.end(End::Fenced)),
+                Err(Trouble::Passing(reason) | Trouble::Lasting(reason)) => {
+                    tracing::debug!(reason, "what became of a commit is not known yet");
+                }
+            }
+        }
+        self.is_open = false;
+    }
+
     async fn write(&mut self, jobs: Vec<Job>) {
+        let Some(deadline) = jobs.iter().map(|job| job.deadline).min() else { return };
         let batches: Vec<&Batch> = jobs.iter().map(|job| &job.batch).collect();
-        let outcome = self.commit(&batches).await;
+        let outcome = self.commit(&batches, deadline).await;
         let several = jobs.len() > 1;
         match outcome {
             Ok(refused) => {
@@ -117,7 +173,8 @@ impl Writer {
             // One of them may be what the database does not take.
             Err(Unwritten::Nothing(Trouble::Lasting(_))) if several => {
                 for job in jobs {
-                    let answer = match self.commit(&[&job.batch]).await {
+                    let Some(job) = job.in_time(self.tenure.connector.times) else { continue };
+                    let answer = match self.commit(&[&job.batch], job.deadline).await {
                         Ok(refused) if refused.is_empty() => Ok(()),
                         Ok(_) => Err(StorageError::Conflict),
                         Err(error) => Err(self.error(error)),
@@ -143,9 +200,8 @@ impl Writer {
         }
     }
 
-    async fn commit(&mut self, batches: &[&Batch]) -> Result<Refused, Unwritten> {
+    async fn commit(&mut self, batches: &[&Batch], deadline: Instant) -> Result<Refused, Unwritten> {
         let times = self.tenure.connector.times;
-        let deadline = Instant::now() + times.total;
         let arrays = Arrays::new(batches);
         // Whether what is open is this group.
         let mut is_sent = false;
@@ -157,8 +213,9 @@ impl Writer {
                 Ok(refused) => return Ok(refused),
                 Err(trouble) => trouble,
             };
+            let until = if is_sent { deadline } else { send_before(deadline, times) };
             match trouble {
-                Trouble::Passing(reason) if Instant::now() + times.pause < deadline => {
+                Trouble::Passing(reason) if Instant::now() + times.pause < until => {
                     tracing::debug!(reason, "a commit is tried again");
                     sleep(times.pause).await;
                 }
@@ -177,18 +234,25 @@ impl Writer {
         is_sent: &mut bool,
         deadline: Instant,
     ) -> Result<Refused, Trouble> {
+        let times = self.tenure.connector.times;
         if self.connection.as_ref().is_none_or(|connection| connection.session.client.is_closed()) {
             self.connection = None;
-            let done = self.connect(deadline).await?;
-            if let (true, Some(refused)) = (std::mem::take(is_sent), done) {
-                return Ok(refused);
+            let until = if *is_sent { deadline } else { send_before(deadline, times) };
+            let done = self.connect(until).await?;
+            match (std::mem::take(is_sent), done) {
+                (true, Some(refused)) => return Ok(refused),
+                (false, Some(_)) => return Err(Trouble::Passing(self.tenure.end(End::Late).to_string())),
+                (_, None) => {}
             }
+        }
+        if Instant::now() >= send_before(deadline, times) {
+            return Err(Trouble::Passing(TOO_SLOW.to_owned()));
         }
         let Some(connection) = &self.connection else { return Err(Trouble::Passing("no connection".to_owned())) };
         let number = self.tenure.done.load(Ordering::Acquire) + 1;
         (self.is_open, *is_sent) = (true, true);
-        let statement = self.tenure.connector.times.statement;
-        let answer = match timeout(statement, arrays.send(connection, self.tenure.term, number)).await {
+        let until = deadline.min(Instant::now() + times.statement);
+        let answer = match timeout_at(until, arrays.send(connection, self.tenure.term, number)).await {
             Ok(Ok(answer)) => answer,
             // The database has said that it was not done, on a connection that lives: nothing is open.
             Ok(Err(error))
@@ -212,7 +276,11 @@ impl Writer {
             }
         };
         (self.is_open, *is_sent) = (false, false);
-        let row = answer.first().ok_or(Trouble::Fenced)?;
+        let Some(row) = answer.first() else {
+            // Another server has it, or a claim of ours that was given up came late: the next one says which.
+            self.connection = None;
+            return Err(Trouble::Passing("the connection does not write any more".to_owned()));
+        };
         let refused = row.try_get(0)?;
         self.tenure.done.store(number, Ordering::Release);
         Ok(refused)
@@ -329,3 +397,6 @@ fn again(error: &StorageError) -> StorageError {
         other => StorageError::backend("write")(other.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -51,6 +51,16 @@ fn who_is_not_looked_at_is_warned_of() {
 }
 
 #[test]
+fn a_password_does_not_go_to_whoever_has_any_certificate() {
+    let binding = |url: &str| settings(url).target().ok().unwrap().config.get_channel_binding();
+    assert_eq!(binding("postgres://u:p@db/d?sslmode=require"), ChannelBinding::Require);
+    assert_eq!(binding("postgres://u:p@db/d?sslmode=require&channel_binding=disable"), ChannelBinding::Disable);
+    for other in ["u@db/d?sslmode=require", "u:p@db/d", "u:p@127.0.0.1/d", "u:p@db/d?sslmode=verify-ca"] {
+        assert_eq!(binding(&format!("postgres://{other}")), ChannelBinding::Prefer, "{other}");
+    }
+}
+
+#[test]
 fn the_rest_is_left_to_the_client_library() {
     let target = |url: &str| settings(url).target().ok().unwrap();
     let of = target("postgresql://u%40x:p%2Fw@h1:1,h2:2/d?connect_timeout=3&sslmode=require&application_name=a");

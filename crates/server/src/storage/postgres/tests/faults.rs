@@ -233,3 +233,88 @@ async fn a_database_that_is_away_for_good_is_an_error_in_time() {
     until(async || storage.commit(put("k", "2")).await.is_ok()).await;
     assert_eq!(storage.get("k").await.unwrap().unwrap(), b"2");
 }
+
+#[tokio::test]
+async fn commits_that_wait_for_a_slow_database_are_given_up_in_time_and_not_written() {
+    let database = Database::shared();
+    let table = unused_table();
+    let times = Times { statement: Duration::from_secs(1), total: Duration::from_secs(4), ..QUICK };
+    let storage = Postgres::open_within(&settings(&database.url(), &table), times).await.unwrap();
+    storage.commit(put("k", "0")).await.unwrap();
+    let connector = Connector::new(settings(&database.url(), &table).target().ok().unwrap(), QUICK);
+    let blocker = connector.connect().await.unwrap();
+    blocker.client.batch_execute(&format!("BEGIN; SELECT 1 FROM {table}_server FOR UPDATE")).await.unwrap();
+    let started = Instant::now();
+    // The same key: each is a group of its own.
+    let all = (1..=6).map(|number| storage.commit(put("k", &number.to_string())));
+    let answers = futures_util::future::join_all(all).await;
+    assert!(started.elapsed() < times.total * 3, "{:?}", started.elapsed());
+    for answer in &answers[1..] {
+        assert!(matches!(answer, Err(StorageError::Backend { action: "write", .. })), "{answer:?}");
+    }
+    let last = answers.last().unwrap().as_ref().unwrap_err().to_string();
+    assert!(last.contains("too slow; nothing was written"), "{last}");
+    // One whose request has gone away in the meantime is not written, though there is time again.
+    let (gone, stays) = (storage.commit(put("gone", "1")), storage.commit(put("stays", "1")));
+    let first = storage.commit(put("gone", "0"));
+    let mut gone = Box::pin(gone);
+    let release = async {
+        tokio::time::sleep(times.pause).await;
+        blocker.client.batch_execute("ROLLBACK").await
+    };
+    tokio::pin!(first);
+    tokio::select! {
+        biased;
+        _ = &mut first => panic!("it was written"),
+        _ = &mut gone => panic!("it was written"),
+        () = tokio::time::sleep(times.pause) => {}
+    }
+    drop(gone);
+    let (first, stays, released) = tokio::join!(first, stays, release);
+    first.unwrap();
+    stays.unwrap();
+    released.unwrap();
+    assert_eq!(storage.get("gone").await.unwrap().unwrap(), b"0");
+    assert_ne!(storage.get("k").await.unwrap().unwrap(), b"6");
+}
+
+#[tokio::test]
+async fn a_database_that_was_put_back_is_not_read() {
+    let database = Database::shared();
+    // Nobody looks after the lock meanwhile.
+    let times = Times { look: Duration::from_hours(1), ..QUICK };
+    for way in ["get", "list", "scan"] {
+        let table = unused_table();
+        let storage = Postgres::open_within(&settings(&database.url(), &table), times).await.unwrap();
+        storage.commit(put("k", "1")).await.unwrap();
+        storage.commit(put("k", "2")).await.unwrap();
+        assert_eq!(storage.get("k").await.unwrap().unwrap(), b"2");
+        database.query(&format!("UPDATE {table}_server SET commit = commit - 1"));
+        let error = match way {
+            "get" => storage.get("k").await.err(),
+            "list" => storage.list("", "", 0).await.err(),
+            _ => storage.scan("", 1).await.err(),
+        };
+        assert!(error.unwrap().to_string().contains("older state"), "{way}");
+        assert!(storage.lost().await.to_string().contains("older state"));
+    }
+}
+
+#[tokio::test]
+async fn a_read_that_hangs_is_given_up_when_its_time_is_over() {
+    let database = Database::shared();
+    let table = unused_table();
+    let url = format!("{} application_name={table}", database.url());
+    let times = Times { statement: Duration::from_mins(2), total: Duration::from_secs(4), ..QUICK };
+    let storage = Postgres::open_within(&settings(&url, &table), times).await.unwrap();
+    assert!(storage.get("k").await.unwrap().is_none());
+    let query =
+        format!("SELECT pid FROM pg_stat_activity WHERE application_name = '{table}' AND query LIKE 'SELECT l.term%'");
+    let hanging = database.query(&query).parse().unwrap();
+    database.signal(hanging, "STOP");
+    let started = Instant::now();
+    let read = storage.get("k").await;
+    database.signal(hanging, "CONT");
+    assert!(read.is_err());
+    assert!(started.elapsed() < Duration::from_mins(1), "{:?}", started.elapsed());
+}

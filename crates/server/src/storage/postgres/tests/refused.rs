@@ -36,13 +36,52 @@ async fn a_role_without_rights_is_told_which() {
 #[tokio::test]
 async fn a_table_of_somebody_else_is_left_alone() {
     let database = Database::shared();
+    // OpenBao's; one that could be altered; one beside the entries, which are not there.
+    for (suffix, columns) in [
+        (
+            "",
+            "parent_path text COLLATE \"C\" NOT NULL, path text COLLATE \"C\", key text COLLATE \"C\", value bytea, PRIMARY KEY (path, key)",
+        ),
+        ("", "id integer PRIMARY KEY, value bytea"),
+        ("_server", "id integer PRIMARY KEY, value bytea"),
+    ] {
+        let table = unused_table();
+        database.query(&format!("CREATE TABLE {table}{suffix} ({columns})"));
+        let state = || {
+            database.query(&format!(
+                "SELECT string_agg(concat_ws(' ', c.relname, c.relkind, a.attname, a.attstorage, a.attnum), ', ' ORDER BY c.oid, a.attnum)
+                 FROM pg_class c LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 WHERE c.relname ~ '^{table}(_|$)'"
+            ))
+        };
+        let before = state();
+        assert!(before.contains("value x"), "{before}");
+        let error = refusal(&settings(&database.url(), &table)).await;
+        assert!(error.contains("somebody else's"), "{error}");
+        assert_eq!(state(), before);
+    }
+}
+
+#[tokio::test]
+async fn a_table_that_would_not_survive_a_crash_is_refused() {
+    let database = Database::shared();
     let table = unused_table();
-    // OpenBao's.
-    database.query(&format!(
-        "CREATE TABLE {table} (parent_path text COLLATE \"C\" NOT NULL, path text COLLATE \"C\", key text COLLATE \"C\", value bytea, PRIMARY KEY (path, key))"
-    ));
-    let error = refusal(&settings(&database.url(), &table)).await;
-    assert!(error.contains("somebody else's"), "{error}");
+    drop(open_quick(&database, &table).await.unwrap());
+    for suffix in ["", "_server"] {
+        database.query(&format!("ALTER TABLE {table}{suffix} SET UNLOGGED"));
+        let error = refusal(&settings(&database.url(), &table)).await;
+        assert!(error.contains("UNLOGGED") && error.contains(&format!("{table}{suffix}\"")), "{error}");
+        database.query(&format!("ALTER TABLE {table}{suffix} SET LOGGED"));
+    }
+}
+
+#[tokio::test]
+async fn for_something_to_be_read_nothing_is_made() {
+    let database = Database::shared();
+    let table = unused_table();
+    let of = Settings { tables: Tables::Filled, ..settings(&database.url(), &table) };
+    let error = refusal(&of).await;
+    assert!(error.contains("is not there") && !error.contains("CREATE"), "{error}");
+    assert_eq!(database.query(&format!("SELECT count(*) FROM pg_class WHERE relname ~ '^{table}(_|$)'")), "0");
 }
 
 #[tokio::test]

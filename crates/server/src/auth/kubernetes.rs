@@ -199,6 +199,16 @@ impl Kubernetes {
         if config.disable_local_ca_jwt {
             return None;
         }
+        let token = match read(&self.folder.join("token")).await {
+            Ok(token) => SecretString::from(token.expose().trim()),
+            Err(error) => {
+                tracing::debug!(%error, "there is no token of this server's own; who logs in asks about himself");
+                return None;
+            }
+        };
+        if token.expose().is_empty() {
+            return None;
+        }
         if is_open(&cluster.host) || !self.is_home(&cluster.host) || !self.is_trusted(&config.kubernetes_ca_cert).await
         {
             tracing::warn!(
@@ -207,13 +217,7 @@ impl Kubernetes {
             );
             return None;
         }
-        match read(&self.folder.join("token")).await {
-            Ok(token) => Some(token.expose().trim().into()).filter(|token: &SecretString| !token.expose().is_empty()),
-            Err(error) => {
-                tracing::debug!(%error, "there is no token of this server's own; who logs in asks about himself");
-                None
-            }
-        }
+        Some(token)
     }
 
     /// Whether an address is that of the API server of this server's own pod: others of the cluster may have certificates of its authorities too.

@@ -223,8 +223,9 @@ fn mount_half(app: &App, args: &NodeArgs) -> Result<Code, Failure> {
 /// Gives up all rights, and serves.
 fn serve_half(app: &App, args: &NodeArgs) -> Result<Code, Failure> {
     let socket = split::channel().map_err(|error| Failure::generic(format!("cannot give up rights: {error}")))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+    // One thread: a volume is a chain of short steps between the kubelet, the half that mounts and a provider, and each hand-over to another
+    // thread would cost more than the step.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::generic(format!("cannot start the asynchronous runtime: {error}")))?;

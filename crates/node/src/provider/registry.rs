@@ -45,6 +45,15 @@ impl Registry {
         self.built_in.values().cloned().collect()
     }
 
+    /// One that is known, and has its socket still: what most questions are about, without a look through the folders.
+    fn known(&self, name: &str) -> Option<Arc<Remote>> {
+        let others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = Arc::clone(others.get(name)?);
+        drop(others);
+        let socket = format!("{name}{SUFFIX}");
+        self.folders.iter().any(|folder| folder.join(&socket).symlink_metadata().is_ok()).then_some(known)
+    }
+
     /// The names of those that have a socket now; and why a folder cannot be looked through, if that is so.
     fn sockets(&self) -> (BTreeSet<String>, Option<String>) {
         let (mut names, mut hidden) = (BTreeSet::new(), None);
@@ -70,6 +79,9 @@ impl Providers for Registry {
         static SAID: Once = Once::new();
         if let Some(built_in) = self.built_in.get(name) {
             return Ok(Arc::clone(built_in));
+        }
+        if let Some(known) = self.known(name) {
+            return Ok(known);
         }
         let (sockets, hidden) = self.sockets();
         // Where this half sees no names, the other one can still find the socket, or says that there is none.
@@ -131,6 +143,12 @@ mod tests {
         let known = registry(&[folder.path(), &none]);
         assert!(known.provider("vault").is_ok());
         assert_eq!(refused(&known, "aws"), "vault");
+        // One that was known goes with its socket, and comes with it.
+        let moved = folder.path().join("moved");
+        std::fs::rename(folder.path().join("vault.sock"), &moved).unwrap();
+        assert_eq!(refused(&known, "vault"), "none");
+        std::fs::rename(&moved, folder.path().join("vault.sock")).unwrap();
+        assert!(known.provider("vault").is_ok());
         // No folder at all, which is another thing than none with that name.
         let hidden = registry(&[folder.path(), &file]);
         assert!(hidden.provider("aws").is_ok());

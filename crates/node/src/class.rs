@@ -1,6 +1,8 @@
 //! What a `SecretProviderClass` says, as far as mounting needs it.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -41,12 +43,39 @@ pub enum ClassError {
 #[async_trait]
 pub trait Classes: Send + Sync {
     /// The class of this name in a namespace, as it is now.
-    async fn class(&self, namespace: &str, name: &str) -> Result<Class, ClassError>;
+    async fn class(&self, namespace: &str, name: &str) -> Result<Arc<Versioned>, ClassError>;
+}
+
+/// A class and its version, which is asked for with each volume and taken once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Versioned {
+    class: Class,
+    version: String,
+}
+
+impl Versioned {
+    /// A digest of all that contents depend on: another one, and they are fetched anew.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+}
+
+impl From<Class> for Versioned {
+    fn from(class: Class) -> Self {
+        Self { version: class.digest(), class }
+    }
+}
+
+impl Deref for Versioned {
+    type Target = Class;
+
+    fn deref(&self) -> &Class {
+        &self.class
+    }
 }
 
 impl Class {
-    /// A digest of all that contents depend on: another one, and they are fetched anew.
-    pub fn version(&self) -> String {
+    fn digest(&self) -> String {
         let mut hash = Sha256::new();
         let mut add = |text: &str| {
             hash.update((text.len() as u64).to_le_bytes());
@@ -84,9 +113,9 @@ mod tests {
         let one = Class { provider: "vault".to_owned(), ..Class::default() };
         let object = SecretObject { secret_name: Some("db".to_owned()), ..SecretObject::default() };
         let with = Class { secrets: vec![object.clone()], ..one.clone() };
-        assert_ne!(one.version(), with.version());
+        assert_ne!(one.digest(), with.digest());
         let labelled = SecretObject { labels: [("a".to_owned(), "b".to_owned())].into(), ..object };
-        assert_ne!(with.version(), Class { secrets: vec![labelled], ..one }.version());
+        assert_ne!(with.digest(), Class { secrets: vec![labelled], ..one }.digest());
     }
 
     #[test]
@@ -99,11 +128,11 @@ mod tests {
             secrets: Vec::new(),
         };
         let one = class("vault", &[("a", "bc")], "");
-        assert_eq!(one.version(), Class { interval: Some(Duration::from_secs(9)), ..one.clone() }.version());
+        assert_eq!(one.digest(), Class { interval: Some(Duration::from_secs(9)), ..one.clone() }.digest());
         for other in
             [class("aws", &[("a", "bc")], ""), class("vault", &[("ab", "c")], ""), class("vault", &[("a", "bc")], "1")]
         {
-            assert_ne!(one.version(), other.version());
+            assert_ne!(one.digest(), other.digest());
         }
     }
 }

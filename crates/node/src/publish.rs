@@ -15,6 +15,7 @@ mod sources;
 mod turns;
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -23,7 +24,7 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Mutex as AsyncMutex, watch};
 
-use crate::class::{Class, ClassError, Classes};
+use crate::class::{Class, ClassError, Classes, Versioned};
 use crate::metrics::Metrics;
 use crate::mounter::protocol::Owner;
 use crate::mounter::{Found, MountError, Mounter};
@@ -337,7 +338,7 @@ impl Publisher {
         let now = Timestamp::now();
         known.is_empty = false;
         let class = self.class(request).await;
-        let (root, fresh) = match self.found(request, class.as_ref().ok()).await? {
+        let (root, fresh) = match self.found(request, class.as_deref().ok()).await? {
             Found::Mounted(root) => (Some(root), None),
             Found::Made(made) => (None, Some(Fresh::Made(made))),
             Found::New(root) => (None, Some(Fresh::Mounted(root))),
@@ -362,7 +363,7 @@ impl Publisher {
             }
         }
         let Some((root, old)) = mounted else {
-            let done = self.first(request, class.as_ref(), fresh, now).await;
+            let done = self.first(request, class.as_deref(), fresh, now).await;
             known.again = done.as_ref().ok().and_then(|(record, _)| record.again);
             known.is_empty = done.is_err();
             let (record, content, outcome) = match &done {
@@ -373,7 +374,7 @@ impl Publisher {
             if let (Ok(class), Ok(_)) = (&class, &done) {
                 self.note(&request.target, &class.provider, versions);
             }
-            self.reports.tell(Report { request, class: class.as_ref().ok(), versions, content, outcome }).await;
+            self.reports.tell(Report { request, class: class.as_deref().ok().map(Deref::deref), versions, content, outcome }).await;
             return done.map(drop);
         };
         let done = match &class {
@@ -395,12 +396,12 @@ impl Publisher {
         if let Ok(class) = &class {
             self.note(&request.target, &class.provider, versions);
         }
-        self.reports.tell(Report { request, class: class.as_ref().ok(), versions, content, outcome }).await;
+        self.reports.tell(Report { request, class: class.as_deref().ok().map(Deref::deref), versions, content, outcome }).await;
         Ok(())
     }
 
     /// What is at a volume's place, or a file system for it: mounted, if its provider may write to the place.
-    async fn found(&self, request: &Request, class: Option<&Class>) -> Result<Found, MountError> {
+    async fn found(&self, request: &Request, class: Option<&Versioned>) -> Result<Found, MountError> {
         let provider = class.and_then(|class| self.providers.provider(&class.provider).ok());
         if provider.is_some_and(|provider| provider.needs_target()) {
             self.mounter.open_or_mount(&request.target, self.shape(request)).await
@@ -409,12 +410,12 @@ impl Publisher {
         }
     }
 
-    async fn class(&self, request: &Request) -> Result<Class, ClassError> {
+    async fn class(&self, request: &Request) -> Result<Arc<Versioned>, ClassError> {
         self.classes.class(&request.volume.pod.namespace, &request.volume.class).await
     }
 
     /// Whether contents are to be fetched anew.
-    fn is_due(&self, old: &Record, class: &Class, known: &Known, now: Timestamp) -> bool {
+    fn is_due(&self, old: &Record, class: &Versioned, known: &Known, now: Timestamp) -> bool {
         if known.failed.is_some() {
             return !known.is_paused(now);
         }

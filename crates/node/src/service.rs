@@ -146,6 +146,12 @@ pub async fn serve(
         // The kubelet asks no more from here on. Who cannot take it away is ending in any case.
         let _ = leaving.unlisten(REGISTRATION_SOCKET).await;
     });
+    let signal = async {
+        tokio::select! {
+            () = signal => {}
+            () = mounter.gone() => tracing::error!("the process that mounts does not answer any more: this one ends"),
+        }
+    };
     operator.run(signal).await?;
     let _ = left.await;
     finish(serving).await;

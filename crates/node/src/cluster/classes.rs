@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use crate::class::{Class, ClassError, Classes};
+use crate::class::{Class, ClassError, Classes, Versioned};
 use crate::publish::Publisher;
 
 /// How long a pod waits for a class that is not known yet.
@@ -39,7 +39,7 @@ const SHORTEST: SignedDuration = SignedDuration::from_secs(1);
 /// A namespace and a name in it.
 type Name = (String, String);
 /// What is known of a class; `None` until the server said something.
-type State = Option<Result<Class, ClassError>>;
+type State = Option<Result<Arc<Versioned>, ClassError>>;
 
 /// Classes, watched.
 pub struct WatchedClasses {
@@ -114,7 +114,7 @@ impl WatchedClasses {
                         listed = Some(Err(ClassError::Missing(format!("{namespace}/{class}"))));
                         return;
                     }
-                    Seen::Object(object) => read(&object),
+                    Seen::Object(object) => read(&object).map(|class| Arc::new(class.into())),
                     Seen::Unreadable(_, error) => Err(ClassError::Malformed(format!("{namespace}/{class}"), error)),
                     Seen::Gone(_) => Err(ClassError::Missing(format!("{namespace}/{class}"))),
                     Seen::Complete => match listed.take() {
@@ -144,7 +144,7 @@ impl WatchedClasses {
 
 #[async_trait]
 impl Classes for WatchedClasses {
-    async fn class(&self, namespace: &str, name: &str) -> Result<Class, ClassError> {
+    async fn class(&self, namespace: &str, name: &str) -> Result<Arc<Versioned>, ClassError> {
         let mut state = self.watched(&(namespace.to_owned(), name.to_owned()));
         let known = tokio::time::timeout(PATIENCE, state.wait_for(Option::is_some)).await;
         let unreadable = || {

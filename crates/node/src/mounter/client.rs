@@ -2,8 +2,9 @@
 
 use std::io::{Error, ErrorKind};
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
+use bulla_kube::stop::{Stop, Stopper};
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 use tokio::sync::Mutex;
@@ -15,6 +16,7 @@ use super::protocol::{FailureKind, Owner, Reply, Request, Shape, Wait, receive_i
 pub struct Mounter {
     // One question at a time, because the other side does one thing at a time anyway.
     line: Arc<Mutex<Line>>,
+    gone: Stop,
 }
 
 /// The way to it.
@@ -25,6 +27,8 @@ struct Line {
     /// What the last message was received in.
     bytes: Vec<u8>,
     state: State,
+    /// Set when it is gone.
+    gone: Stopper,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,8 +71,6 @@ pub struct Unattached {
     pub id: u64,
     /// Its root folder.
     pub root: OwnedFd,
-    /// Whether its pages stay out of swap.
-    pub noswap: bool,
 }
 
 /// What is at a place, or can be.
@@ -90,8 +92,15 @@ impl Mounter {
     pub fn new(socket: OwnedFd) -> std::io::Result<Self> {
         let socket = std::os::unix::net::UnixDatagram::from(socket);
         socket.set_nonblocking(true)?;
-        let line = Line { socket: UnixDatagram::from_std(socket)?, bytes: Vec::new(), state: State::Idle };
-        Ok(Self { line: Arc::new(Mutex::new(line)) })
+        let (stopper, gone) = Stopper::new();
+        let socket = UnixDatagram::from_std(socket)?;
+        let line = Line { socket, bytes: Vec::new(), state: State::Idle, gone: stopper };
+        Ok(Self { line: Arc::new(Mutex::new(line)), gone })
+    }
+
+    /// Waits until it cannot be asked any more: every question is [`MountError::Gone`] from then on.
+    pub async fn gone(&self) {
+        self.gone.wait().await;
     }
 
     /// Makes a file system in memory.
@@ -100,7 +109,7 @@ impl Mounter {
     /// [`MountError`].
     pub async fn create(&self, shape: Shape) -> Result<Unattached, MountError> {
         match self.ask(Request::Create(shape)).await? {
-            (Reply::Created { id, noswap }, Some(root)) => Ok(Unattached { id, root, noswap }),
+            (Reply::Created { id, noswap }, Some(root)) => Ok(Unattached::new(id, root, noswap)),
             (Reply::Created { id, .. }, None) => self.without_root(id).await,
             _ => Err(MountError::Confused),
         }
@@ -155,8 +164,11 @@ impl Mounter {
     async fn found(&self, request: Request) -> Result<Found, MountError> {
         match self.ask(request).await? {
             (Reply::Opened, Some(root)) => Ok(Found::Mounted(root)),
-            (Reply::Mounted, Some(root)) => Ok(Found::New(root)),
-            (Reply::Created { id, noswap }, Some(root)) => Ok(Found::Made(Unattached { id, root, noswap })),
+            (Reply::Mounted { noswap }, Some(root)) => {
+                tell_of_swap(noswap);
+                Ok(Found::New(root))
+            }
+            (Reply::Created { id, noswap }, Some(root)) => Ok(Found::Made(Unattached::new(id, root, noswap))),
             (Reply::Created { id, .. }, None) => self.without_root(id).await,
             _ => Err(MountError::Confused),
         }
@@ -251,6 +263,36 @@ impl Mounter {
     }
 }
 
+impl Unattached {
+    fn new(id: u64, root: OwnedFd, noswap: bool) -> Self {
+        tell_of_swap(noswap);
+        Self { id, root }
+    }
+}
+
+/// Says once that what is in volumes may be written to a disk after all: kernels before Linux 6.4 cannot keep it out of swap.
+fn tell_of_swap(noswap: bool) {
+    static SAID: Once = Once::new();
+    if noswap || SAID.is_completed() {
+        return;
+    }
+    // Where it cannot be read, nothing is known to keep pages in memory.
+    if std::fs::read_to_string("/proc/swaps").is_ok_and(|swaps| !has_swap(&swaps)) {
+        return;
+    }
+    SAID.call_once(|| {
+        tracing::warn!(
+            "this node swaps, and its kernel cannot keep volumes out of that: secrets may reach its disk. Use Linux 6.4 or later, \
+             switch swap off, or encrypt it"
+        );
+    });
+}
+
+/// Whether there is anywhere to swap to: a line below the heading of `/proc/swaps`.
+fn has_swap(swaps: &str) -> bool {
+    swaps.lines().skip(1).any(|line| !line.trim().is_empty())
+}
+
 impl Line {
     /// Asks, in the task that wants to know: a thread between the two would be woken twice for each question. May be dropped while it waits.
     async fn ask(&mut self, request: &Request) -> std::io::Result<Answer> {
@@ -266,7 +308,7 @@ impl Line {
                 // A message is sent whole or not at all; the system may only lack memory for it.
                 if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::NotConnected)
                 {
-                    self.state = State::Gone;
+                    self.is_gone();
                 }
                 return Err(error);
             }
@@ -278,8 +320,16 @@ impl Line {
         let (socket, bytes) = (&self.socket, &mut self.bytes);
         let received = socket.async_io(Interest::READABLE, || receive_in(socket, bytes, Wait::Never)).await;
         let answer = received.and_then(|message| message.ok_or_else(|| Error::from(ErrorKind::UnexpectedEof)));
-        self.state = if answer.is_ok() { State::Idle } else { State::Gone };
+        match &answer {
+            Ok(_) => self.state = State::Idle,
+            Err(_) => self.is_gone(),
+        }
         answer
+    }
+
+    fn is_gone(&mut self) {
+        self.state = State::Gone;
+        self.gone.set();
     }
 }
 
@@ -308,8 +358,18 @@ mod tests {
         });
         assert!(mounter.is_lost("csi").await.unwrap());
         other.join().unwrap();
+        let still_there = tokio::time::timeout(Duration::from_millis(20), mounter.gone()).await;
+        assert!(still_there.is_err());
         for _ in 0..2 {
             assert!(matches!(mounter.count().await, Err(MountError::Gone(_))), "the other half is gone");
         }
+        mounter.gone().await;
+    }
+
+    #[test]
+    fn a_machine_without_swap_is_told_from_one_that_has_some() {
+        let heading = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n";
+        assert!(!has_swap(heading) && !has_swap(""));
+        assert!(has_swap(&format!("{heading}/dev/sda2                               partition\t8388604\t0\t-2\n")));
     }
 }

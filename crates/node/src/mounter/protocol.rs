@@ -135,7 +135,10 @@ pub enum Reply {
     /// It is there.
     Opened,
     /// It was made, and is there.
-    Mounted,
+    Mounted {
+        /// Whether its pages stay out of swap.
+        noswap: bool,
+    },
     /// The connection is there.
     Connected,
     /// The socket listens.

@@ -179,8 +179,9 @@ impl Mounter {
     fn mount(&mut self, target: &str, shape: &Shape) -> Result<Answer, Failure> {
         let id = self.next;
         let created = self.create(shape)?;
+        let noswap = self.made.get(&id).is_some_and(|made| made.noswap);
         match self.attach(id, &Target::parse(target)?, None, Owner::default()) {
-            Ok(()) => Ok((Reply::Mounted, created.1)),
+            Ok(()) => Ok((Reply::Mounted { noswap }, created.1)),
             Err(Failure { kind: FailureKind::Busy, .. }) => Ok(created),
             Err(failure) => {
                 self.made.remove(&id);

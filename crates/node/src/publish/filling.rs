@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use tokio::time::{Instant, timeout_at};
 
 use super::{PublishError, Publisher, Request, room};
-use crate::class::{Class, ClassError};
+use crate::class::{ClassError, Versioned};
 use crate::mounter::protocol::{FailureKind, Owner, Shape};
 use crate::mounter::{MountError, Unattached};
 use crate::provider::{Answer, Ask, ErrorKind, Provider, ProviderError};
@@ -31,7 +31,7 @@ impl Publisher {
     pub(super) async fn first(
         &self,
         request: &Request,
-        class: Result<&Class, &ClassError>,
+        class: Result<&Versioned, &ClassError>,
         fresh: Option<Fresh>,
         now: Timestamp,
     ) -> Result<(Record, Option<Content>), PublishError> {
@@ -56,7 +56,7 @@ impl Publisher {
     async fn fill(
         &self,
         request: &Request,
-        class: &Class,
+        class: &Versioned,
         fresh: &Fresh,
         now: Timestamp,
     ) -> Result<(Record, Option<Content>), PublishError> {
@@ -78,14 +78,14 @@ impl Publisher {
                 return self.fill_mounted(request, class, provider.as_ref(), root, now).await;
             }
         };
-        let (version, empty) = (class.version(), Record::default());
-        let answer = self.fetch(provider.as_ref(), class, &self.ask(request, class, &version, &empty)).await?;
+        let empty = Record::default();
+        let answer = self.fetch(provider.as_ref(), class, &self.ask(request, class, &empty)).await?;
         let is_newest = !answer.is_last_known;
         let content = answer.content.unwrap_or_default();
         let record = Record {
             owner: (request.owner.user, request.owner.group),
             versions: answer.versions,
-            class: version,
+            class: class.version().to_owned(),
             fetched: Some(now),
             remembered: answer.remembered,
             again: answer.again,
@@ -142,17 +142,16 @@ impl Publisher {
     async fn fill_mounted(
         &self,
         request: &Request,
-        class: &Class,
+        class: &Versioned,
         provider: &dyn Provider,
         root: &OwnedFd,
         now: Timestamp,
     ) -> Result<(Record, Option<Content>), PublishError> {
         let empty = Record { owner: (request.owner.user, request.owner.group), ..Record::default() };
-        let version = class.version();
-        let answer = self.fetch(provider, class, &self.ask(request, class, &version, &empty)).await?;
+        let answer = self.fetch(provider, class, &self.ask(request, class, &empty)).await?;
         let record = Record {
             versions: answer.versions,
-            class: version,
+            class: class.version().to_owned(),
             fetched: Some(now),
             remembered: answer.remembered,
             again: answer.again,
@@ -170,20 +169,19 @@ impl Publisher {
     pub(super) async fn again(
         &self,
         request: &Request,
-        class: &Class,
+        class: &Versioned,
         root: &OwnedFd,
         old: &Record,
         now: Timestamp,
     ) -> Result<(Record, Option<Content>, bool), PublishError> {
         let provider = self.provider(class)?;
-        let version = class.version();
         // A class that has changed is asked for whole: who knows the versions need not know what became of the class.
-        let current = if old.class == version { old.versions.as_slice() } else { &[] };
+        let current = if old.class == class.version() { old.versions.as_slice() } else { &[] };
         let answer =
-            self.fetch(provider.as_ref(), class, &Ask { current, ..self.ask(request, class, &version, old) }).await?;
+            self.fetch(provider.as_ref(), class, &Ask { current, ..self.ask(request, class, old) }).await?;
         let record = Record {
             versions: answer.versions,
-            class: version,
+            class: class.version().to_owned(),
             fetched: Some(now),
             remembered: answer.remembered,
             again: answer.again,
@@ -206,7 +204,7 @@ impl Publisher {
 
     /// Fetches, when it is this volume's turn, and within the time that the kubelet waits: whoever is behind it in the queue for this volume
     /// waits too.
-    async fn fetch(&self, provider: &dyn Provider, class: &Class, ask: &Ask<'_>) -> Result<Answer, ProviderError> {
+    async fn fetch(&self, provider: &dyn Provider, class: &Versioned, ask: &Ask<'_>) -> Result<Answer, ProviderError> {
         let given_up = |message: String| ProviderError {
             provider: class.provider.clone(),
             message,
@@ -228,13 +226,13 @@ impl Publisher {
         fetched
     }
 
-    fn provider(&self, class: &Class) -> Result<Arc<dyn Provider>, PublishError> {
+    fn provider(&self, class: &Versioned) -> Result<Arc<dyn Provider>, PublishError> {
         self.fetched.fetch_add(1, Ordering::Relaxed);
         let unknown = |known| PublishError::UnknownProvider { name: class.provider.clone(), known };
         self.providers.provider(&class.provider).map_err(unknown)
     }
 
-    fn ask<'a>(&self, request: &'a Request, class: &'a Class, version: &'a str, old: &'a Record) -> Ask<'a> {
+    fn ask<'a>(&self, request: &'a Request, class: &'a Versioned, old: &'a Record) -> Ask<'a> {
         Ask {
             volume: &request.volume,
             parameters: &class.parameters,
@@ -242,7 +240,7 @@ impl Publisher {
             mode: self.settings.mode,
             current: &old.versions,
             place: &request.target,
-            class: version,
+            class: class.version(),
             remembered: &old.remembered,
         }
     }

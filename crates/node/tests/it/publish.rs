@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bulla_node::class::{Class, ClassError, Classes};
+use bulla_node::class::{Class, ClassError, Classes, Versioned};
 use bulla_node::csi::{NodeService, Users};
 use bulla_node::metrics::Metrics;
 use bulla_node::mounter::Mounter;
@@ -66,8 +66,9 @@ struct Held(Mutex<BTreeMap<String, Class>>);
 
 #[async_trait]
 impl Classes for Held {
-    async fn class(&self, _: &str, name: &str) -> Result<Class, ClassError> {
-        self.0.lock().unwrap().get(name).cloned().ok_or_else(|| ClassError::Missing(name.to_owned()))
+    async fn class(&self, _: &str, name: &str) -> Result<Arc<Versioned>, ClassError> {
+        let class = self.0.lock().unwrap().get(name).cloned().ok_or_else(|| ClassError::Missing(name.to_owned()))?;
+        Ok(Arc::new(class.into()))
     }
 }
 

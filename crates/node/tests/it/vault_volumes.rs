@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bulla_core::SecretString;
-use bulla_node::class::{Class, ClassError, Classes};
+use bulla_node::class::{Class, ClassError, Classes, Versioned};
 use bulla_node::metrics::Metrics;
 use bulla_node::mounter::Mounter;
 use bulla_node::mounter::protocol::Owner;
@@ -27,8 +27,8 @@ struct OneClass(Mutex<Class>);
 
 #[async_trait]
 impl Classes for OneClass {
-    async fn class(&self, _: &str, _: &str) -> Result<Class, ClassError> {
-        Ok(self.0.lock().unwrap().clone())
+    async fn class(&self, _: &str, _: &str) -> Result<Arc<Versioned>, ClassError> {
+        Ok(Arc::new(self.0.lock().unwrap().clone().into()))
     }
 }
 

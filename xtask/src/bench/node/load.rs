@@ -7,7 +7,9 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use bulla_node::proto::csi::node_client::NodeClient;
 use bulla_node::proto::csi::volume_capability::{AccessType, MountVolume};
-use bulla_node::proto::csi::{NodePublishVolumeRequest, NodeUnpublishVolumeRequest, VolumeCapability};
+use bulla_node::proto::csi::{
+    NodeGetInfoRequest, NodePublishVolumeRequest, NodeUnpublishVolumeRequest, VolumeCapability,
+};
 use bulla_node::proto::provider::MountRequest;
 use bulla_node::proto::provider::csi_driver_provider_client::CsiDriverProviderClient;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -24,7 +26,7 @@ pub struct Latency {
     pub p50: f64,
     /// All but one in a hundred.
     pub p99: f64,
-    /// The middle one where a hundred are under way together.
+    /// The middle one, or the mean, from when it is asked for, where many are under way together.
     pub together: f64,
 }
 
@@ -47,6 +49,15 @@ impl<'a> Kubelet<'a> {
     /// Over the driver's socket.
     pub async fn connect(world: &'a World) -> Result<Self> {
         Ok(Self { world, client: NodeClient::new(channel(&world.socket).await?) })
+    }
+
+    /// What a call takes that does nothing.
+    pub async fn call(&self, times: usize) -> Result<Latency> {
+        timed(&self.world.volumes[..times], 1, |_| {
+            let mut client = self.client.clone();
+            async move { client.node_get_info(NodeGetInfoRequest {}).await.map(drop).context("a call") }
+        })
+        .await
     }
 
     /// Mounts the volumes, so many at once.

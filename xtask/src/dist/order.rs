@@ -74,6 +74,12 @@ pub fn link(root: &Path) -> Result<()> {
     flag.push(&file);
     let more = [flag, "-Wl,--no-warn-symbol-ordering".into()];
     Process::new(CC).args(arguments.iter().chain(&more)).run()?;
+    // The same with its symbols, for whoever wants to see where it spends its time.
+    let named = output.with_extension("symbols");
+    let to_named = arguments.iter().filter(|argument| !is_strip(argument)).map(|argument| {
+        if Path::new(argument) == output { named.as_os_str() } else { argument.as_os_str() }
+    });
+    Process::new(CC).args(to_named.chain(more.iter().map(OsString::as_os_str))).run()?;
     println!(
         "dist: {} of {} functions run at a start, and stand together",
         order.names.len(),

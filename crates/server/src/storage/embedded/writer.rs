@@ -89,6 +89,20 @@ impl Writer {
         Ok(outcome)
     }
 
+    /// From now on the disk is taken for one whose commits take so long.
+    #[cfg(test)]
+    pub fn pretend(&self, takes: Duration) {
+        self.turn.lock().unwrap().takes = takes;
+    }
+
+    /// Does what is done when nothing has been written for a while.
+    #[cfg(test)]
+    pub fn settle_now(&self) {
+        let mut turn = self.turn.lock().unwrap();
+        turn.written = turn.written.and(Instant::now().checked_sub(SETTLE));
+        self.settle(&mut turn);
+    }
+
     /// Hands a batch over. `None`: there is nobody who would write it.
     pub fn hand_over(&self, jobs: Option<&mpsc::Sender<Job>>, job: Job) -> Option<()> {
         self.waiting.fetch_add(1, Ordering::Relaxed);

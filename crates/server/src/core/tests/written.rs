@@ -86,7 +86,9 @@ async fn what_has_an_effect_is_written_down_before_and_the_rest_with_its_answer(
             let token = response.wrap_info.unwrap().token;
             let data = object! { "token": token.expose() };
             let unwrapped = ask(Operation::Update, "sys/wrapping/unwrap", data, None).await.unwrap();
-            assert_eq!(unwrapped.data.unwrap()["records"], Value::from(before + written), "{name}");
+            let (_, body) = unwrapped.raw.unwrap();
+            let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(body["data"]["records"], before + written, "{name}");
         }
     }
     // What is denied, and what is not there, has no effect; a panic is an answer.

@@ -79,9 +79,10 @@ pub fn link(root: &Path) -> Result<()> {
     Process::new(CC).args(arguments.iter().chain(&more)).run()?;
     // The same with its symbols, for whoever wants to see where it spends its time.
     let named = output.with_extension("symbols");
-    let to_named = arguments.iter().filter(|argument| !is_strip(argument)).map(|argument| {
-        if Path::new(argument) == output { named.as_os_str() } else { argument.as_os_str() }
-    });
+    let to_named = arguments
+        .iter()
+        .filter(|argument| !is_strip(argument))
+        .map(|argument| if Path::new(argument) == output { named.as_os_str() } else { argument.as_os_str() });
     Process::new(CC).args(to_named.chain(more.iter().map(OsString::as_os_str))).run()?;
     println!(
         "dist: {} of {} functions run at a start, and stand together",
@@ -166,7 +167,9 @@ fn ask_all(address: SocketAddr) -> Result<()> {
     }
     let made = ask(address, "PUT", "sys/init", "", r#"{"recovery_shares":1,"recovery_threshold":1}"#)?;
     // The second time it was made before.
-    let Some(root) = made.split("\"root_token\":\"").nth(1).and_then(|rest| rest.split('"').next()) else { return Ok(()) };
+    let Some(root) = made.split("\"root_token\":\"").nth(1).and_then(|rest| rest.split('"').next()) else {
+        return Ok(());
+    };
     for (method, path, body) in [
         ("POST", "sys/mounts/secret", r#"{"type":"kv","options":{"version":"2"}}"#),
         ("POST", "sys/mounts/transit", r#"{"type":"transit"}"#),

@@ -33,7 +33,8 @@ impl Names {
     /// If the system has no memory for it.
     pub fn new(name_key: &DataKey) -> Result<Self, BarrierError> {
         let derive = |purpose: &[u8]| hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, name_key.expose()), purpose);
-        let cipher = UnboundCipherKey::new(&AES_256, derive(b"bulla names cipher 1").as_ref()).and_then(EncryptingKey::ctr);
+        let cipher =
+            UnboundCipherKey::new(&AES_256, derive(b"bulla names cipher 1").as_ref()).and_then(EncryptingKey::ctr);
         Ok(Self {
             mac: hmac::Key::new(hmac::HMAC_SHA256, derive(b"bulla names mac 1").as_ref()),
             cipher: cipher.map_err(|_| FAILED)?,

@@ -295,7 +295,8 @@ impl Engine for Transit {
             routes.push(route.on(Update, |engine, call| Box::pin(engine.sign(call))));
         }
         for pattern in ["verify/{name}", "verify/{name}/{urlalgorithm}"] {
-            let route = Route::<Self>::new(pattern, "Verify a signature or an HMAC").fields(VERIFYING).unchanging(&[Update]);
+            let route =
+                Route::<Self>::new(pattern, "Verify a signature or an HMAC").fields(VERIFYING).unchanging(&[Update]);
             routes.push(route.on(Update, |engine, call| Box::pin(engine.verify(call))));
         }
         for pattern in ["hmac/{name}", "hmac/{name}/{urlalgorithm}"] {

@@ -30,7 +30,8 @@ fn print_store(store: Store, theirs: Option<&Figures>, ours: &Figures, leases: u
         let wanted = if one.work.is_read() { 10.0 } else { 5.0 };
         let (sample, more) = (&one.sample, Some((Better::More, wanted)));
         missed += line(&work, "requests a CPU second", their.map(Sample::each), sample.each(), more);
-        missed += line(&work, "requests a second", their.map(|sample| sample.rate), sample.rate, Some((Better::More, 0.0)));
+        missed +=
+            line(&work, "requests a second", their.map(|sample| sample.rate), sample.rate, Some((Better::More, 0.0)));
         missed += line(&work, "p50 ms", their.map(|sample| sample.p50), sample.p50, None);
         let wanted = (one.at_once > 1).then_some((Better::Less, 5.0));
         missed += line(&work, "p99 ms", their.map(|sample| sample.p99), sample.p99, wanted);

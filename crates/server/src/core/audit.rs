@@ -202,9 +202,7 @@ impl Broker {
     /// 500 if no device has it.
     pub async fn response(&self, asked: Asked, record: &Record<'_>) -> Result<()> {
         let begun = Instant::now();
-        if asked.0.iter().any(|line| !line.written) {
-            self.metrics.audit[0].written.observe(begun);
-        }
+        let held = asked.0.iter().any(|line| !line.written);
         let rest = self.devices.iter().zip(asked.0).map(|(device, asked)| (device, device.rest(asked, record)));
         let written = match self.devices.as_slice() {
             [] => return Ok(()),
@@ -223,6 +221,10 @@ impl Broker {
                 futures_util::future::join_all(all).await.contains(&true)
             }
         };
+        if held {
+            self.metrics.audit[0].written.observe(begun);
+            self.metrics.audit[0].failed.fetch_add(u64::from(!written), Ordering::Relaxed);
+        }
         noted(written, begun, &self.metrics.audit[1])
     }
 }

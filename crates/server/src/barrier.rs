@@ -110,7 +110,7 @@ impl Barrier {
             writes: vec![(KEYRING.to_owned(), Some(record.clone()))],
         };
         storage.commit(batch).await?;
-        Ok(Self::with(storage, keyring, record))
+        Self::with(storage, keyring, record)
     }
 
     /// Opens storage with the root key.
@@ -120,7 +120,7 @@ impl Barrier {
     pub async fn open(storage: Arc<dyn Storage>, root_key: DataKey) -> Result<Self, BarrierError> {
         let record = storage.get(KEYRING).await?.ok_or(BarrierError::Keyring("there is none"))?;
         let keyring = Keyring::open(&record, root_key)?;
-        Ok(Self::with(storage, keyring, record))
+        Self::with(storage, keyring, record)
     }
 
     /// Whether a keyring was made.
@@ -128,15 +128,15 @@ impl Barrier {
         Ok(storage.get(KEYRING).await?.is_some())
     }
 
-    fn with(storage: Arc<dyn Storage>, keyring: Keyring, record: Vec<u8>) -> Self {
-        let names = Names::new(keyring.name_key());
-        Self {
+    fn with(storage: Arc<dyn Storage>, keyring: Keyring, record: Vec<u8>) -> Result<Self, BarrierError> {
+        let names = Names::new(keyring.name_key())?;
+        Ok(Self {
             storage,
             keyring: RwLock::new(Arc::new(keyring)),
             record: tokio::sync::Mutex::new(record),
             names,
             fresh: AtomicU64::new(0),
-        }
+        })
     }
 
     /// The storage below.

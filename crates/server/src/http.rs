@@ -5,10 +5,12 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -222,13 +224,20 @@ async fn admitted(
         return response;
     }
     let id = asked.request.id.clone();
-    // By itself: a client that goes away, or does not wait, ends nothing half-way, and its answer is written down all the same.
+    // What need not wait is done here and now. The rest by itself: a client that goes away, or does not wait, ends nothing half-way, and its answer is written
+    // down all the same.
     let core = Arc::clone(core);
-    let asked = async move {
+    let mut asked = Box::pin(async move {
         let _room = asked.room;
         core.handle(asked.request).await
+    });
+    let done = std::panic::catch_unwind(AssertUnwindSafe(|| asked.as_mut().now_or_never()));
+    let done = match done {
+        Ok(Some(result)) => Ok(result),
+        Ok(None) => tokio::spawn(asked).await.map_err(|error| error.to_string()),
+        Err(_) => Err("its task panicked".to_owned()),
     };
-    match tokio::spawn(asked).await {
+    match done {
         Ok(Ok(response)) => answer::response(response, &id),
         Ok(Err(error)) => answer::error(&error),
         Err(error) => answer::error(&crate::logical::Error::internal(&error)),

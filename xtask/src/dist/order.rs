@@ -1,4 +1,4 @@
-//! Puts the functions that run at a start next to each other.
+//! Puts the functions that run at a start, and at a server's first requests, next to each other.
 //!
 //! A start runs some 2 000 of 40 000 functions. Strewn over the whole program they lie on 130 pieces of 64 KiB, which the kernel reads and maps
 //! as a whole: 8 MB for 2 MB of code. Together they are a few large pieces.
@@ -9,14 +9,17 @@
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::ptrace::{self, Options};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
@@ -74,6 +77,13 @@ pub fn link(root: &Path) -> Result<()> {
     flag.push(&file);
     let more = [flag, "-Wl,--no-warn-symbol-ordering".into()];
     Process::new(CC).args(arguments.iter().chain(&more)).run()?;
+    // The same with its symbols, for whoever wants to see where it spends its time.
+    let named = output.with_extension("symbols");
+    let to_named = arguments
+        .iter()
+        .filter(|argument| !is_strip(argument))
+        .map(|argument| if Path::new(argument) == output { named.as_os_str() } else { argument.as_os_str() });
+    Process::new(CC).args(to_named.chain(more.iter().map(OsString::as_os_str))).run()?;
     println!(
         "dist: {} of {} functions run at a start, and stand together",
         order.names.len(),
@@ -86,9 +96,11 @@ pub fn link(root: &Path) -> Result<()> {
 struct Start {
     arguments: Vec<OsString>,
     input: Option<PathBuf>,
+    /// Where it serves until it has been asked what a server is asked.
+    serves: Option<SocketAddr>,
 }
 
-/// The starts that people wait for: sealing, encrypting, decrypting.
+/// The starts that people wait for: sealing, encrypting, decrypting, a server that is new and one that is started again.
 fn starts(root: &Path, folder: &Path) -> Result<Vec<Start>> {
     let secret = folder.join("secret.yaml");
     let values: String = (0..10).map(|n| format!("  key-{n}: dmFsdWU=\n")).collect();
@@ -100,13 +112,94 @@ fn starts(root: &Path, folder: &Path) -> Result<Vec<Start>> {
         Start {
             arguments: words(&["seal".as_ref(), "--cert".as_ref(), certificate.as_ref()]),
             input: Some(secret.clone()),
+            serves: None,
         },
         Start {
             arguments: words(&["encrypt".as_ref(), "--age".as_ref(), recipient.as_ref(), secret.as_ref()]),
             input: None,
+            serves: None,
         },
-        Start { arguments: words(&["--help".as_ref()]), input: None },
+        Start { arguments: words(&["--help".as_ref()]), input: None, serves: None },
+        server(folder)?,
+        server(folder)?,
     ])
+}
+
+/// A server that keeps its things in `folder`.
+fn server(folder: &Path) -> Result<Start> {
+    let unused = || TcpListener::bind("127.0.0.1:0")?.local_addr();
+    let (address, tls) = (unused()?, unused()?);
+    let place = |name: &str| folder.join(name).display().to_string();
+    let key = rcgen::KeyPair::generate()?;
+    let certificate = rcgen::CertificateParams::new(["127.0.0.1".to_owned()])?.self_signed(&key)?;
+    write(&folder.join("tls.crt"), &certificate.pem())?;
+    write(&folder.join("tls.key"), &key.serialize_pem())?;
+    let config = folder.join(format!("server-{}.hcl", address.port()));
+    let text = format!(
+        "storage \"embedded\" {{ path = \"{}\" }}\n\
+         listener \"tcp\" {{\n  address = \"{address}\"\n  tls_disable = true\n}}\n\
+         listener \"tcp\" {{\n  address = \"{tls}\"\n  tls_cert_file = \"{}\"\n  tls_key_file = \"{}\"\n}}\n\
+         seal \"static\" {{\n  current_key_id = \"1\"\n  current_key = \"{}\"\n}}\n\
+         audit \"file\" \"main\" {{\n  options {{ file_path = \"{}\" }}\n}}\n",
+        place("data"),
+        place("tls.crt"),
+        place("tls.key"),
+        "ab".repeat(32),
+        place("audit.log")
+    );
+    write(&config, &text)?;
+    let flag = format!("-config={}", config.display());
+    Ok(Start { arguments: vec!["server".into(), flag.into()], input: None, serves: Some(address) })
+}
+
+/// Asks a server what a server is asked, and tells it to end.
+fn visit(address: SocketAddr, server: Pid) -> Result<()> {
+    let asked = ask_all(address);
+    kill(server, if asked.is_ok() { Signal::SIGTERM } else { Signal::SIGKILL })?;
+    asked
+}
+
+fn ask_all(address: SocketAddr) -> Result<()> {
+    let begun = Instant::now();
+    while ask(address, "GET", "sys/health", "", "").is_err() {
+        ensure!(begun.elapsed() < Duration::from_mins(1), "the server does not answer");
+        thread::sleep(Duration::from_millis(20));
+    }
+    let made = ask(address, "PUT", "sys/init", "", r#"{"recovery_shares":1,"recovery_threshold":1}"#)?;
+    // The second time it was made before.
+    let Some(root) = made.split("\"root_token\":\"").nth(1).and_then(|rest| rest.split('"').next()) else {
+        return Ok(());
+    };
+    for (method, path, body) in [
+        ("POST", "sys/mounts/secret", r#"{"type":"kv","options":{"version":"2"}}"#),
+        ("POST", "sys/mounts/transit", r#"{"type":"transit"}"#),
+        ("POST", "secret/data/a/b", r#"{"data":{"name":"value"}}"#),
+        ("POST", "secret/data/a/b", r#"{"data":{"name":"value"}}"#),
+        ("GET", "secret/data/a/b", ""),
+        ("GET", "secret/metadata/a?list=true", ""),
+        ("POST", "transit/keys/k", "{}"),
+        ("POST", "transit/encrypt/k", r#"{"plaintext":"YQ=="}"#),
+        ("POST", "auth/token/create", r#"{"ttl":"1h"}"#),
+        ("GET", "auth/token/lookup-self", ""),
+        ("GET", "secret/data/none", ""),
+    ] {
+        ask(address, method, path, root, body)?;
+    }
+    Ok(())
+}
+
+/// Asks one thing; the answer with its head.
+fn ask(address: SocketAddr, method: &str, path: &str, token: &str, body: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+    let head = format!(
+        "{method} /v1/{path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\nx-vault-token: {token}\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(format!("{head}{body}").as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {
@@ -152,6 +245,7 @@ fn trace(program: &Path, functions: &Functions, start: &Start, order: &mut Order
         start.input.as_deref(),
         Options::PTRACE_O_TRACEEXEC | Options::PTRACE_O_TRACECLONE,
     )?;
+    let visitor = start.serves.map(|address| thread::spawn(move || visit(address, shell)));
     let mut memory = None;
     // All its threads, and nobody else's children.
     let all = Pid::from_raw(-shell.as_raw());
@@ -169,13 +263,17 @@ fn trace(program: &Path, functions: &Functions, start: &Start, order: &mut Order
             }
             WaitStatus::Stopped(pid, signal) => ptrace::cont(pid, Some(signal))?,
             WaitStatus::PtraceEvent(pid, ..) | WaitStatus::PtraceSyscall(pid) => ptrace::cont(pid, None)?,
-            WaitStatus::Exited(pid, 0) if pid == shell => return Ok(()),
+            WaitStatus::Exited(pid, 0) if pid == shell => break,
             WaitStatus::Exited(pid, status) if pid == shell => {
                 bail!("{} {:?} ended with {status}", program.display(), start.arguments)
             }
             WaitStatus::Signaled(pid, signal, _) if pid == shell => bail!("{} died of {signal}", program.display()),
             _ => {}
         }
+    }
+    match visitor.map(thread::JoinHandle::join) {
+        None => Ok(()),
+        Some(visited) => visited.unwrap_or_else(|_| bail!("the visitor of a server panicked")),
     }
 }
 
@@ -230,7 +328,7 @@ mod tests {
     fn what_runs_first_is_met_first_and_once() {
         let program = std::env::current_exe().unwrap();
         let functions = Functions::of(&program).unwrap();
-        let start = Start { arguments: vec!["--list".into()], input: None };
+        let start = Start { arguments: vec!["--list".into()], input: None, serves: None };
         let mut order = Order::default();
         trace(&program, &functions, &start, &mut order).unwrap();
         let place = |what: &str| order.names.iter().position(|name| name == what);
@@ -245,7 +343,7 @@ mod tests {
     fn a_program_that_fails_is_an_error() {
         let program = std::env::current_exe().unwrap();
         let functions = Functions::of(&program).unwrap();
-        let start = Start { arguments: vec!["--no-such-flag".into()], input: None };
+        let start = Start { arguments: vec!["--no-such-flag".into()], input: None, serves: None };
         let error = trace(&program, &functions, &start, &mut Order::default()).unwrap_err();
         assert!(error.to_string().contains("ended with"), "{error}");
     }

@@ -49,7 +49,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("bulla", &["bulla-cli", "bulla-core"]),
     ("bulla-test-support", &[]),
     ("bulla-cluster-tests", &["bulla-test-support"]),
-    ("xtask", &["bulla-format", "bulla-kube", "bulla-node"]),
+    ("xtask", &["bulla-format", "bulla-kube", "bulla-node", "bulla-test-support"]),
 ];
 
 pub fn check(metadata: &Value) -> Vec<Finding> {

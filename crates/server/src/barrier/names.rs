@@ -14,7 +14,7 @@ use aws_lc_rs::hmac;
 use aws_lc_rs::iv::FixedLength;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use bulla_core::{DataKey, SecretBytes};
+use bulla_core::DataKey;
 use subtle::ConstantTimeEq;
 
 use super::BarrierError;
@@ -25,15 +25,20 @@ const TAG: usize = 16;
 /// Hides names and shows them.
 pub struct Names {
     mac: hmac::Key,
-    cipher: DataKey,
+    cipher: EncryptingKey,
 }
 
 impl Names {
-    pub fn new(name_key: &DataKey) -> Self {
+    /// # Errors
+    /// If the system has no memory for it.
+    pub fn new(name_key: &DataKey) -> Result<Self, BarrierError> {
         let derive = |purpose: &[u8]| hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, name_key.expose()), purpose);
-        let cipher = SecretBytes::from(derive(b"bulla names cipher 1").as_ref());
-        let Ok(cipher) = DataKey::from_bytes(cipher) else { unreachable!("SHA-256 has 32 bytes") };
-        Self { mac: hmac::Key::new(hmac::HMAC_SHA256, derive(b"bulla names mac 1").as_ref()), cipher }
+        let cipher =
+            UnboundCipherKey::new(&AES_256, derive(b"bulla names cipher 1").as_ref()).and_then(EncryptingKey::ctr);
+        Ok(Self {
+            mac: hmac::Key::new(hmac::HMAC_SHA256, derive(b"bulla names mac 1").as_ref()),
+            cipher: cipher.map_err(|_| FAILED)?,
+        })
     }
 
     /// Appends the hidden form of `path` to `hidden`, which is what it stands below. A slash at the end stays.
@@ -88,14 +93,13 @@ impl Names {
 
     /// Encrypts or decrypts: in counter mode they are the same.
     fn crypt(&self, tag: &[u8; TAG], bytes: &mut [u8]) -> Result<(), BarrierError> {
-        let failed = |_| BarrierError::Keyring("names cannot be encrypted");
-        let key = UnboundCipherKey::new(&AES_256, self.cipher.expose()).map_err(failed)?;
         let context = EncryptionContext::Iv128(FixedLength::from(*tag));
-        let _: DecryptionContext =
-            EncryptingKey::ctr(key).map_err(failed)?.less_safe_encrypt(bytes, context).map_err(failed)?;
+        let _: DecryptionContext = self.cipher.less_safe_encrypt(bytes, context).map_err(|_| FAILED)?;
         Ok(())
     }
 }
+
+const FAILED: BarrierError = BarrierError::Keyring("names cannot be encrypted");
 
 const fn too_long() -> BarrierError {
     BarrierError::Storage(StorageError::TooLarge { what: "key", limit: MAX_KEY })

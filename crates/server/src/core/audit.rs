@@ -18,6 +18,7 @@ mod sink;
 pub use record::Record;
 
 use self::options::{Form, Plan};
+use self::record::Line;
 use self::sink::{Sink, Written};
 use super::hex;
 use super::metrics::{Audited, Metrics};
@@ -81,10 +82,34 @@ impl Device {
     }
 
     /// Whether the record is written. Nobody else waits for that: a thread that does may be kept by a disk that hangs.
-    async fn write_alone(&self, line: Vec<u8>) -> bool {
-        match self.sink.write_at_once(&line) {
+    async fn write_alone(&self, line: &[u8]) -> bool {
+        match self.sink.write_at_once(line) {
             Some(written) => written == Written::Yes,
-            None => self.write(line).await,
+            None => self.write(line.to_vec()).await,
+        }
+    }
+
+    /// What is still to be written, in order: the record of what is answered, behind or after that of what was asked if it was held.
+    fn rest(&self, asked: Line, record: &Record<'_>) -> (Option<Vec<u8>>, Vec<u8>) {
+        if asked.written {
+            return (None, record.answered(self, &asked, Vec::with_capacity(2 * asked.text.len())));
+        }
+        if self.sink.takes_several() {
+            let mut both = Vec::with_capacity(3 * asked.text.len());
+            both.extend_from_slice(&asked.text);
+            return (None, record.answered(self, &asked, both));
+        }
+        let answered = record.answered(self, &asked, Vec::new());
+        (Some(asked.text), answered)
+    }
+
+    /// Whether all records of these are written.
+    async fn write_rest(&self, rest: (Option<Vec<u8>>, Vec<u8>)) -> bool {
+        match rest {
+            (None, line) => self.write(line).await,
+            (Some(asked), answered) => {
+                futures_util::future::join(self.write(asked), self.write(answered)).await == (true, true)
+            }
         }
     }
 
@@ -112,6 +137,9 @@ impl Device {
         }
     }
 }
+
+/// A record of what is asked, as each device has it.
+pub struct Asked(Vec<Line>);
 
 /// All devices.
 pub struct Broker {
@@ -145,39 +173,70 @@ impl Broker {
         }
     }
 
+    /// Makes the record of what is asked. It is to be written down now, or, if the request has no effect but its answer, with that of what is answered.
+    pub fn asked(&self, record: &Record<'_>) -> Asked {
+        Asked(self.devices.iter().map(|device| record.asked(device)).collect())
+    }
+
     /// Writes down what is asked.
     ///
     /// # Errors
     /// 500 if no device has it.
-    pub async fn request(&self, record: &Record<'_>) -> Result<()> {
-        self.write(|device| record.request_line(device), &self.metrics.audit[0]).await
-    }
-
-    /// Writes down what is answered.
-    ///
-    /// # Errors
-    /// 500 if no device has it.
-    pub async fn response(&self, record: &Record<'_>) -> Result<()> {
-        self.write(|device| record.response_line(device), &self.metrics.audit[1]).await
-    }
-
-    async fn write(&self, line: impl Fn(&Device) -> Vec<u8>, audited: &Audited) -> Result<()> {
+    pub async fn request(&self, asked: &mut Asked) -> Result<()> {
         let begun = Instant::now();
-        let written = match self.devices.as_slice() {
-            [] => return Ok(()),
-            [only] => only.write_alone(line(only)).await,
-            many => {
-                let all = many.iter().map(|device| device.write(line(device)));
+        let written = match (self.devices.as_slice(), asked.0.as_slice()) {
+            ([], _) => return Ok(()),
+            ([only], [line]) => only.write_alone(&line.text).await,
+            (many, lines) => {
+                let all = many.iter().zip(lines).map(|(device, line)| device.write(line.text.clone()));
                 futures_util::future::join_all(all).await.contains(&true)
             }
         };
-        audited.written.observe(begun);
-        if written {
-            return Ok(());
-        }
-        audited.failed.fetch_add(1, Ordering::Relaxed);
-        Err(Error::internal(&"no audit device has the record"))
+        asked.0.iter_mut().for_each(|line| line.written = true);
+        noted(written, begun, &self.metrics.audit[0])
     }
+
+    /// Writes down what is answered, and what was asked, if it is not written yet.
+    ///
+    /// # Errors
+    /// 500 if no device has it.
+    pub async fn response(&self, asked: Asked, record: &Record<'_>) -> Result<()> {
+        let begun = Instant::now();
+        let held = asked.0.iter().any(|line| !line.written);
+        let rest = self.devices.iter().zip(asked.0).map(|(device, asked)| (device, device.rest(asked, record)));
+        let written = match self.devices.as_slice() {
+            [] => return Ok(()),
+            [_] => {
+                let mut written = false;
+                for (only, rest) in rest {
+                    written = match rest {
+                        (None, line) => only.write_alone(&line).await,
+                        rest => only.write_rest(rest).await,
+                    };
+                }
+                written
+            }
+            _ => {
+                let all = rest.map(|(device, rest)| device.write_rest(rest));
+                futures_util::future::join_all(all).await.contains(&true)
+            }
+        };
+        if held {
+            self.metrics.audit[0].written.observe(begun);
+            self.metrics.audit[0].failed.fetch_add(u64::from(!written), Ordering::Relaxed);
+        }
+        noted(written, begun, &self.metrics.audit[1])
+    }
+}
+
+/// Counts it.
+fn noted(written: bool, begun: Instant, audited: &Audited) -> Result<()> {
+    audited.written.observe(begun);
+    if written {
+        return Ok(());
+    }
+    audited.failed.fetch_add(1, Ordering::Relaxed);
+    Err(Error::internal(&"no audit device has the record"))
 }
 
 #[cfg(test)]

@@ -1,8 +1,11 @@
 //! A request, from the edge to the answer: who asks, whether it may, that it is written down, what is done, what is made of what was done.
 
 use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
+
+use futures_util::FutureExt;
 
 use super::audit::Record;
 use super::mount::{Class, Mount};
@@ -44,13 +47,23 @@ impl Core {
             error: admitted.as_ref().err(),
         };
         let answer = async {
-            open.audit.request(&record).await?;
+            let mut asked = open.audit.asked(&record);
+            if admitted.is_ok() && !changes_nothing(&request, target.as_ref()) {
+                open.audit.request(&mut asked).await?;
+            }
             let result = match &admitted {
-                Ok(()) => open.perform(&request, target.as_ref(), caller.as_ref()).await,
+                Ok(()) => {
+                    let performed = open.perform(&request, target.as_ref(), caller.as_ref());
+                    match AssertUnwindSafe(performed).catch_unwind().await {
+                        Ok(result) => result,
+                        // It is an answer too.
+                        Err(_) => Err(Error::internal(&"a request was not answered: its handler panicked")),
+                    }
+                }
                 Err(error) => Err(error.clone()),
             };
             let record = Record { response: result.as_ref().ok(), error: result.as_ref().err(), ..record };
-            let written = open.audit.response(&record).await;
+            let written = open.audit.response(asked, &record).await;
             if written.is_err() && is_irreplaceable(&result) {
                 tracing::error!(path = request.path, "an answer with the shares of a new key leaves without a record");
                 return result;
@@ -279,6 +292,13 @@ impl Target {
             input: found.input(&request.data),
         }
     }
+}
+
+/// Whether a request has no effect but its answer.
+fn changes_nothing(request: &Request, target: Option<&Target>) -> bool {
+    let found = target.and_then(|target| target.found.as_ref());
+    // A wrapped answer is a token.
+    request.wrap_ttl.is_none() && found.is_none_or(|found| found.described.unchanging.contains(&request.operation))
 }
 
 /// Whether an answer is the only place in which something is that everything depends on.

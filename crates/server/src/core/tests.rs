@@ -12,6 +12,8 @@ use crate::logical::{Call, Declared, Engine, Lease, Operation, Request, Response
 use crate::seal::Shares;
 use crate::storage::Memory;
 
+mod written;
+
 /// What was taken back; `stuck` cannot be.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<String>>>);

@@ -17,6 +17,7 @@ impl Engine for Kv1 {
         vec![
             Route::<Self>::new("{path*}", "An entry, or the names below a folder")
                 .exists(|engine, call| Box::pin(engine.exists(call)))
+                .unchanging(&[Operation::Read, Operation::List, Operation::Scan])
                 .on(Operation::Read, |engine, call| Box::pin(engine.read(call)))
                 .on(Operation::Update, |engine, call| Box::pin(engine.write(call)))
                 .on(Operation::Delete, |engine, call| Box::pin(engine.delete(call)))

@@ -65,6 +65,7 @@ impl Engine for Kv2 {
                         ]
                     },
                 )
+                .unchanging(&[Read])
                 .exists(|engine, call| Box::pin(engine.exists(call)))
                 .on(Read, |engine, call| Box::pin(engine.read(call)))
                 .on(Update, |engine, call| Box::pin(engine.write(call)))
@@ -92,6 +93,7 @@ impl Engine for Kv2 {
                         ]
                     },
                 )
+                .unchanging(&[Read])
                 .on(Read, |engine, call| Box::pin(engine.subkeys(call))),
             Route::<Self>::new("metadata/{path*}", "What is known of an entry; the names below a folder")
                 .fields(&[
@@ -105,6 +107,7 @@ impl Engine for Kv2 {
                     AFTER,
                     LIMIT,
                 ])
+                .unchanging(&[Read, List, Scan])
                 .exists(|engine, call| Box::pin(engine.exists(call)))
                 .on(Read, |engine, call| Box::pin(engine.read_metadata(call)))
                 .on(Update, |engine, call| Box::pin(engine.write_metadata(call)))
@@ -114,6 +117,7 @@ impl Engine for Kv2 {
                 .on(Scan, |engine, call| Box::pin(engine.scan(call))),
             Route::<Self>::new("detailed-metadata/{path*}", "The names below a folder, with what is known of each")
                 .fields(&[PATH, AFTER, LIMIT])
+                .unchanging(&[List])
                 .on(List, |engine, call| Box::pin(engine.list_detailed(call))),
             Route::<Self>::new("{path*}", "No path of this engine")
                 .on(Read, |_, call| Box::pin(wrong_path(call, "get")))

@@ -247,13 +247,17 @@ impl Engine for Transit {
                         BATCH,
                     ]
                 })
+                // Making a key is `create`. Rotating one when its time has come is nobody's request: whoever comes first finds it.
+                .unchanging(&[Update])
                 .exists(|engine, call| Box::pin(engine.exists(call)))
                 .on(Update, |engine, call| Box::pin(engine.encrypt(call))),
             Route::<Self>::new("decrypt/{name}", "Decrypt")
                 .fields(&[NAME, CIPHERTEXT, CONTEXT, ASSOCIATED, PARTIAL, BATCH])
+                .unchanging(&[Update])
                 .on(Update, |engine, call| Box::pin(engine.decrypt(call))),
             Route::<Self>::new("rewrap/{name}", "Encrypt what is encrypted with the newest version")
                 .fields(&[NAME, CIPHERTEXT, CONTEXT, ASSOCIATED, VERSION, BATCH])
+                .unchanging(&[Update])
                 .on(Update, |engine, call| Box::pin(engine.rewrap(call))),
             Route::<Self>::new("datakey/{plaintext}/{name}", "A new key, encrypted, and in plaintext too if that is asked for")
                 .fields(const {
@@ -266,6 +270,7 @@ impl Engine for Transit {
                         Field::new("bits", Kind::Int, "128, 256 (if nobody says) or 512."),
                     ]
                 })
+                .unchanging(&[Update])
                 .on(Update, |engine, call| Box::pin(engine.data_key(call))),
             Route::<Self>::new("export/{type}/{name}", "The keys themselves")
                 .fields(EXPORT)
@@ -286,15 +291,16 @@ impl Engine for Transit {
                 .on(Update, |engine, call| Box::pin(engine.write_cache_config(call))),
         ];
         for pattern in ["sign/{name}", "sign/{name}/{urlalgorithm}"] {
-            let route = Route::<Self>::new(pattern, "Sign").fields(SIGNING);
+            let route = Route::<Self>::new(pattern, "Sign").fields(SIGNING).unchanging(&[Update]);
             routes.push(route.on(Update, |engine, call| Box::pin(engine.sign(call))));
         }
         for pattern in ["verify/{name}", "verify/{name}/{urlalgorithm}"] {
-            let route = Route::<Self>::new(pattern, "Verify a signature or an HMAC").fields(VERIFYING);
+            let route =
+                Route::<Self>::new(pattern, "Verify a signature or an HMAC").fields(VERIFYING).unchanging(&[Update]);
             routes.push(route.on(Update, |engine, call| Box::pin(engine.verify(call))));
         }
         for pattern in ["hmac/{name}", "hmac/{name}/{urlalgorithm}"] {
-            let route = Route::<Self>::new(pattern, "Make an HMAC").fields(HMAC);
+            let route = Route::<Self>::new(pattern, "Make an HMAC").fields(HMAC).unchanging(&[Update]);
             routes.push(route.on(Update, |engine, call| Box::pin(engine.hmac(call))));
         }
         for pattern in ["restore", "restore/{name}"] {
@@ -302,11 +308,11 @@ impl Engine for Transit {
             routes.push(route.on(Update, |engine, call| Box::pin(engine.restore(call))));
         }
         for pattern in ["random", "random/{source}", "random/{source}/{urlbytes}"] {
-            let route = Route::<Self>::new(pattern, "Random bytes").fields(RANDOM);
+            let route = Route::<Self>::new(pattern, "Random bytes").fields(RANDOM).unchanging(&[Update]);
             routes.push(route.on(Update, |_, call| Box::pin(tools::random(call))));
         }
         for pattern in ["hash", "hash/{urlalgorithm}"] {
-            let route = Route::<Self>::new(pattern, "Hash").fields(HASHING);
+            let route = Route::<Self>::new(pattern, "Hash").fields(HASHING).unchanging(&[Update]);
             routes.push(route.on(Update, |_, call| Box::pin(hash(call))));
         }
         routes

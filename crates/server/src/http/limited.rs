@@ -59,7 +59,8 @@ async fn write_down(
         remote_port: address.port(),
     };
     let record = Record { request: &request, caller: None, mount: None, response: None, error: Some(error) };
-    core.open()?.audit.request(&record).await
+    let open = core.open()?;
+    open.audit.request(&mut open.audit.asked(&record)).await
 }
 
 /// Says how much is left, if that is wanted.

@@ -48,13 +48,22 @@ pub struct Described {
     pub operations: Vec<Operation>,
     /// Whether writing distinguishes what is new.
     pub creates: bool,
+    /// What has no effect but its answer.
+    pub unchanging: &'static [Operation],
 }
 
 impl<E: ?Sized> Route<E> {
     /// A path with nothing to do on it.
     pub const fn new(pattern: &'static str, about: &'static str) -> Self {
-        let described =
-            Described { pattern, about, fields: &[], access: Access::Token, operations: Vec::new(), creates: false };
+        let described = Described {
+            pattern,
+            about,
+            fields: &[],
+            access: Access::Token,
+            operations: Vec::new(),
+            creates: false,
+            unchanging: &[],
+        };
         Self { described, handlers: Vec::new(), exists: None }
     }
 
@@ -77,6 +86,14 @@ impl<E: ?Sized> Route<E> {
     pub fn on(mut self, operation: Operation, handler: Handler<E>) -> Self {
         self.described.operations.push(operation);
         self.handlers.push((operation, handler));
+        self
+    }
+
+    /// These operations have no effect but their answer: nothing is written, nobody else is asked, nothing is remembered that decides anything later. What was
+    /// asked is written down with what is answered, and not before it is done.
+    #[must_use]
+    pub const fn unchanging(mut self, operations: &'static [Operation]) -> Self {
+        self.described.unchanging = operations;
         self
     }
 

@@ -1,37 +1,35 @@
 //! Storage in one file, by redb: a B-tree with copy-on-write pages, so that the file holds the last commit whatever happens.
 //!
-//! Writers queue. One thread takes all that wait, makes one transaction of them, and one fsync answers them together: with many writers the
-//! disk is not asked for each. Readers see the last commit and wait for nobody. Why redb: docs/decisions/embedded-storage.md.
+//! Readers see the last commit and wait for nobody. Who writes, and when: `writer`. Why redb: docs/decisions/embedded-storage.md.
 
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, Table, TableDefinition};
+use redb::{Database, ReadableDatabase, TableDefinition, TableError};
 use tokio::sync::oneshot;
 
+use self::writer::{Job, Writer};
 use super::{Batch, Entry, SCAN_BYTES, Scan, Storage, StorageError, behind, child};
+
+mod writer;
 
 const TABLE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("entries");
 /// Pages kept in memory; behind them is the system's cache.
 const CACHE: usize = 16 << 20;
-/// How many batches one fsync may answer, and how many bytes they may have: one slow commit must not become a very slow one.
-const GROUP: usize = 1024;
-const GROUP_BYTES: usize = 16 << 20;
+/// How long it is waited for that the file is closed. On a disk that hangs it may never be; then it is as a kill leaves it.
+const CLOSE: Duration = Duration::from_secs(10);
 
 /// Entries in a file.
 pub struct Embedded {
-    database: Arc<Database>,
-    writer: mpsc::Sender<Job>,
-    failed: Arc<AtomicBool>,
-}
-
-struct Job {
-    batch: Batch,
-    answer: oneshot::Sender<Result<(), StorageError>>,
+    writer: Arc<Writer>,
+    /// What is handed over to the thread that writes; `None` when it is to end.
+    jobs: Option<mpsc::Sender<Job>>,
+    /// Disconnected when it has ended.
+    ended: Mutex<mpsc::Receiver<()>>,
 }
 
 impl Embedded {
@@ -71,26 +69,37 @@ impl Embedded {
     }
 
     fn begin(database: Database) -> Result<Self, redb::Error> {
-        // Readers find the table from the first moment.
-        let transaction = database.begin_write()?;
-        transaction.open_table(TABLE)?;
-        transaction.commit()?;
-        let database = Arc::new(database);
-        let (writer, jobs) = mpsc::channel();
-        let failed = Arc::new(AtomicBool::new(false));
-        let theirs = (Arc::clone(&database), Arc::clone(&failed));
-        let write = move || write_all(&theirs.0, &theirs.1, &jobs);
+        // Readers find the table from the first moment. A start that has nothing to write does not wait for the disk.
+        let found = database.begin_read()?.open_table(TABLE).map(drop);
+        match found {
+            Ok(()) => {}
+            Err(TableError::TableDoesNotExist(_)) => {
+                let transaction = database.begin_write()?;
+                transaction.open_table(TABLE)?;
+                transaction.commit()?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let writer = Arc::new(Writer::new(database));
+        let (jobs, coming) = mpsc::channel();
+        let (ends, ended) = mpsc::channel();
+        let theirs = Arc::clone(&writer);
+        let write = move || {
+            theirs.write_all(&coming);
+            drop(theirs);
+            drop::<mpsc::Sender<()>>(ends);
+        };
         std::thread::Builder::new().name("storage".to_owned()).spawn(write)?;
-        Ok(Self { database, writer, failed })
+        Ok(Self { writer, jobs: Some(jobs), ended: Mutex::new(ended) })
     }
 
     fn read(&self, key: &str) -> Result<Option<Vec<u8>>, redb::Error> {
-        let table = self.database.begin_read()?.open_table(TABLE)?;
+        let table = self.writer.database.begin_read()?.open_table(TABLE)?;
         Ok(table.get(key)?.map(|value| value.value().to_vec()))
     }
 
     fn names(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<String>, redb::Error> {
-        let table = self.database.begin_read()?.open_table(TABLE)?;
+        let table = self.writer.database.begin_read()?.open_table(TABLE)?;
         let mut names: Vec<String> = Vec::new();
         let mut from = if after.is_empty() { prefix.to_owned() } else { behind(prefix, after) };
         'seek: while limit == 0 || names.len() < limit {
@@ -132,15 +141,28 @@ impl Storage for Embedded {
 
     async fn commit(&self, batch: Batch) -> Result<(), StorageError> {
         batch.checked()?;
+        let batch = match self.writer.write_at_once(batch) {
+            Ok(written) => return written,
+            Err(batch) => batch,
+        };
         // Whether it was at this batch when it ended nobody knows.
         let gone = || StorageError::Unknown("the thread that writes has ended".to_owned());
         let (answer, answered) = oneshot::channel();
-        self.writer.send(Job { batch, answer }).map_err(|_| gone())?;
+        self.writer.hand_over(self.jobs.as_ref(), Job { batch, answer }).ok_or_else(gone)?;
         answered.await.map_err(|_| gone())?
     }
 
     fn has_failed(&self) -> bool {
-        self.failed.load(Ordering::Relaxed)
+        self.writer.has_failed()
+    }
+}
+
+impl Drop for Embedded {
+    /// Closes the file, so that the next start has nothing to look for in it.
+    fn drop(&mut self) {
+        self.jobs = None;
+        // Then this is the last that has it.
+        let _ = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner).recv_timeout(CLOSE);
     }
 }
 
@@ -178,7 +200,7 @@ fn database(file: File) -> Result<Database, redb::Error> {
 impl Scan for Embedded {
     async fn scan(&self, from: &str, limit: usize) -> Result<Vec<Entry>, StorageError> {
         let entries = || -> Result<Vec<Entry>, redb::Error> {
-            let table = self.database.begin_read()?.open_table(TABLE)?;
+            let table = self.writer.database.begin_read()?.open_table(TABLE)?;
             let (mut entries, mut bytes) = (Vec::new(), 0);
             for entry in table.range::<&str>(from..)?.take(limit) {
                 let (key, value) = entry?;
@@ -191,106 +213,6 @@ impl Scan for Embedded {
             Ok(entries)
         };
         entries().map_err(|error| StorageError::backend("read")(error.to_string()))
-    }
-}
-
-/// Commits what comes, in groups, until nobody can send any more.
-fn write_all(database: &Database, failed: &AtomicBool, jobs: &mpsc::Receiver<Job>) {
-    while let Ok(first) = jobs.recv() {
-        let mut bytes = first.batch.size();
-        let mut group = vec![first];
-        while group.len() < GROUP
-            && bytes < GROUP_BYTES
-            && let Ok(job) = jobs.try_recv()
-        {
-            bytes += job.batch.size();
-            group.push(job);
-        }
-        match write_group(database, &group) {
-            Ok(outcomes) => {
-                for (job, held) in group.into_iter().zip(outcomes) {
-                    // Who asked may have gone away.
-                    let _ = job.answer.send(if held { Ok(()) } else { Err(StorageError::Conflict) });
-                }
-            }
-            Err(error) => {
-                // What the disk has now is seen when the file is opened again; until then redb refuses to write.
-                failed.store(true, Ordering::Relaxed);
-                tracing::error!(%error, "the storage could not be written; nothing is before the next start");
-                for job in group {
-                    let _ = job.answer.send(Err(error.to_error()));
-                }
-            }
-        }
-    }
-}
-
-/// Why a group was not written.
-#[derive(Debug, thiserror::Error)]
-enum Unwritten {
-    /// Nothing of it was.
-    #[error("{0}")]
-    Before(#[from] redb::Error),
-    /// It was written, and the disk did not say that it has it: after the next start it may be there. What is read until then is what
-    /// was there before, and proves nothing.
-    #[error("{0}")]
-    Committing(redb::CommitError),
-}
-
-impl Unwritten {
-    fn to_error(&self) -> StorageError {
-        match self {
-            Self::Before(error) => StorageError::backend("write")(error.to_string()),
-            Self::Committing(error) => StorageError::Unknown(error.to_string()),
-        }
-    }
-}
-
-/// One transaction for all of `group`; for each, whether its conditions held.
-fn write_group(database: &Database, group: &[Job]) -> Result<Vec<bool>, Unwritten> {
-    let before = |error: redb::Error| Unwritten::Before(error);
-    let mut transaction = database.begin_write().map_err(|error| before(error.into()))?;
-    transaction.set_durability(Durability::Immediate).map_err(|error| before(error.into()))?;
-    let outcomes = apply(&transaction, group)?;
-    if outcomes.contains(&true) {
-        transaction.commit().map_err(Unwritten::Committing)?;
-    } else {
-        transaction.abort().map_err(|error| before(error.into()))?;
-    }
-    Ok(outcomes)
-}
-
-fn apply(transaction: &redb::WriteTransaction, group: &[Job]) -> Result<Vec<bool>, redb::Error> {
-    let mut table = transaction.open_table(TABLE)?;
-    let mut outcomes = Vec::with_capacity(group.len());
-    for job in group {
-        let held = holds(&table, &job.batch)?;
-        if held {
-            for (key, value) in &job.batch.writes {
-                match value {
-                    Some(value) => table.insert(key.as_str(), value.as_slice())?,
-                    None => table.remove(key.as_str())?,
-                };
-            }
-        }
-        outcomes.push(held);
-    }
-    Ok(outcomes)
-}
-
-fn holds(table: &Table<'_, &str, &[u8]>, batch: &Batch) -> Result<bool, redb::Error> {
-    for (key, expected) in &batch.conditions {
-        let found = table.get(key.as_str())?;
-        if found.as_ref().map(redb::AccessGuard::value) != expected.as_deref() {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-impl Batch {
-    fn size(&self) -> usize {
-        self.writes.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum()
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use bulla_test_support::postgres::Postgres;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -35,6 +36,33 @@ impl Kind {
     }
 }
 
+/// Where they keep things.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Store {
+    /// Each in files of its own.
+    Own,
+    /// In a database.
+    Postgresql,
+}
+
+impl Store {
+    pub const fn name(self, kind: &Kind) -> &'static str {
+        match (self, kind) {
+            (Self::Own, Kind::Peer(_)) => "raft",
+            (Self::Own, Kind::Bulla(_)) => "embedded",
+            (Self::Postgresql, _) => "PostgreSQL",
+        }
+    }
+
+    /// What is added to the name of a work.
+    pub const fn suffix(self) -> &'static str {
+        match self {
+            Self::Own => "",
+            Self::Postgresql => ", PostgreSQL",
+        }
+    }
+}
+
 /// A server and its folder.
 pub struct Server {
     pub plain: SocketAddr,
@@ -42,13 +70,15 @@ pub struct Server {
     program: PathBuf,
     folder: PathBuf,
     child: Option<Child>,
+    /// Of its own, and new: stopped with it.
+    _database: Option<Postgres>,
     /// The certificate that it shows, which is its own authority.
     certificate: rcgen::Certificate,
 }
 
 impl Server {
     /// Writes its configuration.
-    pub fn new(kind: &Kind, folder: &Path) -> Result<Self> {
+    pub fn new(kind: &Kind, store: Store, folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder.join("data"))?;
         let [plain, tls, cluster] = [unused()?, unused()?, unused()?];
         let key = rcgen::KeyPair::generate()?;
@@ -56,15 +86,23 @@ impl Server {
         write(&folder.join("tls.crt"), certificate.pem().as_bytes())?;
         write(&folder.join("tls.key"), key.serialize_pem().as_bytes())?;
         let place = |name: &str| folder.join(name).display().to_string();
-        let storage = match kind {
-            Kind::Peer(_) => format!(
-                "storage \"raft\" {{\n  path = \"{}\"\n  node_id = \"1\"\n}}\napi_addr = \"http://{plain}\"\ncluster_addr = \"http://{cluster}\"\n",
-                place("data")
+        let database = (store == Store::Postgresql).then(database);
+        let storage = match (&database, kind) {
+            (Some(database), _) => format!(
+                "storage \"postgresql\" {{ connection_url = \"postgres://tester@127.0.0.1:{}/postgres?sslmode=disable\" }}\n",
+                database.port()
             ),
-            Kind::Bulla(_) => format!("storage \"embedded\" {{ path = \"{}\" }}\n", place("data")),
+            (None, Kind::Peer(_)) => {
+                format!("storage \"raft\" {{\n  path = \"{}\"\n  node_id = \"1\"\n}}\n", place("data"))
+            }
+            (None, Kind::Bulla(_)) => format!("storage \"embedded\" {{ path = \"{}\" }}\n", place("data")),
+        };
+        let addresses = match kind {
+            Kind::Peer(_) => format!("api_addr = \"http://{plain}\"\ncluster_addr = \"http://{cluster}\"\n"),
+            Kind::Bulla(_) => String::new(),
         };
         let config = format!(
-            "{storage}listener \"tcp\" {{\n  address = \"{plain}\"\n  tls_disable = true\n}}\n\
+            "{storage}{addresses}listener \"tcp\" {{\n  address = \"{plain}\"\n  tls_disable = true\n}}\n\
              listener \"tcp\" {{\n  address = \"{tls}\"\n  tls_cert_file = \"{}\"\n  tls_key_file = \"{}\"\n}}\n\
              seal \"static\" {{\n  current_key_id = \"1\"\n  current_key = \"{}\"\n}}\n\
              audit \"file\" \"main\" {{\n  options {{\n    file_path = \"{}\"\n  }}\n}}\n",
@@ -74,7 +112,15 @@ impl Server {
             place("audit.log"),
         );
         write(&folder.join("server.hcl"), config.as_bytes())?;
-        Ok(Self { plain, tls, program: kind.program().to_owned(), folder: folder.to_owned(), child: None, certificate })
+        Ok(Self {
+            plain,
+            tls,
+            program: kind.program().to_owned(),
+            folder: folder.to_owned(),
+            child: None,
+            _database: database,
+            certificate,
+        })
     }
 
     /// Starts it. Seconds until it answers that it is unsealed and active, or that it has to be initialised.
@@ -106,8 +152,17 @@ impl Server {
 
     /// Ends it.
     pub fn stop(&mut self) -> Result<()> {
+        self.end(Signal::SIGTERM)
+    }
+
+    /// Ends it in the middle of what it does.
+    pub fn kill(&mut self) -> Result<()> {
+        self.end(Signal::SIGKILL)
+    }
+
+    fn end(&mut self, signal: Signal) -> Result<()> {
         let Some(mut child) = self.child.take() else { return Ok(()) };
-        kill(Pid::from_raw(i32::try_from(child.id())?), Signal::SIGTERM)?;
+        kill(Pid::from_raw(i32::try_from(child.id())?), signal)?;
         child.wait()?;
         Ok(())
     }
@@ -146,6 +201,15 @@ impl Drop for Server {
             let _ = child.wait();
         }
     }
+}
+
+/// A database that keeps what it acknowledges.
+fn database() -> Postgres {
+    let database = Postgres::start();
+    // For tests it runs without.
+    database.end("INT");
+    database.resume_with(&["fsync=on"]);
+    database
 }
 
 /// Whether it is active, or waits to be initialised.

@@ -14,7 +14,7 @@ use super::load::{Client, Requests};
 pub const ENTRIES: usize = 1000;
 
 /// A kind of request.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Work {
     Read,
     Encrypt,
@@ -24,9 +24,6 @@ pub enum Work {
 }
 
 impl Work {
-    /// Those that write nothing first.
-    pub const ALL: [Self; 5] = [Self::Read, Self::Encrypt, Self::Write, Self::Token, Self::Login];
-
     pub const fn name(self) -> &'static str {
         match self {
             Self::Read => "KV v2 read",
@@ -37,9 +34,9 @@ impl Work {
         }
     }
 
-    /// Whether a kind of this name writes nothing.
-    pub fn is_read(name: &str) -> bool {
-        [Self::Read, Self::Encrypt].map(Self::name).contains(&name)
+    /// Whether it writes nothing.
+    pub const fn is_read(self) -> bool {
+        matches!(self, Self::Read | Self::Encrypt)
     }
 }
 

@@ -1,9 +1,12 @@
 //! A record as one line of JSON, in the peer's form. Texts are hashed, keys of objects and numbers are not.
 
+use std::borrow::Cow;
+use std::ops::Range;
+
 use super::Device;
 use crate::core::mount::{Class, Mount};
 use crate::core::time_text;
-use crate::json::{Object, Value, map_strings};
+use crate::json::{self, Object, Value, map_strings};
 use crate::logical::{Caller, Error, Operation, Request, Response};
 
 /// What is written down.
@@ -20,134 +23,134 @@ pub struct Record<'a> {
     pub error: Option<&'a Error>,
 }
 
+/// A record of what is asked, and its parts that the record of what is answered has too.
+pub(super) struct Line {
+    pub text: Vec<u8>,
+    auth: Range<usize>,
+    asked: Range<usize>,
+    /// What the first of those says.
+    allowed: bool,
+    pub written: bool,
+}
+
 impl Record<'_> {
-    pub(super) fn request_line(&self, device: &Device) -> Vec<u8> {
-        self.line(device, "request", None)
-    }
-
-    pub(super) fn response_line(&self, device: &Device) -> Vec<u8> {
-        self.line(device, "response", Some(self.answer(device)))
-    }
-
-    fn line(&self, device: &Device, kind: &str, answer: Option<Vec<u8>>) -> Vec<u8> {
+    /// The record of what is asked.
+    pub(super) fn asked(&self, device: &Device) -> Line {
+        let token = self.request.token.as_ref().map(|token| device.text(token.expose()));
         let mut out = Vec::with_capacity(1536);
-        out.extend_from_slice(device.form.prefix.as_bytes());
-        out.extend_from_slice(b"{\"time\":\"");
-        out.extend_from_slice(jiff::Timestamp::now().to_string().as_bytes());
-        out.extend_from_slice(b"\",\"type\":\"");
-        out.extend_from_slice(kind.as_bytes());
-        out.extend_from_slice(b"\",\"auth\":");
-        Value::from(self.auth(device)).write_to(&mut out);
+        begin(device, "request", &mut out);
+        let start = out.len();
+        self.write_auth(device, token.as_deref(), &mut out);
+        let auth = start..out.len();
         out.extend_from_slice(b",\"request\":");
-        Value::from(self.asked(device)).write_to(&mut out);
-        if let Some(answer) = answer {
-            out.extend_from_slice(b",\"response\":");
-            out.extend_from_slice(&answer);
+        let start = out.len();
+        self.write_request(device, token.as_deref(), &mut out);
+        let asked = start..out.len();
+        self.end(&mut out);
+        Line { text: out, auth, asked, allowed: self.is_allowed(), written: false }
+    }
+
+    /// The record of what is answered, behind what is in `out`.
+    pub(super) fn answered(&self, device: &Device, asked: &Line, mut out: Vec<u8>) -> Vec<u8> {
+        begin(device, "response", &mut out);
+        if asked.allowed == self.is_allowed() {
+            out.extend_from_slice(&asked.text[asked.auth.clone()]);
+        } else {
+            let token = self.request.token.as_ref().map(|token| device.text(token.expose()));
+            self.write_auth(device, token.as_deref(), &mut out);
         }
-        if let Some(error) = self.error {
-            out.extend_from_slice(b",\"error\":");
-            Value::from(error.messages.join("; ")).write_to(&mut out);
-        }
-        out.extend_from_slice(b"}\n");
+        out.extend_from_slice(b",\"request\":");
+        out.extend_from_slice(&asked.text[asked.asked.clone()]);
+        out.extend_from_slice(b",\"response\":");
+        self.write_answer(device, &mut out);
+        self.end(&mut out);
         out
     }
 
-    fn auth(&self, device: &Device) -> Object {
-        let Some(caller) = self.caller else { return object! { "token_type": "default" } };
-        let entry = &caller.entry;
-        let allowed = self.error.is_none_or(|error| error.status != 403);
-        let mut auth = object! {
-            "accessor": device.accessor(&entry.accessor),
-            "display_name": entry.auth.display_name.as_str(),
-            "policies": entry.policies.as_slice(),
-            "token_policies": entry.policies.as_slice(),
-            "policy_results": object! { "allowed": allowed },
-            "token_type": entry.token_type().name(),
-            "token_issue_time": time_text(entry.created / 1_000_000_000 * 1_000_000_000),
-        };
-        if let Some(token) = &self.request.token {
-            auth.insert("client_token".to_owned(), device.text(token.expose()).into());
+    fn end(&self, out: &mut Vec<u8>) {
+        if let Some(error) = self.error {
+            out.extend_from_slice(b",\"error\":");
+            json::write_string(&error.messages.join("; "), out);
         }
-        if !entry.auth.metadata.is_empty() {
-            auth.insert("metadata".to_owned(), (&entry.auth.metadata).into());
-        }
-        if entry.ttl > 0 {
-            auth.insert("token_ttl".to_owned(), entry.ttl.into());
-        }
-        auth
+        out.extend_from_slice(b"}\n");
     }
 
-    fn asked(&self, device: &Device) -> Object {
-        let request = self.request;
-        let mut asked = object! {
-            "id": request.id.as_str(),
-            "operation": request.operation.name(),
-            "namespace": object! { "id": "root" },
-            "path": device.path(&request.path),
-            "remote_address": request.remote.map_or_else(String::new, |remote| remote.to_canonical().to_string()),
-            "remote_port": request.remote_port,
+    fn is_allowed(&self) -> bool {
+        self.error.is_none_or(|error| error.status != 403)
+    }
+
+    fn write_auth(&self, device: &Device, token: Option<&str>, out: &mut Vec<u8>) {
+        let mut auth = Fields::begin(out);
+        let Some(caller) = self.caller else {
+            auth.text("token_type", "default");
+            return auth.end();
         };
-        self.add_mount(&mut asked);
-        if let Some(token) = &request.token {
-            asked.insert("client_token".to_owned(), device.text(token.expose()).into());
+        let entry = &caller.entry;
+        auth.text("accessor", &device.accessor(&entry.accessor));
+        if let Some(token) = token {
+            auth.text("client_token", token);
+        }
+        auth.text("display_name", &entry.auth.display_name);
+        if !entry.auth.metadata.is_empty() {
+            auth.value("metadata", &(&entry.auth.metadata).into());
+        }
+        auth.texts("policies", &entry.policies);
+        auth.value("policy_results", &object! { "allowed": self.is_allowed() }.into());
+        auth.text("token_issue_time", &time_text(entry.created / 1_000_000_000 * 1_000_000_000));
+        auth.texts("token_policies", &entry.policies);
+        if entry.ttl > 0 {
+            auth.value("token_ttl", &entry.ttl.into());
+        }
+        auth.text("token_type", entry.token_type().name());
+        auth.end();
+    }
+
+    fn write_request(&self, device: &Device, token: Option<&str>, out: &mut Vec<u8>) {
+        let request = self.request;
+        let mut asked = Fields::begin(out);
+        if let Some(token) = token {
+            asked.text("client_token", token);
         }
         if let Some(caller) = self.caller {
-            asked.insert("client_token_accessor".to_owned(), device.accessor(&caller.entry.accessor).into());
+            asked.text("client_token_accessor", &device.accessor(&caller.entry.accessor));
         }
         if !request.data.is_empty() {
             let shown = self.mount.map_or(&[][..], |mount| &mount.entry.config.audit_non_hmac_request_keys);
             // Whoever is nobody writes no long records.
-            let data = if self.caller.is_some() || is_small(&request.data) {
-                device.data(&request.data, shown)
+            if self.caller.is_some() || is_small(&request.data) {
+                device.write_data(&request.data, shown, asked.name("data"));
             } else {
-                object! { "fields_omitted": request.data.len() }.into()
-            };
-            asked.insert("data".to_owned(), data);
+                asked.value("data", &object! { "fields_omitted": request.data.len() }.into());
+            }
         }
+        asked.text("id", &request.id);
+        self.write_mount(&mut asked);
+        asked.value("namespace", &object! { "id": "root" }.into());
+        asked.text("operation", request.operation.name());
+        asked.text("path", &device.path(&request.path));
+        let remote = request.remote.map_or_else(String::new, |remote| remote.to_canonical().to_string());
+        asked.text("remote_address", &remote);
+        asked.value("remote_port", &request.remote_port.into());
         if let Some(ttl) = request.wrap_ttl {
-            asked.insert("wrap_ttl".to_owned(), ttl.as_secs().into());
+            asked.value("wrap_ttl", &ttl.as_secs().into());
         }
-        asked
+        asked.end();
     }
 
-    fn add_mount(&self, to: &mut Object) {
+    fn write_mount(&self, to: &mut Fields<'_>) {
         let Some(mount) = self.mount else { return };
-        let class = if mount.entry.class == Class::Auth { "auth" } else { "secret" };
-        to.extend(object! {
-            "mount_point": mount.info.path.as_str(),
-            "mount_type": mount.entry.kind.as_str(),
-            "mount_accessor": mount.entry.accessor.as_str(),
-            "mount_class": class,
-        });
+        to.text("mount_accessor", &mount.entry.accessor);
+        to.text("mount_class", if mount.entry.class == Class::Auth { "auth" } else { "secret" });
+        to.text("mount_point", &mount.info.path);
+        to.text("mount_type", &mount.entry.kind);
     }
 
-    fn answer(&self, device: &Device) -> Vec<u8> {
-        let mut answer = Object::new();
-        self.add_mount(&mut answer);
-        if let Some(response) = self.response {
-            self.add_response(device, response, &mut answer);
-        }
-        if let Some(error) = self.error
-            && !error.messages.is_empty()
-        {
-            let texts: Vec<String> = error.messages.iter().map(|text| device.text(text)).collect();
-            answer.insert("data".to_owned(), object! { "error": texts.join("; ") }.into());
-        }
-        Value::from(answer).to_vec()
-    }
-
-    fn add_response(&self, device: &Device, response: &Response, answer: &mut Object) {
-        if let Some(data) = &response.data {
-            let shown = self.mount.map_or(&[][..], |mount| &mount.entry.config.audit_non_hmac_response_keys);
-            let lists = matches!(self.request.operation, Operation::List | Operation::Scan);
-            let data =
-                if lists && device.form.elide_lists { elided(device, data, shown) } else { device.data(data, shown) };
-            answer.insert("data".to_owned(), data);
-        }
-        if let Some(issued) = &response.issued {
+    fn write_answer(&self, device: &Device, out: &mut Vec<u8>) {
+        let mut answer = Fields::begin(out);
+        if let Some(issued) = self.response.and_then(|response| response.issued.as_ref()) {
             let mut auth = object! {
                 "client_token": device.text(issued.token.expose()),
-                "accessor": device.accessor(&issued.accessor),
+                "accessor": &*device.accessor(&issued.accessor),
                 "policies": issued.policies.as_slice(),
                 "token_policies": issued.policies.as_slice(),
                 "token_type": issued.token_type.name(),
@@ -156,27 +159,104 @@ impl Record<'_> {
             if !issued.metadata.is_empty() {
                 auth.insert("metadata".to_owned(), (&issued.metadata).into());
             }
-            answer.insert("auth".to_owned(), auth.into());
+            answer.value("auth", &auth.into());
         }
+        self.write_answered_data(device, &mut answer);
+        self.write_mount(&mut answer);
+        let Some(response) = self.response else { return answer.end() };
         if let Some((id, ..)) = &response.lease {
-            answer.insert("secret".to_owned(), object! { "lease_id": id.as_str() }.into());
+            answer.value("secret", &object! { "lease_id": id.as_str() }.into());
+        }
+        if !response.warnings.is_empty() {
+            answer.texts("warnings", &response.warnings);
         }
         if let Some(info) = &response.wrap_info {
             let mut wrap = object! {
                 "ttl": info.ttl,
                 "token": device.text(info.token.expose()),
-                "accessor": device.accessor(&info.accessor),
+                "accessor": &*device.accessor(&info.accessor),
                 "creation_time": info.created.to_string(),
                 "creation_path": info.path.as_str(),
             };
             if let Some(accessor) = &info.wrapped_accessor {
-                wrap.insert("wrapped_accessor".to_owned(), device.accessor(accessor).into());
+                wrap.insert("wrapped_accessor".to_owned(), (&*device.accessor(accessor)).into());
             }
-            answer.insert("wrap_info".to_owned(), wrap.into());
+            answer.value("wrap_info", &wrap.into());
         }
-        if !response.warnings.is_empty() {
-            answer.insert("warnings".to_owned(), response.warnings.as_slice().into());
+        answer.end();
+    }
+
+    fn write_answered_data(&self, device: &Device, answer: &mut Fields<'_>) {
+        if let Some(error) = self.error.filter(|error| !error.messages.is_empty()) {
+            let texts: Vec<String> = error.messages.iter().map(|text| device.text(text)).collect();
+            return answer.value("data", &object! { "error": texts.join("; ") }.into());
         }
+        let Some(data) = self.response.and_then(|response| response.data.as_ref()) else { return };
+        let shown = self.mount.map_or(&[][..], |mount| &mount.entry.config.audit_non_hmac_response_keys);
+        let lists = matches!(self.request.operation, Operation::List | Operation::Scan);
+        if lists && device.form.elide_lists {
+            device.write_data(&elided(data), shown, answer.name("data"));
+        } else {
+            device.write_data(data, shown, answer.name("data"));
+        }
+    }
+}
+
+/// What every record begins with, up to whose it is.
+fn begin(device: &Device, kind: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(device.form.prefix.as_bytes());
+    out.extend_from_slice(b"{\"time\":\"");
+    out.extend_from_slice(jiff::Timestamp::now().to_string().as_bytes());
+    out.extend_from_slice(b"\",\"type\":\"");
+    out.extend_from_slice(kind.as_bytes());
+    out.extend_from_slice(b"\",\"auth\":");
+}
+
+/// An object of a record, its fields in the order of their names.
+struct Fields<'o> {
+    out: &'o mut Vec<u8>,
+    more: bool,
+}
+
+impl<'o> Fields<'o> {
+    fn begin(out: &'o mut Vec<u8>) -> Self {
+        out.push(b'{');
+        Self { out, more: false }
+    }
+
+    /// Writes a name that needs no escapes, and gives where its value goes.
+    fn name(&mut self, name: &str) -> &mut Vec<u8> {
+        if std::mem::replace(&mut self.more, true) {
+            self.out.push(b',');
+        }
+        self.out.push(b'"');
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.extend_from_slice(b"\":");
+        self.out
+    }
+
+    fn text(&mut self, name: &str, text: &str) {
+        json::write_string(text, self.name(name));
+    }
+
+    fn texts(&mut self, name: &str, texts: &[String]) {
+        let out = self.name(name);
+        out.push(b'[');
+        for (at, text) in texts.iter().enumerate() {
+            if at > 0 {
+                out.push(b',');
+            }
+            json::write_string(text, out);
+        }
+        out.push(b']');
+    }
+
+    fn value(&mut self, name: &str, value: &Value) {
+        value.write_to(self.name(name));
+    }
+
+    fn end(self) {
+        self.out.push(b'}');
     }
 }
 
@@ -212,7 +292,7 @@ fn is_small(data: &Object) -> bool {
 }
 
 /// Of a listing how many names there are, not which.
-fn elided(device: &Device, data: &Object, shown: &[String]) -> Value {
+fn elided(data: &Object) -> Object {
     let mut few = data.clone();
     if let Some(Value::Array(keys)) = data.get("keys") {
         few.insert("keys".to_owned(), keys.len().into());
@@ -220,7 +300,7 @@ fn elided(device: &Device, data: &Object, shown: &[String]) -> Value {
     if let Some(Value::Object(info)) = data.get("key_info") {
         few.insert("key_info".to_owned(), info.len().into());
     }
-    device.data(&few, shown)
+    few
 }
 
 /// Behind these a path ends with a token.
@@ -239,22 +319,27 @@ impl Device {
         }
     }
 
-    fn accessor(&self, accessor: &str) -> String {
-        if self.form.hash_accessors { self.text(accessor) } else { accessor.to_owned() }
+    fn accessor<'a>(&self, accessor: &'a str) -> Cow<'a, str> {
+        if self.form.hash_accessors { self.text(accessor).into() } else { accessor.into() }
     }
 
-    fn data(&self, data: &Object, shown: &[String]) -> Value {
+    fn write_data(&self, data: &Object, shown: &[String], out: &mut Vec<u8>) {
         if self.form.raw {
-            return data.clone().into();
+            return json::write_object(data, out);
         }
-        let hashed = data.iter().map(|(key, value)| {
-            if shown.contains(key) {
-                return (key.clone(), value.clone());
+        out.push(b'{');
+        for (at, (key, value)) in data.iter().enumerate() {
+            if at > 0 {
+                out.push(b',');
             }
-            let mut out = Vec::new();
-            map_strings(value, &|text| self.hash(text), &mut out);
-            (key.clone(), Value::Raw(out.into()))
-        });
-        Value::Object(hashed.collect())
+            json::write_string(key, out);
+            out.push(b':');
+            if shown.contains(key) {
+                value.write_to(out);
+            } else {
+                map_strings(value, &|text| self.hash(text), out);
+            }
+        }
+        out.push(b'}');
     }
 }

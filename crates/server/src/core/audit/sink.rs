@@ -128,6 +128,11 @@ impl Sink {
         if is_quiet { file.write_at_once(line, &self.state) } else { None }
     }
 
+    /// Whether several records may come as one: they are lines of a file.
+    pub const fn takes_several(&self) -> bool {
+        matches!(self.way, Way::File(..))
+    }
+
     /// Hands a record over; the answer says whether it is written. `None`: too many wait.
     pub fn write(&self, line: Vec<u8>) -> Option<oneshot::Receiver<Written>> {
         let size = line.len();

@@ -17,6 +17,18 @@ async fn broker(path: &std::path::Path, more: &[(&str, &str)]) -> Result<Broker>
     Broker::open(&Arc::new(barrier.unwrap()), &[config], &Arc::default()).await
 }
 
+/// Writes down what is asked.
+async fn ask(broker: &Broker, record: &Record<'_>) -> Result<()> {
+    broker.request(&mut broker.asked(record)).await
+}
+
+/// Writes down what is answered, behind what was asked.
+async fn answer(broker: &Broker, record: &Record<'_>) -> Result<()> {
+    let mut asked = broker.asked(record);
+    asked.0.iter_mut().for_each(|line| line.written = true);
+    broker.response(asked, record).await
+}
+
 fn request() -> Request {
     Request {
         id: "the-id".to_owned(),
@@ -38,8 +50,8 @@ async fn a_record_has_no_secret_in_it_and_the_same_text_hashes_alike() {
     let request = request();
     let response = Response::data(object! { "value": json::Value::Raw(b"{\"k\":\"hunter2\"}".as_slice().into()) });
     let record = Record { request: &request, caller: None, mount: None, response: Some(&response), error: None };
-    broker.request(&record).await.unwrap();
-    broker.response(&record).await.unwrap();
+    ask(&broker, &record).await.unwrap();
+    answer(&broker, &record).await.unwrap();
     let text = std::fs::read_to_string(&path).unwrap();
     assert!(!text.contains("hunter2") && !text.contains("thetoken"), "{text}");
     let hash = broker.devices()[0].hash("hunter2");
@@ -54,18 +66,56 @@ async fn a_record_has_no_secret_in_it_and_the_same_text_hashes_alike() {
 }
 
 #[tokio::test]
+async fn what_was_held_is_written_before_its_answer_as_if_it_had_been_written_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let [first, second] = ["a.log", "b.log"].map(|name| folder.path().join(name));
+    let (alone, request) = (broker(&first, &[]).await.unwrap(), request());
+    let device = |path: &std::path::Path| DeviceConfig {
+        path: path.display().to_string(),
+        kind: "file".to_owned(),
+        options: BTreeMap::from([("file_path".to_owned(), path.to_str().unwrap().to_owned())]),
+        ..DeviceConfig::default()
+    };
+    let barrier = Barrier::initialize(Arc::new(Memory::default()), bulla_core::DataKey::generate().unwrap()).await;
+    let both = [device(&first), device(&second)];
+    let two = Broker::open(&Arc::new(barrier.unwrap()), &both, &Arc::default()).await.unwrap();
+    let denied = Error::denied();
+    for broker in [&alone, &two] {
+        for error in [None, Some(&denied)] {
+            let _ = std::fs::remove_file(&first);
+            let asked = Record { request: &request, caller: None, mount: None, response: None, error: None };
+            let answered = Record { error, ..asked };
+            let mut at_once = broker.asked(&asked);
+            broker.request(&mut at_once).await.unwrap();
+            broker.response(at_once, &answered).await.unwrap();
+            broker.response(broker.asked(&asked), &answered).await.unwrap();
+            let text = std::fs::read_to_string(&first).unwrap();
+            let without_time = |line: &str| {
+                let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
+                line["time"].take();
+                line
+            };
+            let lines: Vec<_> = text.lines().map(without_time).collect();
+            assert_eq!((lines.len(), &lines[0]["type"], &lines[1]["type"]), (4, &"request".into(), &"response".into()));
+            assert_eq!(lines[..2], lines[2..]);
+        }
+    }
+    assert_eq!(std::fs::read_to_string(&second).unwrap().lines().count(), 8);
+}
+
+#[tokio::test]
 async fn a_file_that_is_deleted_is_made_anew_and_a_long_one_is_moved() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("audit.log");
     let broker = broker(&path, &[("rotate_bytes", "100"), ("rotate_keep", "2")]).await.unwrap();
     let request = request();
     let record = Record { request: &request, caller: None, mount: None, response: None, error: None };
-    broker.request(&record).await.unwrap();
+    ask(&broker, &record).await.unwrap();
     std::fs::remove_file(&path).unwrap();
-    broker.request(&record).await.unwrap();
+    ask(&broker, &record).await.unwrap();
     assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 1);
     for _ in 0..3 {
-        broker.request(&record).await.unwrap();
+        ask(&broker, &record).await.unwrap();
     }
     let mut names: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
@@ -81,9 +131,9 @@ async fn without_any_device_that_writes_there_is_no_answer() {
     std::fs::remove_dir_all(&path).unwrap();
     let request = request();
     let record = Record { request: &request, caller: None, mount: None, response: None, error: None };
-    assert_eq!(broker.request(&record).await.unwrap_err().status, 500);
+    assert_eq!(ask(&broker, &record).await.unwrap_err().status, 500);
     std::fs::create_dir(&path).unwrap();
-    broker.request(&record).await.unwrap();
+    ask(&broker, &record).await.unwrap();
     assert!(self::broker(folder.path(), &[]).await.is_err(), "a folder is no file");
     assert!(self::broker(&path.join("x"), &[("log_raw", "maybe")]).await.is_err());
 }
@@ -101,8 +151,8 @@ async fn a_device_that_blocks_is_passed_over() {
     let response = Response::data(long);
     let record = Record { request: &request, caller: None, mount: None, response: Some(&response), error: None };
     let started = Instant::now();
-    assert!(broker.response(&record).await.is_err());
-    assert!(broker.response(&record).await.is_err());
+    assert!(answer(&broker, &record).await.is_err());
+    assert!(answer(&broker, &record).await.is_err());
     assert!(started.elapsed() < PATIENCE * 2, "the second is not waited for");
 }
 
@@ -119,7 +169,7 @@ async fn nobody_writes_long_records() {
     ] {
         request.data = data;
         let record = Record { request: &request, caller: None, mount: None, response: None, error: None };
-        broker.request(&record).await.unwrap();
+        ask(&broker, &record).await.unwrap();
     }
     let text = std::fs::read_to_string(&path).unwrap();
     assert!(text.len() < 3 * 1024, "{}", text.len());
@@ -135,7 +185,7 @@ async fn a_token_in_a_path_is_hashed_too() {
     for before in ["auth/token/lookup/", "auth/token/renew/"] {
         request.path = format!("{before}s.other");
         let record = Record { request: &request, caller: None, mount: None, response: None, error: None };
-        broker.request(&record).await.unwrap();
+        ask(&broker, &record).await.unwrap();
     }
     let text = std::fs::read_to_string(&path).unwrap();
     assert!(!text.contains("s.other"), "{text}");
@@ -150,8 +200,8 @@ async fn behind_half_a_record_a_new_line_begins() {
     let broker = broker(&path, &[]).await.unwrap();
     let request = request();
     let record = Record { request: &request, caller: None, mount: None, response: None, error: None };
-    broker.request(&record).await.unwrap();
-    broker.request(&record).await.unwrap();
+    ask(&broker, &record).await.unwrap();
+    ask(&broker, &record).await.unwrap();
     let text = std::fs::read_to_string(&path).unwrap();
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 3);
@@ -169,12 +219,12 @@ async fn a_file_of_this_machine_is_written_by_who_comes_alone_and_one_that_hangs
     let hangs = device.sink.hold();
     assert_eq!(device.sink.write_at_once(b"two\n"), None);
     let started = Instant::now();
-    assert!(!device.write_alone(b"three\n".to_vec()).await);
+    assert!(!device.write_alone(b"three\n").await);
     assert!(device.sink.state().is_passed_over() && started.elapsed() >= PATIENCE);
     drop(hangs);
     // What waited is written, and then it is waited for again.
     let since = Instant::now();
-    while !device.write_alone(b"four\n".to_vec()).await || device.sink.state().is_passed_over() {
+    while !device.write_alone(b"four\n").await || device.sink.state().is_passed_over() {
         assert!(since.elapsed() < PATIENCE, "it does not come back");
     }
     let text = std::fs::read_to_string(&path).unwrap();
@@ -197,7 +247,7 @@ async fn a_file_that_cannot_be_moved_away_grows_on() {
     let request = request();
     let record = Record { request: &request, caller: None, mount: None, response: None, error: None };
     for _ in 0..5 {
-        broker.request(&record).await.unwrap();
+        ask(&broker, &record).await.unwrap();
     }
     assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 5);
 }

@@ -17,6 +17,8 @@ fn put(key: &str, value: &str) -> Batch {
 struct Faults {
     sync: AtomicBool,
     write: AtomicBool,
+    /// It hangs.
+    hangs: AtomicBool,
 }
 
 /// A disk, in memory.
@@ -43,6 +45,9 @@ impl StorageBackend for Disk {
     }
 
     fn sync_data(&self) -> std::io::Result<()> {
+        while self.1.hangs.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
         Self::fails(&self.1.sync, EIO)?;
         self.0.sync_data()
     }
@@ -94,6 +99,89 @@ async fn what_the_disk_did_not_take_is_an_error_for_all_who_wait_and_so_is_every
             assert!(!matches!(storage.get(key).await, Ok(Some(_))), "{which} {key}");
         }
     }
+}
+
+#[tokio::test]
+async fn who_comes_alone_to_a_quick_disk_writes_by_himself_and_hears_what_the_disk_says() {
+    let (storage, faults) = on_a_disk();
+    let writer = &storage.writer;
+    // Nothing is known of the disk.
+    assert!(writer.write_at_once(put("a", "0")).is_err());
+    writer.pretend(Duration::ZERO);
+    assert!(matches!(writer.write_at_once(put("a", "1")), Ok(Ok(()))));
+    assert_eq!(storage.get("a").await.unwrap().unwrap(), b"1");
+    let taken = Batch { conditions: vec![("a".to_owned(), None)], ..put("a", "2") };
+    writer.pretend(Duration::ZERO);
+    assert!(matches!(writer.write_at_once(taken), Ok(Err(StorageError::Conflict))));
+    // What takes long is the thread's.
+    writer.pretend(Duration::ZERO);
+    assert!(writer.write_at_once(put("long", &"v".repeat(100_000))).is_err());
+    writer.pretend(Duration::from_millis(2));
+    assert!(writer.write_at_once(put("a", "3")).is_err());
+    writer.pretend(Duration::ZERO);
+    faults.sync.store(true, Ordering::SeqCst);
+    assert!(matches!(storage.commit(put("b", "1")).await, Err(StorageError::Unknown(_))));
+    faults.sync.store(false, Ordering::SeqCst);
+    writer.pretend(Duration::ZERO);
+    assert!(storage.commit(put("b", "2")).await.is_err() && storage.has_failed());
+    assert!(!matches!(storage.get("b").await, Ok(Some(_))));
+}
+
+#[test]
+fn a_disk_that_hangs_keeps_one_thread_and_the_others_go_on() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let (storage, faults) = runtime.block_on(async { on_a_disk() });
+    let (storage, (tick, ticked)) = (Arc::new(storage), mpsc::channel());
+    storage.writer.pretend(Duration::ZERO);
+    faults.hangs.store(true, Ordering::SeqCst);
+    // The first thread that hears of anything is kept; who waits for the clock is woken all the same.
+    let hangs = Arc::clone(&storage);
+    let written = runtime.spawn(async move {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        hangs.commit(put("a", "1")).await
+    });
+    runtime.spawn(async move {
+        for _ in 0..5 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let _ = tick.send(());
+        }
+    });
+    for _ in 0..5 {
+        ticked.recv_timeout(Duration::from_secs(10)).expect("somebody is woken");
+    }
+    assert!(!written.is_finished());
+    faults.hangs.store(false, Ordering::SeqCst);
+    runtime.block_on(written).unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_start_need_not_go_through_a_file_that_was_closed_or_not_written_for_a_while() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("db");
+    // Of a copy: what a process that is killed now leaves behind.
+    let needs_repair = || {
+        let copy = folder.path().join("copy");
+        std::fs::copy(&path, &copy).unwrap();
+        let opened = Database::builder().set_repair_callback(redb::RepairSession::abort).open(&copy);
+        match opened {
+            Ok(_) => false,
+            Err(redb::DatabaseError::RepairAborted) => true,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    let storage = Embedded::open(&path).unwrap();
+    storage.commit(put("a", "1")).await.unwrap();
+    assert!(needs_repair());
+    storage.writer.settle_now();
+    assert!(!needs_repair());
+    storage.commit(put("a", "2")).await.unwrap();
+    assert!(needs_repair());
+    drop(storage);
+    assert!(!needs_repair());
+    // A start that writes nothing leaves it so.
+    let storage = Embedded::open(&path).unwrap();
+    assert!(!needs_repair());
+    assert_eq!(storage.get("a").await.unwrap().unwrap(), b"2");
 }
 
 #[tokio::test]

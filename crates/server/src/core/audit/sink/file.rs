@@ -1,7 +1,7 @@
 //! A file, or standard output: one thread writes what comes, in as few calls as it can. A record that comes alone, for a file on a disk of this machine,
 //! is written by whoever brings it: waking a thread, and being woken by it, would take several times as long.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -136,13 +136,20 @@ impl Target for io::Stdout {
 /// A file that is opened when it is needed.
 pub struct LogFile {
     plan: options::LogFile,
-    file: Option<File>,
+    file: Option<Opened>,
     /// The file ends in the middle of a record: the disk was full, or the machine stopped.
     torn: bool,
-    /// It is a file on a disk of this machine.
-    local: bool,
     /// It is too long and could not be moved away, which was said.
     stays: bool,
+}
+
+/// A file that is open.
+struct Opened {
+    file: File,
+    /// Its device and number there.
+    identity: (u64, u64),
+    /// It is on a disk of this machine.
+    local: bool,
 }
 
 impl LogFile {
@@ -151,7 +158,7 @@ impl LogFile {
     /// # Errors
     /// Which one, and why it cannot be.
     pub fn open(plan: options::LogFile) -> Result<Self, String> {
-        let mut file = Self { plan, file: None, torn: false, local: false, stays: false };
+        let mut file = Self { plan, file: None, torn: false, stays: false };
         let ready = file.ready();
         ready.map_err(|error| format!("{} cannot be written: {error}", file.plan.path.display()))?;
         Ok(file)
@@ -161,7 +168,7 @@ impl LogFile {
 impl Target for LogFile {
     /// Opens the file. One that was deleted or moved away is noticed, and made anew; one that is too long is moved away.
     fn ready(&mut self) -> io::Result<()> {
-        match self.file.as_ref().map(|file| self.found(file)).transpose()? {
+        match self.file.as_ref().map(|file| self.found(file)) {
             Some(Found::Long) => match self.rotate() {
                 Ok(()) => (self.file, self.stays) = (None, false),
                 // Records are worth more than the limit.
@@ -180,15 +187,16 @@ impl Target for LogFile {
         if self.file.is_none() {
             self.torn = is_torn(&self.plan.path);
             let file = File::options().append(true).create(true).mode(self.plan.mode).open(&self.plan.path)?;
-            self.local = is_local(&file);
-            self.file = Some(file);
+            let about = file.metadata()?;
+            let local = is_local(&file, &about);
+            self.file = Some(Opened { file, identity: identity(&about), local });
         }
         Ok(())
     }
 
     fn put(&mut self, text: &[u8]) -> io::Result<()> {
         match &mut self.file {
-            Some(file) => {
+            Some(Opened { file, .. }) => {
                 if std::mem::take(&mut self.torn) {
                     file.write_all(b"\n")?;
                 }
@@ -203,7 +211,7 @@ impl Target for LogFile {
     }
 
     fn is_prompt(&self) -> bool {
-        self.local && self.file.as_ref().is_some_and(|file| matches!(self.found(file), Ok(Found::Right)))
+        self.file.as_ref().is_some_and(|file| file.local && matches!(self.found(file), Found::Right))
     }
 }
 
@@ -217,12 +225,16 @@ enum Found {
     Gone,
 }
 
+/// What tells a file from all others that there are now.
+fn identity(about: &Metadata) -> (u64, u64) {
+    (about.dev(), about.ino())
+}
+
 /// Whether a file is a plain one of a file system that is not somebody else's: no pipe, no terminal, nothing over a network.
-fn is_local(file: &File) -> bool {
+fn is_local(file: &File, about: &Metadata) -> bool {
     // linux/magic.h and the file systems' own: ext, XFS, Btrfs, tmpfs, overlayfs, F2FS, ZFS.
     const LOCAL: [u64; 7] = [0xEF53, 0x5846_5342, 0x9123_683E, 0x0102_1994, 0x794C_7630, 0xF2F5_2010, 0x2FC1_2FC1];
-    let is_plain = file.metadata().is_ok_and(|about| about.is_file());
-    is_plain
+    about.is_file()
         && rustix::fs::fstatfs(file)
             .is_ok_and(|about| u64::try_from(about.f_type).is_ok_and(|kind| LOCAL.contains(&kind)))
 }
@@ -241,14 +253,11 @@ fn is_torn(path: &Path) -> bool {
 }
 
 impl LogFile {
-    fn found(&self, file: &File) -> io::Result<Found> {
-        let ours = file.metadata()?;
-        let there = std::fs::metadata(&self.plan.path).ok();
-        if !there.is_some_and(|there| there.ino() == ours.ino() && there.dev() == ours.dev()) {
-            return Ok(Found::Gone);
-        }
-        let is_long = self.plan.rotate.is_some_and(|bytes| ours.len() >= bytes && ours.is_file());
-        Ok(if is_long { Found::Long } else { Found::Right })
+    fn found(&self, opened: &Opened) -> Found {
+        let there = std::fs::metadata(&self.plan.path).ok().filter(|there| identity(there) == opened.identity);
+        let Some(there) = there else { return Found::Gone };
+        let is_long = self.plan.rotate.is_some_and(|bytes| there.len() >= bytes && there.is_file());
+        if is_long { Found::Long } else { Found::Right }
     }
 
     /// `audit.log` becomes `audit.log.1`, that `audit.log.2`, and so on.

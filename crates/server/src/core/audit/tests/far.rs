@@ -23,7 +23,7 @@ async fn open(configs: &[DeviceConfig]) -> Result<Broker> {
 /// Whether a request with this id is written down.
 async fn write(broker: &Broker, id: &str) -> bool {
     let request = Request { id: id.to_owned(), ..request() };
-    broker.request(&Record { request: &request, caller: None, mount: None, response: None, error: None }).await.is_ok()
+    ask(broker, &Record { request: &request, caller: None, mount: None, response: None, error: None }).await.is_ok()
 }
 
 /// A record of more than 100 KiB.
@@ -31,7 +31,7 @@ async fn write_long(broker: &Broker) -> bool {
     let (request, long) = (request(), (0..2000).map(|at| (format!("k{at}"), "v".into())).collect());
     let response = Response::data(long);
     let record = Record { request: &request, caller: None, mount: None, response: Some(&response), error: None };
-    broker.response(&record).await.is_ok()
+    answer(broker, &record).await.is_ok()
 }
 
 async fn until(what: impl Fn() -> bool) {
@@ -272,7 +272,7 @@ async fn syslog_that_reads_nothing_is_waited_for_once_and_a_record_too_long_for_
     let long = (0..10).map(|at| (format!("{at}{}", "k".repeat(900 << 10)), "v".into())).collect();
     let response = Response::data(long);
     let record = Record { request: &request, caller: None, mount: None, response: Some(&response), error: None };
-    assert!(broker.response(&record).await.is_err());
+    assert!(answer(&broker, &record).await.is_err());
     assert!(write(&broker, "short").await, "the next one is taken");
     let begun = Instant::now();
     while write(&broker, "x").await {

@@ -37,6 +37,7 @@ mod server_histories;
 mod server_init;
 mod server_kills;
 mod server_process;
+mod server_seal;
 mod server_storage;
 mod values;
 mod vault_cli;

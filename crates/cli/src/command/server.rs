@@ -171,11 +171,10 @@ async fn serve_until_stopped(app: &App, flags: &Flags, config: &Config) -> Resul
     } else {
         core.check_seals().await.map_err(|error| failed(&error.messages.join("; ")))?;
         let initialized = signals.told_while(&core, initialize(app, config, &core)).await;
-        if core.is_stopping() {
-            core.seal().await;
-            return Ok(());
+        if core.is_stopping() || initialized.is_err() {
+            core.end().await;
+            return if core.is_stopping() { Ok(()) } else { initialized };
         }
-        initialized?;
         None
     };
     let (stop, stopped) = watch::channel(false);
@@ -243,7 +242,7 @@ async fn serve_until_stopped(app: &App, flags: &Flags, config: &Config) -> Resul
     for one in serving {
         let _ = one.await;
     }
-    core.seal().await;
+    core.end().await;
     outcome
 }
 

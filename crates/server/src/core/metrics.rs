@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use super::audit::Sinks;
 use super::mount::Class;
 use super::{Core, Open};
 
@@ -46,6 +47,8 @@ pub struct Metrics {
     pub logins: Timing,
     /// Records of requests, and of answers.
     pub audit: [Audited; 2],
+    /// What audit devices are at, and lost.
+    pub sinks: Arc<Sinks>,
     created: Mutex<BTreeMap<Created, u64>>,
 }
 
@@ -78,6 +81,7 @@ impl Default for Metrics {
             requests: Timing::default(),
             logins: Timing::default(),
             audit: Default::default(),
+            sinks: Arc::default(),
             created: Mutex::default(),
         }
     }
@@ -177,6 +181,8 @@ impl Core {
             page.family(&failed, "counter");
             page.sample(&failed, &[], audited.failed.load(Ordering::Relaxed));
         }
+        page.family("bulla_audit_records_lost", "counter");
+        page.sample("bulla_audit_records_lost", &[], self.metrics.sinks.lost());
         page.family("vault_token_creation", "counter");
         for (of, count) in &*self.metrics.created.lock().unwrap_or_else(PoisonError::into_inner) {
             let labels = [
@@ -203,9 +209,7 @@ impl Open {
         page.family("vault_core_mount_table_num_entries", "gauge");
         for (class, kind) in [(Class::Auth, "auth"), (Class::Secret, "logical")] {
             for local in [false, true] {
-                let of = |mount: &&std::sync::Arc<super::mount::Mount>| {
-                    mount.entry.class == class && mount.entry.local == local
-                };
+                let of = |mount: &&Arc<super::mount::Mount>| mount.entry.class == class && mount.entry.local == local;
                 let labels = [("cluster", cluster), ("local", if local { "true" } else { "false" }), ("type", kind)];
                 page.sample("vault_core_mount_table_num_entries", &labels, table.values().filter(of).count());
             }

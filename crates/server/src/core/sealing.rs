@@ -267,6 +267,17 @@ impl Core {
     }
 }
 
+impl Core {
+    /// Forgets all keys for good, and waits for audit devices to have what was written down, as long as that may take.
+    pub async fn end(&self) {
+        self.seal().await;
+        let left = self.metrics.sinks.finished(AUDIT_END).await;
+        if left > 0 {
+            tracing::error!(left, "audit devices did not take in time what they were given");
+        }
+    }
+}
+
 impl Open {
     /// Makes a token that may do everything and has no end.
     pub async fn root_token(&self, id: Option<TokenText>) -> Result<Issued> {
@@ -285,6 +296,8 @@ fn own(barrier: &Arc<Barrier>) -> View {
     View::plain(barrier, "sys/core/")
 }
 
+/// How long audit devices have at the end.
+const AUDIT_END: std::time::Duration = std::time::Duration::from_secs(6);
 /// Where it is noted that the server has not yet initialized itself, below `sys/core/`.
 const UNFINISHED: &str = "unfinished";
 /// Where the hash of the recovery key is, below `sys/core/`.

@@ -97,7 +97,7 @@ pub fn parse(text: &str) -> Result<Config, String> {
                 config.audit.push(audit::read(kind, kind, inner, &mut config.ignored)?);
             }
             (["user_lockout", kind], Value::Body(inner)) => {
-                let limits = lockout::read(kind, inner, &mut config.ignored)?;
+                let limits = lockout::read(kind, inner)?;
                 config.lockouts.0.insert(kind.to_lowercase(), limits);
             }
             (["initialize", name], Value::Body(inner)) => config.initialize.push(initialize::read(name, inner)?),

@@ -24,6 +24,7 @@ pub mod random;
 mod revoke;
 mod sealing;
 pub mod token;
+mod token_lease;
 pub mod ttl;
 mod wrap;
 

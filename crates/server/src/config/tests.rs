@@ -81,6 +81,7 @@ fn who_is_locked_out_when_is_configured_by_method() {
         "user_lockout \"jwt\" {}",
         "user_lockout \"all\" { lockout_threshold = 0 }",
         "user_lockout \"all\" { lockout_limit = 1 }",
+        "user_lockout \"all\" { lockout_treshold = 3 }",
     ] {
         assert!(of(bad).is_err(), "{bad}");
     }

@@ -42,8 +42,7 @@ impl Sinks {
     pub async fn finished(&self, patience: Duration) -> usize {
         let mut at_work = self.at_work.subscribe();
         let _ = tokio::time::timeout(patience, at_work.wait_for(|count| *count == 0)).await;
-        let left = *at_work.borrow();
-        left
+        *self.at_work.borrow()
     }
 }
 

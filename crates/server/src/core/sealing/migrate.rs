@@ -126,23 +126,26 @@ impl Core {
         if current.len() == stored.root_key.len() && current.iter().all(is_kept) {
             return;
         }
-        let renew = async {
-            let mut changed = stored.clone();
-            changed.root_key = self.wrap_root_key(&open.barrier.root_key()).await?;
-            let after = serde_json::to_vec(&changed).map_err(|error| Error::internal(&error))?;
-            let path = Stored::PATH.to_owned();
-            let batch = Batch { conditions: vec![(path.clone(), Some(record))], writes: vec![(path, Some(after))] };
-            self.storage.commit(batch).await.map_err(BarrierError::from)?;
-            Ok::<_, Error>(changed)
-        };
-        match tokio::time::timeout(KEEP_UP, renew).await {
-            Ok(Ok(changed)) => {
+        match self.wrap_anew(open, record, stored).await {
+            Ok(changed) => {
                 let seals = changed.root_key.iter().map(Wrapped::by).collect::<Vec<_>>().join(", ");
                 tracing::warn!(seals, "the root key is wrapped by the seals of the configuration, and by no others");
             }
-            Ok(Err(error)) => tracing::warn!(%error, "not each seal of the configuration opens the server yet"),
-            Err(_) => tracing::warn!("not each seal of the configuration opens the server yet: one took too long"),
+            Err(error) => tracing::warn!(%error, "not each seal of the configuration opens the server yet"),
         }
+    }
+
+    async fn wrap_anew(&self, open: &Open, record: Vec<u8>, stored: &Stored) -> Result<Stored> {
+        // Another one: what a seal that is gone has wrapped, in a copy of the storage, opens nothing that is written later.
+        let fresh = DataKey::generate()?;
+        let mut changed = stored.clone();
+        let wrapped = tokio::time::timeout(KEEP_UP, self.wrap_root_key(&fresh)).await;
+        changed.root_key = wrapped.map_err(|_| Error::new(500, "a seal took too long"))??;
+        let after = serde_json::to_vec(&changed).map_err(|error| Error::internal(&error))?;
+        let path = Stored::PATH.to_owned();
+        let batch = Batch { conditions: vec![(path.clone(), Some(record))], writes: vec![(path, Some(after))] };
+        open.barrier.replace_root_key(&fresh, batch).await?;
+        Ok(changed)
     }
 }
 

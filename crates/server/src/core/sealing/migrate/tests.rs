@@ -261,8 +261,12 @@ async fn a_static_key_that_has_a_successor_is_not_needed_after_one_start() {
     let key = |id: &str| DataKey::from_bytes(SecretBytes::from(id.repeat(DataKey::LEN).into_bytes())).unwrap();
     let both: Vec<Arc<dyn AutoSeal>> =
         vec![Arc::new(Fixed::new("b".to_owned(), key("b")).with_previous("a".to_owned(), key("a")))];
+    let record = memory.get(Stored::PATH).await.unwrap();
     assert!(opens(&memory, both.into(), &shares).await);
     assert!(opens(&memory, seals(&["b"], &[]), &shares).await);
+    // Whoever had it, and a copy of what it wrapped, has nothing of it any more.
+    memory.commit(Batch { conditions: Vec::new(), writes: vec![(Stored::PATH.to_owned(), record)] }).await.unwrap();
+    assert!(!opens(&memory, seals(&["a"], &[]), &shares).await);
 }
 
 #[tokio::test]

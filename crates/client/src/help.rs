@@ -26,7 +26,12 @@ pub(crate) fn group(name: Name, group: &str) -> String {
 
 /// The next words after a group's name, each with what it does.
 pub(crate) fn children(group: &str) -> BTreeMap<&'static str, &'static str> {
-    let mut rows = BTreeMap::new();
+    // Those that the program has beside this crate.
+    let mut rows: BTreeMap<_, _> = match group {
+        "" => BTreeMap::from([("server", "Start a server")]),
+        "operator" => BTreeMap::from([("migrate", "Copy a stopped server's storage to another")]),
+        _ => BTreeMap::new(),
+    };
     for command in all() {
         let rest = match group {
             "" => Some(command.name),

@@ -24,6 +24,7 @@ mod failure;
 mod flags;
 mod help;
 mod helper;
+mod policy_text;
 mod show;
 
 use std::ffi::OsString;

@@ -2,7 +2,7 @@
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::SecretBytes;
@@ -36,7 +36,7 @@ pub enum FileError {
         limit: u64,
     },
     /// A key file that group or others may read.
-    #[error("{} holds a key and can be read by others (mode {mode:04o}); run: chmod 600 {}", path.display(), path.display())]
+    #[error("{} holds a key and can be read by others (mode {mode:04o}); run: chmod 600 {} (in a volume of Kubernetes: defaultMode: 0400, and fsGroup for a pod that is not root)", path.display(), path.display())]
     Exposed {
         /// The file.
         path: PathBuf,
@@ -63,6 +63,9 @@ pub fn read(path: &Path, limit: u64) -> Result<SecretBytes, FileError> {
 
 /// Reads a key file: like [`read`], and refuses one that group or others may read.
 ///
+/// One that belongs to root, and that a process of another user reads as a member of its group, is what root gave to that group: so does
+/// Kubernetes with the volumes of a pod that has an `fsGroup` (mode 0440), and so do administrators of servers. It may be read by the group.
+///
 /// The mode of pipes and devices is not looked at: `<(command)` of a shell is a way to hand over a key.
 ///
 /// # Errors
@@ -76,10 +79,23 @@ pub fn read_key(path: &Path, limit: u64) -> Result<SecretBytes, FileError> {
     read_from(file, path, metadata.len(), limit)
 }
 
-/// The mode of a regular file that group or others may read or write; `None` for any other file.
+/// The mode of a regular file that group or others may read or write, unless root gave it to a group of this process ([`read_key`]); `None` for any
+/// other file.
 pub fn exposed_mode(metadata: &Metadata) -> Option<u32> {
     let mode = metadata.permissions().mode() & 0o7777;
-    (metadata.is_file() && mode & 0o077 != 0).then_some(mode)
+    let is_given = || {
+        let mut groups = rustix::process::getgroups().unwrap_or_default();
+        groups.push(rustix::process::getegid());
+        let groups: Vec<u32> = groups.into_iter().map(rustix::process::Gid::as_raw).collect();
+        let user = rustix::process::geteuid().as_raw();
+        is_given_to_group(mode, (metadata.uid(), metadata.gid()), user, &groups)
+    };
+    (metadata.is_file() && mode & 0o077 != 0 && !is_given()).then_some(mode)
+}
+
+/// Whether a file of `owner`'s, user and group, is root's, and for its group to read alone, of which the process is.
+fn is_given_to_group(mode: u32, owner: (u32, u32), user: u32, groups: &[u32]) -> bool {
+    owner.0 == 0 && user != 0 && mode & 0o7037 == 0 && groups.contains(&owner.1)
 }
 
 /// Reads all of `source` into secret memory; `name` stands for it in errors, `expected` is a guess at its size.
@@ -112,4 +128,25 @@ pub fn read_from(mut source: impl Read, name: &Path, expected: u64, limit: u64) 
     }
     bytes.truncate(filled);
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_root_gives_to_a_group_of_the_process_is_for_it() {
+        let groups = [100, 2000];
+        for mode in [0o440, 0o640, 0o040] {
+            assert!(is_given_to_group(mode, (0, 2000), 65532, &groups), "{mode:o}");
+            // Its own file, which it should not have let others read; somebody else's; a group that it is not in; and root, who needs no group.
+            assert!(!is_given_to_group(mode, (65532, 2000), 65532, &groups));
+            assert!(!is_given_to_group(mode, (1000, 2000), 65532, &groups));
+            assert!(!is_given_to_group(mode, (0, 3000), 65532, &groups));
+            assert!(!is_given_to_group(mode, (0, 2000), 0, &groups));
+        }
+        for mode in [0o444, 0o460, 0o450, 0o441, 0o442, 0o2440, 0o4440] {
+            assert!(!is_given_to_group(mode, (0, 2000), 65532, &groups), "{mode:o}");
+        }
+    }
 }

@@ -38,7 +38,7 @@ const TAG: usize = 16;
 /// How much longer a record is than its plaintext.
 pub const OVERHEAD: usize = HEADER + NONCE + TAG;
 /// Where the keyring is, encrypted by the root key.
-const KEYRING: &str = "core/keyring";
+pub(crate) const KEYRING: &str = "core/keyring";
 /// After so many records the term ends: a tenth of a percent of the bound of random nonces has been used up by then.
 const RECORDS_PER_TERM: u64 = 1 << 31;
 
@@ -103,12 +103,23 @@ impl Barrier {
     /// # Errors
     /// [`StorageError::Conflict`] if there is one already.
     pub async fn initialize(storage: Arc<dyn Storage>, root_key: DataKey) -> Result<Self, BarrierError> {
+        Self::initialize_with(storage, root_key, Batch::default()).await
+    }
+
+    /// The same, and writes `with` in the same step.
+    ///
+    /// # Errors
+    /// [`StorageError::Conflict`] if there is a keyring already.
+    pub async fn initialize_with(
+        storage: Arc<dyn Storage>,
+        root_key: DataKey,
+        with: Batch,
+    ) -> Result<Self, BarrierError> {
         let keyring = Keyring::generate(root_key)?;
         let record = keyring.seal()?;
-        let batch = Batch {
-            conditions: vec![(KEYRING.to_owned(), None)],
-            writes: vec![(KEYRING.to_owned(), Some(record.clone()))],
-        };
+        let mut batch = with;
+        batch.conditions.push((KEYRING.to_owned(), None));
+        batch.writes.push((KEYRING.to_owned(), Some(record.clone())));
         storage.commit(batch).await?;
         Self::with(storage, keyring, record)
     }

@@ -19,6 +19,8 @@ mod lockout;
 mod seal;
 mod storage;
 
+use self::seal::Role;
+
 pub use listener::Listener;
 pub use seal::Seal;
 pub use storage::{Migration, Storage, parse_migration};
@@ -35,6 +37,8 @@ pub struct Config {
     pub storage: Storage,
     /// What opens it.
     pub seals: Vec<Seal>,
+    /// What opened it, and is `disabled`: from there it migrates.
+    pub old_seals: Vec<Seal>,
     /// Where it writes what is done.
     pub audit: Vec<DeviceConfig>,
     /// What it asks of itself when it starts for the first time.
@@ -61,6 +65,7 @@ pub fn parse(text: &str) -> Result<Config, String> {
         listeners: Vec::new(),
         storage: Storage::Memory,
         seals: Vec::new(),
+        old_seals: Vec::new(),
         audit: Vec::new(),
         initialize: Vec::new(),
         lockouts: ByKind::default(),
@@ -80,9 +85,11 @@ pub fn parse(text: &str) -> Result<Config, String> {
                 storage = Some(storage::read(kind, inner, &mut config.ignored)?);
             }
             (["storage" | "backend", _], _) => return Err("there are two storages; a server has one".to_owned()),
-            (["seal", kind], Value::Body(inner)) => {
-                config.seals.extend(seal::read(kind, inner, &mut config.ignored)?);
-            }
+            (["seal", kind], Value::Body(inner)) => match seal::read(kind, inner, &mut config.ignored)? {
+                Some((Role::Opens, seal)) => config.seals.push(seal),
+                Some((Role::Old, seal)) => config.old_seals.push(seal),
+                None => {}
+            },
             (["audit", kind, path], Value::Body(inner)) => {
                 config.audit.push(audit::read(kind, path, inner, &mut config.ignored)?);
             }
@@ -90,7 +97,7 @@ pub fn parse(text: &str) -> Result<Config, String> {
                 config.audit.push(audit::read(kind, kind, inner, &mut config.ignored)?);
             }
             (["user_lockout", kind], Value::Body(inner)) => {
-                let limits = lockout::read(kind, inner, &mut config.ignored)?;
+                let limits = lockout::read(kind, inner)?;
                 config.lockouts.0.insert(kind.to_lowercase(), limits);
             }
             (["initialize", name], Value::Body(inner)) => config.initialize.push(initialize::read(name, inner)?),

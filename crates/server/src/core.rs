@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
 
 use aws_lc_rs::hmac;
+use tokio::sync::watch;
 
 pub mod audit;
 pub mod expiry;
+#[cfg(test)]
+pub(crate) mod faulty;
 mod handle;
 pub mod lease;
 pub mod lockout;
@@ -21,6 +24,7 @@ pub mod random;
 mod revoke;
 mod sealing;
 pub mod token;
+mod token_lease;
 pub mod ttl;
 mod wrap;
 
@@ -35,7 +39,7 @@ use self::policy::Policies;
 use self::token::Tokens;
 use crate::barrier::{Barrier, View};
 use crate::logical::{Error, Result};
-use crate::seal::AutoSeal;
+use crate::seal::Seals;
 use crate::storage::Storage;
 
 /// The version that clients are told: that of the API which is served. Terraform's provider and others look at it to know what they may ask.
@@ -58,11 +62,17 @@ pub struct Options {
 /// A server.
 pub struct Core {
     storage: Arc<dyn Storage>,
-    seals: Vec<Arc<dyn AutoSeal>>,
+    seals: Seals,
     options: Options,
     open: RwLock<Option<Arc<Open>>>,
     /// Initializing, unsealing and sealing happen one at a time.
-    changing: tokio::sync::Mutex<sealing::Progress>,
+    changing: tokio::sync::Mutex<()>,
+    /// Shares of the unseal key that were given so far. Held for a moment: how far it is can be asked while a seal takes its time.
+    progress: Mutex<sealing::Progress>,
+    /// The server got another seal since it started.
+    has_migrated: AtomicBool,
+    /// Whether it is about to end.
+    stopping: watch::Sender<bool>,
     /// Why this server is never opened.
     unfinished: OnceLock<String>,
     /// Somebody sealed it: no seal opens it before its next start.
@@ -120,13 +130,17 @@ impl Link {
 
 impl Core {
     /// A sealed server.
-    pub fn new(storage: Arc<dyn Storage>, seals: Vec<Arc<dyn AutoSeal>>, options: Options) -> Arc<Self> {
+    pub fn new(storage: Arc<dyn Storage>, seals: impl Into<Seals>, options: Options) -> Arc<Self> {
+        let seals = seals.into();
         Arc::new_cyclic(|this| Self {
             storage,
             seals,
             options,
             open: RwLock::default(),
             changing: tokio::sync::Mutex::default(),
+            progress: Mutex::default(),
+            has_migrated: AtomicBool::new(false),
+            stopping: watch::Sender::new(false),
             unfinished: OnceLock::new(),
             stays_sealed: AtomicBool::new(false),
             this: this.clone(),

@@ -185,7 +185,9 @@ async fn answer(
         return answer::errors(405, &["unsupported operation".to_owned()]);
     }
     // Before the body is read.
-    let verdict = core.open().ok().and_then(|open| open.quotas.count(&path, address.ip()));
+    let open = core.open().ok();
+    let asks_role = open.as_ref().is_some_and(|open| open.quotas.asks_role(&path));
+    let verdict = open.filter(|_| !asks_role).and_then(|open| open.quotas.count(&path, address.ip(), None));
     if let Some(verdict) = &verdict
         && !verdict.allowed
     {
@@ -194,10 +196,19 @@ async fn answer(
     if opened.metrics && path == "sys/metrics" && head.method == http::Method::GET {
         return metrics(core, &head.uri);
     }
-    let response = admitted(core, &head, body, path, address).await;
+    let asked = match asked::read(&head, body, path, address).await {
+        Ok(asked) => asked,
+        Err(response) => return *response,
+    };
+    // The role is in the body, which is a login's and short.
+    let verdict = if asks_role { core.count_login(&asked.request).await } else { Ok(verdict) };
     match verdict {
-        Some(verdict) => limited::mark(response, &verdict),
-        None => response,
+        Ok(Some(verdict)) if !verdict.allowed => {
+            limited::refuse(core, &verdict, &head, asked.request.path, address).await
+        }
+        Ok(Some(verdict)) => limited::mark(admitted(core, asked).await, &verdict),
+        Ok(None) => admitted(core, asked).await,
+        Err(error) => answer::error(&error),
     }
 }
 
@@ -209,17 +220,7 @@ fn metrics(core: &Core, uri: &http::Uri) -> http::Response<Full<Bytes>> {
 }
 
 /// Answers one request that no quota is against.
-async fn admitted(
-    core: &Arc<Core>,
-    head: &http::request::Parts,
-    body: Incoming,
-    path: String,
-    address: SocketAddr,
-) -> http::Response<Full<Bytes>> {
-    let asked = match asked::read(head, body, path, address).await {
-        Ok(asked) => asked,
-        Err(response) => return *response,
-    };
+async fn admitted(core: &Arc<Core>, asked: asked::Asked) -> http::Response<Full<Bytes>> {
     if let Some(response) = early::try_answer(core, &asked).await {
         return response;
     }

@@ -2,11 +2,14 @@
 //!
 //! A seal wraps the root key when the server is initialized and unwraps it at each start. With [`shamir`] people hold the shares of a key and
 //! bring them at each start; the others implement [`AutoSeal`] and need nobody: [`fixed`] is a key in the configuration, [`service`] any key
-//! service. Several can be configured: the root key is wrapped by each, and the first that answers opens.
+//! service. Several can be configured: the root key is wrapped by each, and the first that answers opens. A server that leaves its seal for another
+//! has both in its configuration until that is done: see [`Seals`].
 //!
 //! ```text
 //! wrapped by a key of 32 bytes = base64 of `bulla_kms::gcm`, associated data "bulla seal 1 " and the seal's name
 //! ```
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use base64::Engine;
@@ -33,6 +36,31 @@ pub trait AutoSeal: Send + Sync {
 
     /// Unwraps what [`wrap`](Self::wrap) made.
     async fn unwrap(&self, wrapped: &str) -> Result<DataKey, SealError>;
+
+    /// Whether it made this, by a key that it has.
+    fn made(&self, one: &Wrapped) -> bool {
+        one.seal == self.name()
+    }
+
+    /// Whether it made this by the key that it uses today.
+    fn is_current(&self, one: &Wrapped) -> bool {
+        self.made(one)
+    }
+}
+
+/// The seals of a server's configuration.
+#[derive(Clone, Default)]
+pub struct Seals {
+    /// Those that open it. None: people's shares do.
+    pub current: Vec<Arc<dyn AutoSeal>>,
+    /// Those that it leaves: what they wrapped is opened once more, to be wrapped anew.
+    pub old: Vec<Arc<dyn AutoSeal>>,
+}
+
+impl From<Vec<Arc<dyn AutoSeal>>> for Seals {
+    fn from(current: Vec<Arc<dyn AutoSeal>>) -> Self {
+        Self { current, old: Vec::new() }
+    }
 }
 
 /// Why a seal did not wrap or unwrap.
@@ -72,12 +100,22 @@ pub struct Stored {
 }
 
 /// The root key as one seal wrapped it.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wrapped {
     /// The seal's name.
     pub seal: String,
     /// What it made.
     pub wrapped: String,
+}
+
+impl Wrapped {
+    /// Which seal it was, with the id of a static key, for people.
+    pub fn by(&self) -> String {
+        match fixed::key_id(self) {
+            Some(id) => format!("{} (key {id:?})", self.seal),
+            None => self.seal.clone(),
+        }
+    }
 }
 
 /// Into how many shares a key is divided, and how many give it back.
@@ -98,6 +136,11 @@ impl Stored {
     /// What the seal called `name` wrapped.
     pub fn wrapped_by(&self, name: &str) -> Option<&str> {
         self.root_key.iter().find(|one| one.seal == name).map(|one| one.wrapped.as_str())
+    }
+
+    /// What `seal` made, by a key that it has.
+    pub fn made_by(&self, seal: &dyn AutoSeal) -> Option<&Wrapped> {
+        self.root_key.iter().find(|one| seal.made(one))
     }
 
     /// Whether people's shares open it.

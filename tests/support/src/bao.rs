@@ -52,6 +52,26 @@ impl Bao {
         Self(Server::start(command, ready))
     }
 
+    /// One whose storage is in `folder`, where one before it may have left it; `rest` is what else stands in its configuration.
+    pub fn on(folder: &Path, rest: &str) -> Self {
+        let ready = |address| http(address, "GET", "/v1/sys/seal-status", &[], "").0 == 200;
+        let data = folder.join("raft");
+        std::fs::create_dir_all(&data).unwrap();
+        let command = |address: SocketAddr, folder: &Path| {
+            let path = folder.join("config.hcl");
+            let cluster = crate::unused_address();
+            let text = format!(
+                "listener \"tcp\" {{ address = \"{address}\" cluster_address = \"{cluster}\" tls_disable = true }}\nstorage \"raft\" {{ path = \"{}\" node_id = \"one\" }}\napi_addr = \"http://{address}\"\ncluster_addr = \"http://{cluster}\"\n{rest}",
+                data.display()
+            );
+            std::io::Write::write_all(&mut std::fs::File::create(&path).unwrap(), text.as_bytes()).unwrap();
+            let mut command = Command::new(program("venv/bin/bao"));
+            command.arg("server").arg(format!("-config={}", path.display())).env("HOME", folder);
+            command
+        };
+        Self(Server::start(command, ready))
+    }
+
     /// One of the caller's own that is reached from elsewhere too, on its port of each address of this machine.
     pub fn for_others() -> Self {
         let ready = |address| http(address, "GET", "/v1/sys/health", &[], "").0 == 200;

@@ -11,6 +11,7 @@
 pub mod bao;
 pub mod fake;
 pub mod moto;
+pub mod namespace;
 pub mod postgres;
 pub mod random;
 pub mod service_accounts;

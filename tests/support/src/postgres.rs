@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::namespace::Namespace;
 use crate::unused_address;
 
 /// Who runs it when we are root: the program refuses that.
@@ -17,6 +18,8 @@ pub struct Postgres {
     folder: TempDir,
     port: u16,
     running: Mutex<Option<Child>>,
+    /// Where it is, if not here.
+    namespace: Option<Namespace>,
 }
 
 impl Postgres {
@@ -34,6 +37,20 @@ impl Postgres {
 
     /// One of the caller's own.
     pub fn start() -> Self {
+        Self::start_in(None)
+    }
+
+    /// One in a network of its own, which is reached there by everybody, and here over its socket.
+    pub fn start_behind_a_line() -> Self {
+        Self::start_in(Some(Namespace::new()))
+    }
+
+    /// The network that it is in.
+    pub fn namespace(&self) -> &Namespace {
+        self.namespace.as_ref().unwrap()
+    }
+
+    fn start_in(namespace: Option<Namespace>) -> Self {
         let folder = TempDir::new().unwrap();
         if is_root() {
             std::os::unix::fs::chown(folder.path(), Some(NOBODY), Some(NOBODY)).unwrap();
@@ -43,7 +60,12 @@ impl Postgres {
         command.args(["--no-sync", "--no-instructions", "--auth=trust", "--username=tester", "--encoding=UTF8"]);
         command.args(["--locale=C.UTF-8", "-D"]).arg(&data);
         expect(command.current_dir(folder.path()).output().unwrap());
-        let postgres = Self { folder, port: unused_address().port(), running: Mutex::new(None) };
+        let postgres = Self { folder, port: unused_address().port(), running: Mutex::new(None), namespace };
+        if postgres.namespace.is_some() {
+            let rules = postgres.folder.path().join("data/pg_hba.conf");
+            let mut rules = std::fs::File::options().append(true).open(rules).unwrap();
+            std::io::Write::write_all(&mut rules, b"host all all 10.213.0.0/16 trust\n").unwrap();
+        }
         postgres.resume();
         postgres
     }
@@ -66,9 +88,18 @@ impl Postgres {
     }
 
     fn spawn(&self, settings: &[&str]) -> Child {
-        let mut command = program("postgres");
+        let mut command = self.namespace.as_ref().map_or_else(
+            || program("postgres"),
+            |namespace| {
+                let mut command = namespace.command();
+                let inner = program("postgres");
+                command.arg(inner.get_program()).args(inner.get_args());
+                command
+            },
+        );
         command.arg("-D").arg(self.folder.path().join("data")).arg("-k").arg(self.folder.path());
-        command.args(["-h", "127.0.0.1", "-p", &self.port.to_string()]);
+        let listens = if self.namespace.is_some() { "0.0.0.0" } else { "127.0.0.1" };
+        command.args(["-h", listens, "-p", &self.port.to_string()]);
         // A test does not lose power; its kills are seen by what the system has.
         for setting in ["fsync=off", "max_connections=200"].iter().chain(settings) {
             command.args(["-c", setting]);
@@ -99,6 +130,12 @@ impl Postgres {
     /// How it is reached over its socket; who has it is `tester`.
     pub fn url(&self) -> String {
         format!("host={} port={} user=tester dbname=postgres", self.folder.path().display(), self.port)
+    }
+
+    /// How it is reached over the line.
+    pub fn url_over_the_line(&self) -> String {
+        let there = self.namespace().there();
+        format!("host={there} port={} user=tester dbname=postgres sslmode=disable", self.port)
     }
 
     /// Its port on 127.0.0.1.
@@ -148,7 +185,7 @@ fn program(name: &str) -> Command {
     command
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").unwrap()) == 0
 }
 

@@ -226,6 +226,24 @@ fn killed_at_any_moment_it_is_done_whole_or_not_opened() {
 }
 
 #[test]
+fn an_audit_file_that_cannot_be_made_is_put_right_without_emptying_the_storage() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = unused_address();
+    let device = |path: &str| format!("audit \"file\" \"f\" {{ options {{ file_path = \"{path}\" }} }}\n");
+    let rest = |path: &str| format!("{}{}{}", seal(), device(path), blocks(folder.path()));
+    let config = configuration(folder.path(), address, &rest("/none/audit.log"));
+    for _ in 0..2 {
+        let output = command(&config).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && text.contains("audit device f/"), "{text}");
+    }
+    let log = folder.path().join("audit.log");
+    let config = configuration(folder.path(), address, &rest(log.to_str().unwrap()));
+    let _server = Running::start(&config, address);
+    assert_eq!(looks(address)[1].0, 200);
+}
+
+#[test]
 fn people_with_shares_are_told_why_not() {
     let folder = tempfile::tempdir().unwrap();
     let address = unused_address();

@@ -94,6 +94,11 @@ impl Home {
 }
 
 impl Running {
+    /// What was started, and listens there.
+    pub(crate) const fn of(child: Child, address: SocketAddr) -> Self {
+        Self { child, address }
+    }
+
     /// Whether its health came to have this status; false if it ended before.
     pub(crate) fn is_ready(&mut self, health: u16) -> bool {
         let started = Instant::now();

@@ -10,10 +10,9 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bulla_core::file;
 use bulla_core::memory::{Rest, give_back, keep_little};
-use bulla_core::{Env, KeyId, SecretBytes, file};
-use bulla_kms::Registry;
-use bulla_server::config::{self, Config, Listener, Seal, Storage};
+use bulla_server::config::{self, Config, Listener, Storage};
 use bulla_server::core::lockout::ByKind;
 use bulla_server::core::mount::Times;
 use bulla_server::core::{Core, Options};
@@ -21,22 +20,24 @@ use bulla_server::dev::Dev;
 use bulla_server::http::{Opened, Security, serve};
 use bulla_server::initialize::Outcome;
 use bulla_server::logical::TokenText;
-use bulla_server::seal::{AutoSeal, fixed, service};
 use bulla_server::storage::migrate::check_complete;
 use clap::Args;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use zeroize::Zeroizing;
 
 use self::certificates::{Certificates, LOOK};
+use self::signals::{Signals, Told};
 use crate::app::App;
 use crate::error::Failure;
 use crate::exit::Code;
 
 mod migrate;
+mod seals;
+mod signals;
 mod storage;
 
 /// Examples for the help.
@@ -148,10 +149,7 @@ fn allow_all_files() {
 
 async fn serve_until_stopped(app: &App, flags: &Flags, config: &Config) -> Result<(), Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::generic(error.to_string());
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| failed(&error))?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(|error| failed(&error))?;
-    let mut hang_up = signal(SignalKind::hangup()).map_err(|error| failed(&error))?;
-    let seals = config.seals.iter().map(|seal| open_seal(app, seal)).collect::<Result<Vec<_>, _>>()?;
+    let mut signals = Signals::new().map_err(|error| failed(&error))?;
     let options = Options {
         times: config.times,
         lockouts: config.lockouts.clone(),
@@ -159,8 +157,11 @@ async fn serve_until_stopped(app: &App, flags: &Flags, config: &Config) -> Resul
         cluster_name: config.cluster_name.clone(),
         catalog: bulla_server::catalog(),
     };
-    let storage =
-        storage::open(config.storage.clone().with_env(app.env.as_ref())).await.map_err(|error| failed(&error))?;
+    let seals = seals::open(app, config)?;
+    let storage = tokio::select! {
+        () = signals.end() => return Ok(()),
+        opened = storage::open(config.storage.clone().with_env(app.env.as_ref())) => opened.map_err(|error| failed(&error))?,
+    };
     check_complete(storage.as_ref()).await.map_err(|error| failed(&error))?;
     let core = Core::new(Arc::clone(&storage) as Arc<dyn bulla_server::storage::Storage>, seals, options);
     // Whoever finds a server for trying things out finds it ready.
@@ -168,7 +169,12 @@ async fn serve_until_stopped(app: &App, flags: &Flags, config: &Config) -> Resul
     let dev = if flags.dev {
         Some(bulla_server::dev::start(&core, root()).await.map_err(|error| failed(&error))?)
     } else {
-        initialize(app, config, &core).await?;
+        core.check_seals().await.map_err(|error| failed(&error.messages.join("; ")))?;
+        let initialized = signals.told_while(&core, initialize(app, config, &core)).await;
+        if core.is_stopping() || initialized.is_err() {
+            core.end().await;
+            return if core.is_stopping() { Ok(()) } else { initialized };
+        }
         None
     };
     let (stop, stopped) = watch::channel(false);
@@ -188,58 +194,67 @@ async fn serve_until_stopped(app: &App, flags: &Flags, config: &Config) -> Resul
     }
     if let Some(dev) = dev {
         announce_dev(&dev, &config.listeners)?;
-    } else if core.has_auto_seal() {
-        match core.unseal_by_itself().await {
-            Ok(true) => tracing::info!("the server is unsealed"),
-            Ok(false) => tracing::info!("the server is not initialized"),
-            Err(error) if core.unfinished().is_some() => return Err(Failure::generic(error.messages.join("; "))),
-            // It may be the key service that is down: it is asked again.
-            Err(error) => tracing::error!(%error, "the server is sealed"),
-        }
     }
     let mut retry = tokio::time::interval(Duration::from_secs(5));
     // After one that took long the others have their turn first.
     retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // Beside everything else: a key service that hangs keeps nothing else from being done.
+    let mut unsealing = JoinSet::new();
+    let mut is_first = true;
     let mut look = tokio::time::interval(LOOK);
     let (mut rest, mut resting) = (Rest::default(), tokio::time::interval_at(Instant::now() + REST, REST));
-    let mut outcome = Ok(());
-    loop {
+    let outcome = loop {
         tokio::select! {
             // Whoever starts it again finds it locked, or free.
-            error = storage.lost() => {
-                outcome = Err(failed(&error));
-                break;
-            }
-            _ = interrupt.recv() => break,
-            _ = terminate.recv() => break,
-            _ = hang_up.recv() => {
-                if let Ok(open) = core.open() {
-                    open.audit.reopen();
+            error = storage.lost() => break Err(failed(&error)),
+            told = signals.next() => match told {
+                Told::End => break Ok(()),
+                Told::Reread => {
+                    if let Ok(open) = core.open() {
+                        open.audit.reopen();
+                    }
+                    certificates.read();
                 }
-                certificates.read();
-            }
+            },
             _ = look.tick() => certificates.look(),
             _ = resting.tick() => {
                 if rest.is_due(core.metrics.requests.count() + core.metrics.logins.count()) {
                     drop(tokio::task::spawn_blocking(give_back));
                 }
             }
-            _ = retry.tick(), if core.has_auto_seal() && core.is_sealed() => {
-                if let Ok(true) = core.unseal_by_itself().await {
-                    tracing::info!("the server is unsealed");
-                }
+            _ = retry.tick(), if core.has_auto_seal() && core.is_sealed() && unsealing.is_empty() => {
+                let core = Arc::clone(&core);
+                unsealing.spawn(async move { core.unseal_by_itself().await });
+            }
+            Some(Ok(unsealed)) = unsealing.join_next() => {
                 if let Some(why) = core.unfinished() {
-                    return Err(Failure::generic(why));
+                    break Err(failed(&why));
                 }
+                say_unsealed(unsealed, is_first);
+                is_first = false;
             }
         }
-    }
+    };
+    core.begin_to_stop();
+    // It can be left at any point.
+    unsealing.shutdown().await;
     let _ = stop.send(true);
     for one in serving {
         let _ = one.await;
     }
-    core.seal().await;
+    core.end().await;
     outcome
+}
+
+/// Says what came of a try to unseal; what goes on being so once.
+fn say_unsealed(unsealed: bulla_server::logical::Result<bool>, is_first: bool) {
+    match unsealed {
+        Ok(true) => tracing::info!("the server is unsealed"),
+        Ok(false) if is_first => tracing::info!("the server is not initialized"),
+        // It may be the key service that is down: it is asked again.
+        Err(error) if is_first => tracing::error!(%error, "the server is sealed"),
+        Ok(false) | Err(_) => {}
+    }
 }
 
 /// What the configuration says that is done at the first start, before anybody is served.
@@ -300,6 +315,7 @@ fn dev_config(flags: &Flags) -> Config {
         listeners: vec![Listener { address, tls: None, insecure: true, opened: Opened::default() }],
         storage: Storage::Memory,
         seals: Vec::new(),
+        old_seals: Vec::new(),
         audit: Vec::new(),
         initialize: Vec::new(),
         lockouts: ByKind::default(),
@@ -320,40 +336,6 @@ fn read_text(path: &Path) -> Result<Zeroizing<String>, Failure> {
     let bytes = file::read(path, FILE).map_err(|error| failed(&error))?;
     let text = std::str::from_utf8(bytes.expose()).map_err(|_| failed(&"not UTF-8"))?;
     Ok(Zeroizing::new(text.to_owned()))
-}
-
-fn open_seal(app: &App, seal: &Seal) -> Result<Arc<dyn AutoSeal>, Failure> {
-    let failed = |error: &dyn std::fmt::Display| Failure::generic(error.to_string());
-    let id = match seal {
-        Seal::Static { id, key, previous } => {
-            let mut fixed = fixed::Fixed::new(id.clone(), static_key(app.env.as_ref(), key)?);
-            if let Some((id, key)) = previous {
-                fixed = fixed.with_previous(id.clone(), static_key(app.env.as_ref(), key)?);
-            }
-            return Ok(Arc::new(fixed));
-        }
-        Seal::Transit(url) => KeyId::parse_vault_transit(url).map_err(|error| failed(&error))?,
-        Seal::AwsKms(arn) => {
-            KeyId::AwsKms { arn: arn.clone(), role: None, context: std::collections::BTreeMap::new(), profile: None }
-        }
-        Seal::Local(path) => KeyId::Local { path: path.clone() },
-    };
-    let registry = Registry::new(Arc::clone(&app.env), bulla_kms::Options::default());
-    let opened = registry.open(&id).map_err(|error| failed(&error))?;
-    Ok(Arc::new(service::Service::new(opened)))
-}
-
-/// `file://PATH`, `env://NAME`, or the key itself in base64 or hex.
-fn static_key(env: &dyn Env, place: &str) -> Result<bulla_core::DataKey, Failure> {
-    let failed = |error: &dyn std::fmt::Display| Failure::generic(format!("the static seal's key: {error}"));
-    let bytes = if let Some(path) = place.strip_prefix("file://") {
-        file::read_key(Path::new(path), FILE).map_err(|error| failed(&error))?
-    } else if let Some(name) = place.strip_prefix("env://") {
-        SecretBytes::from(env.text(name).ok_or_else(|| failed(&format!("{name} is not set")))?.into_bytes())
-    } else {
-        SecretBytes::from(place.as_bytes())
-    };
-    fixed::read_key(&bytes).map_err(|error| failed(&error))
 }
 
 fn announce_dev(dev: &Dev, listeners: &[Listener]) -> Result<(), Failure> {

@@ -1,5 +1,8 @@
-//! `policy`: list, read, write, delete.
+//! `policy`: list, read, write, delete, fmt.
 
+use std::path::Path;
+
+use bulla_core::file;
 use bulla_core::json::{Object, Value};
 
 use super::values::success;
@@ -9,6 +12,7 @@ use crate::client::Call;
 use crate::context::{Context, clean, say, warn};
 use crate::data;
 use crate::failure::Failure;
+use crate::policy_text;
 use crate::show::{Format, Shown};
 
 pub(super) const COMMANDS: &[Command] = &[
@@ -47,6 +51,15 @@ pub(super) const COMMANDS: &[Command] = &[
         flags: &[],
         words: (1, Some(1)),
         run: delete,
+    },
+    Command {
+        name: "policy fmt",
+        usage: "PATH",
+        about: "Write a policy's file anew, in the usual form. No server is asked",
+        output: Output::None,
+        flags: &[],
+        words: (1, Some(1)),
+        run: fmt,
     },
 ];
 
@@ -109,4 +122,18 @@ fn delete(context: &Context<'_>) -> Result<u8, Failure> {
     let path = format!("sys/policies/acl/{name}");
     context.call(&Call::delete(&path)).map_err(|failure| failure.doing(&format!("Error deleting {name}")))?;
     success(context, &format!("Success! Deleted policy: {name}"))
+}
+
+fn fmt(context: &Context<'_>) -> Result<u8, Failure> {
+    let place = Path::new(context.word(0));
+    let failed =
+        |doing: &str, error: &dyn std::fmt::Display| Failure::usage(format!("Error {doing} source file: {error}"));
+    let text = file::read(place, policy_text::LONGEST as u64).map_err(|error| failed("reading", &error))?;
+    let text =
+        std::str::from_utf8(text.expose()).map_err(|_| Failure::usage("failed to parse policy: it is not UTF-8"))?;
+    let written = policy_text::format(text)?;
+    if written != text {
+        file::replace(place, written.as_bytes(), 0o644).map_err(|error| failed("writing to", &error))?;
+    }
+    success(context, &format!("Success! Formatted policy: {}", place.display()))
 }

@@ -21,6 +21,7 @@ mod secret;
 use super::params::{self, Params};
 use crate::barrier::View;
 use crate::core::{Link, hex, now_nanos};
+use crate::json::{Object, Value};
 use crate::logical::{Access, Auth, Call, Engine, Error, Field, Kind, Operation, Response, Result, Route};
 
 /// The method.
@@ -111,6 +112,7 @@ static NEW_SECRET: [Field; 7] = [
 #[async_trait]
 impl Engine for AppRole {
     const ABOUT: &'static str = "Logs in machines: a role's id says which, a secret id that it may.";
+    const HAS_ROLES: bool = true;
 
     fn routes() -> Vec<Route<Self>> {
         let route = Route::<Self>::new;
@@ -162,6 +164,12 @@ impl Engine for AppRole {
                 .on(Operation::Delete, |_, call| Box::pin(part::delete(call)))
         }));
         routes
+    }
+
+    async fn login_role(&self, storage: &View, data: &Object) -> Result<Option<String>> {
+        let Some(id) = data.get("role_id").and_then(Value::as_str) else { return Ok(None) };
+        let name = storage.get(&role::id_key(id)).await?;
+        Ok(name.map(|name| String::from_utf8_lossy(&name).into_owned()))
     }
 
     async fn renew_login(&self, storage: &View, auth: Auth) -> Result<Auth> {

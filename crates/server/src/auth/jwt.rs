@@ -20,6 +20,7 @@ mod role;
 use super::jose::{Claims, Fetch, Jws, Keys, Limits, Remote, Source, TokenError, address};
 use super::{legacy, params};
 use crate::barrier::View;
+use crate::json::{Object, Value};
 use crate::logical::{Access, Auth, Engine, Error, Field, Kind, Operation, Result, Route};
 use config::Config;
 
@@ -113,6 +114,7 @@ const LOGIN: [Field; 2] =
 #[async_trait]
 impl Engine for Jwt {
     const ABOUT: &'static str = "Logs in who has a signed token of an issuer that is believed.";
+    const HAS_ROLES: bool = true;
 
     fn routes() -> Vec<Route<Self>> {
         let route = Route::<Self>::new;
@@ -136,6 +138,15 @@ impl Engine for Jwt {
                 .access(Access::Open)
                 .on(Operation::Update, |_, _| Box::pin(async { Err(no_browser()) })),
         ]
+    }
+
+    async fn login_role(&self, storage: &View, data: &Object) -> Result<Option<String>> {
+        let given = data.get("role").and_then(Value::as_str).unwrap_or_default().to_lowercase();
+        if !given.is_empty() {
+            return Ok(Some(given));
+        }
+        let role = config::find(storage).await?.map(|config| config.default_role).unwrap_or_default();
+        Ok((!role.is_empty()).then_some(role))
     }
 
     async fn renew_login(&self, storage: &View, auth: Auth) -> Result<Auth> {

@@ -30,6 +30,7 @@ mod selector;
 use super::jose::{Limits, is_open};
 use super::{legacy, params};
 use crate::barrier::View;
+use crate::json::{Object, Value};
 use crate::logical::{Access, Auth, Engine, Error, Field, Kind, Operation, Result, Route};
 use cluster::Cluster;
 
@@ -116,6 +117,7 @@ const LOGIN: [Field; 2] = [
 #[async_trait]
 impl Engine for Kubernetes {
     const ABOUT: &'static str = "Logs in pods, with the token of their service account.";
+    const HAS_ROLES: bool = true;
 
     fn routes() -> Vec<Route<Self>> {
         let route = Route::<Self>::new;
@@ -136,6 +138,10 @@ impl Engine for Kubernetes {
                 .access(Access::Open)
                 .on(Operation::Update, |method, call| Box::pin(login::log_in(method, call))),
         ]
+    }
+
+    async fn login_role(&self, _: &View, data: &Object) -> Result<Option<String>> {
+        Ok(data.get("role").and_then(Value::as_str).map(str::to_owned))
     }
 
     async fn renew_login(&self, storage: &View, auth: Auth) -> Result<Auth> {

@@ -165,17 +165,24 @@ impl Userpass {
         .await
     }
 
-    /// A wrong name and a wrong password are one answer, and take the same time.
+    /// A wrong name, a wrong password, and a network that is none of the user's are one answer, and take the same time.
     async fn log_in(&self, call: &Call<'_>) -> Result<Response> {
         let name = call.input.capture("username").to_lowercase();
-        let (open, login) = (self.link.open()?, Login::new(call, &name));
+        if name.contains(ELSEWHERE) {
+            return Err(invalid());
+        }
+        let comes_from_afar = |user: &User| !is_from(&user.params.bound_cidrs, call.request.remote);
+        let user = find(call).await?;
+        // From elsewhere nobody locks out those who may come, nor learns which password is right.
+        let is_afar = user.as_ref().is_some_and(comes_from_afar);
+        let counted = if is_afar { format!("{ELSEWHERE}{name}") } else { name.clone() };
+        let (open, login) = (self.link.open()?, Login::new(call, &counted));
         open.lockouts.check(&login)?;
         let password = Zeroizing::new(call.input.text("password")?.unwrap_or_default());
         if password.is_empty() {
             return Err(Error::new(500, "missing password"));
         }
-        let user = find(call).await?;
-        let hash = user.map_or_else(|| NOBODY.to_owned(), |user| user.hash);
+        let hash = user.filter(|_| !is_afar).map_or_else(|| NOBODY.to_owned(), |user| user.hash);
         let used = hash.clone();
         let right = blocking(move || {
             // One that is cheaper than that of nobody would tell by its time that the name is there.
@@ -187,19 +194,18 @@ impl Userpass {
         .await?;
         // As the user is now: a hash takes long enough to be deleted, or to get another password or fewer policies.
         let user = if right { find(call).await? } else { None };
-        let user = user.filter(|user| user.hash == used);
+        let user = user.filter(|user| user.hash == used && !comes_from_afar(user));
         open.lockouts.conclude(&login, user.is_some().into())?;
-        let Some(user) = user else {
-            return Err(Error::bad_request("invalid username or password"));
-        };
-        if !is_from(&user.params.bound_cidrs, call.request.remote) {
-            return Err(Error::no_token());
-        }
+        let user = user.ok_or_else(invalid)?;
         let mut auth = user.params.auth(call.request.remote);
         auth.metadata.insert("username".to_owned(), name.clone());
         auth.display_name = name;
         Ok(Response { auth: Some(auth), ..Response::empty() })
     }
+}
+
+fn invalid() -> Error {
+    Error::bad_request("invalid username or password")
 }
 
 /// The hash of the password that is given, or the one that is given.
@@ -232,6 +238,9 @@ fn check_cost(cost: u32) -> Result<()> {
         _ => Ok(()),
     }
 }
+
+/// What sets apart the names of logins from networks that are none of a user's. It is in no name.
+const ELSEWHERE: char = '\0';
 
 /// How many passwords are hashed at once. Whoever sends many gets in the way of other logins, not of everything else.
 static HASHING: Semaphore = Semaphore::const_new(2);

@@ -84,6 +84,13 @@ impl View {
         Ok(())
     }
 
+    /// What writes the entry at `key` as part of somebody's batch; without a value it deletes it.
+    pub fn to_write(&self, key: &str, value: Option<&[u8]>) -> Result<(String, Option<Vec<u8>>), BarrierError> {
+        let path = self.path(key)?;
+        let record = value.map(|value| self.barrier.encrypt(&path, value)).transpose()?;
+        Ok((path, record))
+    }
+
     /// Writes `value` as JSON.
     pub async fn write<T: Serialize + Sync>(&self, key: &str, value: &T) -> Result<(), BarrierError> {
         self.put(key, &encode(key, value)?).await

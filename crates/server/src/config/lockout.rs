@@ -1,6 +1,6 @@
 //! `user_lockout` blocks.
 
-use super::{is_on, note_unknown, seconds, text};
+use super::{is_on, seconds, text};
 use crate::core::lockout::{ByKind, Limits};
 use crate::hcl::Body;
 
@@ -8,13 +8,18 @@ use crate::hcl::Body;
 ///
 /// # Errors
 /// What is wrong.
-pub fn read(kind: &str, body: &Body, ignored: &mut Vec<String>) -> Result<Limits, String> {
+pub fn read(kind: &str, body: &Body) -> Result<Limits, String> {
     let block = format!("user_lockout {kind:?}");
     if !ByKind::KINDS.contains(&kind.to_lowercase().as_str()) && !matches!(kind, "all" | "ldap") {
         return Err(format!("{block}: no method of this kind locks out; \"all\", \"approle\" and \"userpass\" do"));
     }
     let known = &["lockout_threshold", "lockout_duration", "lockout_counter_reset", "disable_lockout"];
-    note_unknown(&block, body, known, ignored)?;
+    for name in body.items.iter().map(|item| item.keys.join(" ")) {
+        if !known.contains(&name.as_str()) {
+            // Somebody relies on a limit that would not be there.
+            return Err(format!("{block}: {name} is not known; {} are", known.join(", ")));
+        }
+    }
     if is_on(body, "disable_lockout")? {
         return Ok(Limits::OFF);
     }

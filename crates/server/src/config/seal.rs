@@ -25,14 +25,21 @@ pub enum Seal {
     Local(PathBuf),
 }
 
-/// Reads a block. None for a seal that is off, and for people's shares.
+/// What a server does with a seal of its configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It is opened by it.
+    Opens,
+    /// It leaves it, or left it: `disabled = "true"`.
+    Old,
+}
+
+/// Reads a block. None for people's shares.
 ///
 /// # Errors
 /// What is wrong, and what to write in its place.
-pub fn read(kind: &str, body: &Body, ignored: &mut Vec<String>) -> Result<Option<Seal>, String> {
-    if is_on(body, "disabled")? {
-        return Ok(None);
-    }
+pub fn read(kind: &str, body: &Body, ignored: &mut Vec<String>) -> Result<Option<(Role, Seal)>, String> {
+    let role = if is_on(body, "disabled")? { Role::Old } else { Role::Opens };
     let need = |key: &str| text(body, key).ok_or_else(|| format!("seal {kind:?} needs {key}"));
     let known: &[&str] = match kind {
         "static" => &["disabled", "current_key_id", "current_key", "previous_key_id", "previous_key"],
@@ -67,5 +74,5 @@ pub fn read(kind: &str, body: &Body, ignored: &mut Vec<String>) -> Result<Option
             ));
         }
     };
-    unknown.map(|()| Some(seal))
+    unknown.map(|()| Some((role, seal)))
 }

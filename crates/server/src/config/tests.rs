@@ -31,6 +31,24 @@ fn a_configuration_of_the_peer_is_read() {
 }
 
 #[test]
+fn a_seal_that_is_disabled_is_one_that_the_server_leaves() {
+    let of = |seals: &str| {
+        let listener = "listener \"tcp\" { tls_disable = true }\nstorage \"inmem\" {}\n";
+        parse(&format!("{listener}{seals}")).map(|config| (config.seals, config.old_seals))
+    };
+    let (aws, local) = (Seal::AwsKms("arn".to_owned()), Seal::Local("/key".into()));
+    let text = "seal \"awskms\" { kms_key_id = \"arn\" disabled = \"true\" }\nseal \"local\" { path = \"/key\" }";
+    assert_eq!(of(text), Ok((vec![local.clone()], vec![aws.clone()])));
+    assert_eq!(of(&text.replace("\"true\"", "false")), Ok((vec![aws.clone(), local], Vec::new())));
+    assert_eq!(
+        of("seal \"awskms\" { kms_key_id = \"arn\" disabled = true }\nseal \"shamir\" {}"),
+        Ok((Vec::new(), vec![aws]))
+    );
+    assert!(of("seal \"awskms\" { disabled = true }").is_err());
+    assert!(of("seal \"awskms\" { kms_key_id = \"arn\" disabled = \"perhaps\" }").is_err());
+}
+
+#[test]
 fn what_everybody_may_ask_is_opened_by_a_listener_that_says_so() {
     let of = |settings: &str| {
         let text = format!("listener \"tcp\" {{ tls_disable = true\n{settings} }}\nstorage \"inmem\" {{}}");
@@ -63,6 +81,7 @@ fn who_is_locked_out_when_is_configured_by_method() {
         "user_lockout \"jwt\" {}",
         "user_lockout \"all\" { lockout_threshold = 0 }",
         "user_lockout \"all\" { lockout_limit = 1 }",
+        "user_lockout \"all\" { lockout_treshold = 3 }",
     ] {
         assert!(of(bad).is_err(), "{bad}");
     }

@@ -14,12 +14,14 @@ use bulla_core::env::ProcessEnv;
 mod options;
 mod record;
 mod sink;
+mod sinks;
 
 pub use record::Record;
 
 use self::options::{Form, Plan};
 use self::record::Line;
 use self::sink::{Sink, Written};
+pub use self::sinks::Sinks;
 use super::hex;
 use super::metrics::{Audited, Metrics};
 use crate::barrier::{Barrier, View};
@@ -69,10 +71,10 @@ pub struct Device {
 }
 
 impl Device {
-    async fn open(view: &View, config: &DeviceConfig) -> Result<Self> {
+    async fn open(view: &View, config: &DeviceConfig, sinks: &Arc<Sinks>) -> Result<Self> {
         let plan = Plan::read(config, &ProcessEnv)?;
         let salt = super::salt(view, &config.path).await?;
-        let (form, sink) = Sink::open(plan, &config.path)?;
+        let (form, sink) = Sink::open(plan, &config.path, sinks)?;
         Ok(Self { config: config.clone(), salt, form, sink })
     }
 
@@ -156,7 +158,7 @@ impl Broker {
         let view = View::hidden(barrier, "sys/audit/");
         let mut devices = Vec::new();
         for config in configs {
-            devices.push(Arc::new(Device::open(&view, config).await?));
+            devices.push(Arc::new(Device::open(&view, config, &metrics.sinks).await?));
         }
         Ok(Self { devices, metrics: Arc::clone(metrics) })
     }

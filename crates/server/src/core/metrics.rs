@@ -4,13 +4,17 @@
 //! `sys/leases/count`.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+mod page;
+
+use self::page::Page;
+use super::audit::Sinks;
 use super::mount::Class;
 use super::{Core, Open};
+use crate::json::Object;
 
 /// The form's media type.
 pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -46,6 +50,8 @@ pub struct Metrics {
     pub logins: Timing,
     /// Records of requests, and of answers.
     pub audit: [Audited; 2],
+    /// What audit devices are at, and lost.
+    pub sinks: Arc<Sinks>,
     created: Mutex<BTreeMap<Created, u64>>,
 }
 
@@ -78,6 +84,7 @@ impl Default for Metrics {
             requests: Timing::default(),
             logins: Timing::default(),
             audit: Default::default(),
+            sinks: Arc::default(),
             created: Mutex::default(),
         }
     }
@@ -127,57 +134,37 @@ fn bucket(ttl: i64) -> &'static str {
     BUCKETS.iter().find(fits).map_or("+Inf", |(_, name)| name)
 }
 
-/// Text in the form.
-#[derive(Default)]
-struct Page(String);
-
-impl Page {
-    fn family(&mut self, name: &str, kind: &str) {
-        let _ = writeln!(self.0, "# HELP {name} {name}\n# TYPE {name} {kind}");
-    }
-
-    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
-        self.0.push_str(name);
-        for (at, (label, text)) in labels.iter().enumerate() {
-            let text = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-            let _ = write!(self.0, "{}{label}=\"{text}\"", if at == 0 { '{' } else { ',' });
-        }
-        let _ = writeln!(self.0, "{} {value}", if labels.is_empty() { "" } else { "}" });
-    }
-
-    fn gauge(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
-        self.family(name, "gauge");
-        self.sample(name, labels, value);
-    }
-
-    fn timing(&mut self, name: &str, timing: &Timing) {
-        self.family(name, "summary");
-        let nanos = Duration::from_nanos(timing.nanos.load(Ordering::Relaxed));
-        self.sample(&format!("{name}_sum"), &[], nanos.as_secs_f64() * 1000.0);
-        self.sample(&format!("{name}_count"), &[], timing.count.load(Ordering::Relaxed));
-    }
-}
-
 impl Core {
     /// All that is counted, as Prometheus reads it.
     pub fn render_metrics(&self) -> String {
+        self.counted().text()
+    }
+
+    /// All that is counted, as an object.
+    pub fn metrics_object(&self) -> Object {
+        self.counted().object(self.metrics.started)
+    }
+
+    fn counted(&self) -> Page {
         let (mut page, open) = (Page::default(), self.open().ok());
         let cluster = open.as_ref().map_or("", |open| open.cluster.0.as_str());
         let label = [("cluster", cluster)];
         let is_open = u8::from(open.is_some());
-        page.gauge("vault_core_unsealed", &label, is_open);
-        page.gauge("vault_core_active", &label, is_open);
-        page.gauge("vault_core_in_flight_requests", &label, self.metrics.in_flight.load(Ordering::Relaxed));
-        page.timing("vault_core_handle_request", &self.metrics.requests);
-        page.timing("vault_core_handle_login_request", &self.metrics.logins);
+        page.gauge("vault.core.unsealed", &label, is_open);
+        page.gauge("vault.core.active", &label, is_open);
+        page.gauge("vault.core.in_flight_requests", &label, self.metrics.in_flight.load(Ordering::Relaxed));
+        page.timing("vault.core.handle_request", &self.metrics.requests);
+        page.timing("vault.core.handle_login_request", &self.metrics.logins);
         for (name, audited) in ["request", "response"].iter().zip(&self.metrics.audit) {
-            let name = format!("vault_audit_log_{name}");
+            let name = format!("vault.audit.log_{name}");
             page.timing(&name, &audited.written);
             let failed = format!("{name}_failure");
             page.family(&failed, "counter");
-            page.sample(&failed, &[], audited.failed.load(Ordering::Relaxed));
+            page.sample(&[], audited.failed.load(Ordering::Relaxed));
         }
-        page.family("vault_token_creation", "counter");
+        page.family("bulla.audit.records_lost", "counter");
+        page.sample(&[], self.metrics.sinks.lost());
+        page.family("vault.token.creation", "counter");
         for (of, count) in &*self.metrics.created.lock().unwrap_or_else(PoisonError::into_inner) {
             let labels = [
                 ("auth_method", of.method.as_str()),
@@ -187,38 +174,36 @@ impl Core {
                 ("namespace", "root"),
                 ("token_type", of.kind),
             ];
-            page.sample("vault_token_creation", &labels, count);
+            page.sample(&labels, count);
         }
         if let Some(open) = &open {
             open.render(&mut page);
         }
         process(&mut page, self.metrics.started);
-        page.0
+        page
     }
 }
 
 impl Open {
     fn render(&self, page: &mut Page) {
         let (cluster, table) = (self.cluster.0.as_str(), self.mounts.table());
-        page.family("vault_core_mount_table_num_entries", "gauge");
+        page.family("vault.core.mount_table.num_entries", "gauge");
         for (class, kind) in [(Class::Auth, "auth"), (Class::Secret, "logical")] {
             for local in [false, true] {
-                let of = |mount: &&std::sync::Arc<super::mount::Mount>| {
-                    mount.entry.class == class && mount.entry.local == local
-                };
+                let of = |mount: &&Arc<super::mount::Mount>| mount.entry.class == class && mount.entry.local == local;
                 let labels = [("cluster", cluster), ("local", if local { "true" } else { "false" }), ("type", kind)];
-                page.sample("vault_core_mount_table_num_entries", &labels, table.values().filter(of).count());
+                page.sample(&labels, table.values().filter(of).count());
             }
         }
         let locked: usize = self.lockouts.locked(&self.mounts.lockouts()).values().map(Vec::len).sum();
-        page.gauge("vault_core_locked_users", &[], locked);
+        page.gauge("vault.core.locked_users", &[], locked);
         let status = self.barrier.key_status();
-        page.family("vault_barrier_estimated_encryptions", "counter");
+        page.family("vault.barrier.estimated_encryptions", "counter");
         let term = status.term.to_string();
-        page.sample("vault_barrier_estimated_encryptions", &[("term", &term)], status.encryptions);
-        page.family("vault_quota_rate_limit_violation", "counter");
+        page.sample(&[("term", &term)], status.encryptions);
+        page.family("vault.quota.rate_limit.violation", "counter");
         for (name, count) in self.quotas.violations() {
-            page.sample("vault_quota_rate_limit_violation", &[("cluster", cluster), ("name", &name)], count);
+            page.sample(&[("cluster", cluster), ("name", &name)], count);
         }
     }
 }
@@ -239,7 +224,7 @@ fn process(page: &mut Page, started: SystemTime) {
     let times = stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().skip(11).take(2));
     if let Some(ticks) = times.and_then(|times| times.map(|time| time.parse::<u64>().ok()).sum::<Option<u64>>()) {
         page.family("process_cpu_seconds_total", "counter");
-        page.sample("process_cpu_seconds_total", &[], Duration::from_millis(ticks.saturating_mul(10)).as_secs_f64());
+        page.sample(&[], Duration::from_millis(ticks.saturating_mul(10)).as_secs_f64());
     }
     if let Ok(files) = std::fs::read_dir("/proc/self/fd") {
         page.gauge("process_open_fds", &[], files.count());
@@ -257,16 +242,6 @@ fn process(page: &mut Page, started: SystemTime) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn labels_are_escaped_and_times_are_milliseconds() {
-        let (mut page, timing) = (Page::default(), Timing::default());
-        page.sample("a", &[("b", "x\"y\\z"), ("c", "")], 1);
-        timing.nanos.store(2_500_000, Ordering::Relaxed);
-        timing.count.store(2, Ordering::Relaxed);
-        page.timing("t", &timing);
-        assert_eq!(page.0, "a{b=\"x\\\"y\\\\z\",c=\"\"} 1\n# HELP t t\n# TYPE t summary\nt_sum 2.5\nt_count 2\n");
-    }
 
     #[test]
     fn a_token_is_counted_with_those_that_live_as_long() {
@@ -287,7 +262,7 @@ mod tests {
         let mut page = Page::default();
         process(&mut page, SystemTime::now());
         for name in ["resident_memory_bytes", "cpu_seconds_total", "open_fds", "max_fds", "start_time_seconds"] {
-            assert!(page.0.contains(&format!("\nprocess_{name} ")), "{name}: {}", page.0);
+            assert!(page.text().contains(&format!("\nprocess_{name} ")), "{name}: {}", page.text());
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Quotas: how many requests a client may make in a time, below a path.
 //!
-//! One quota counts for a request: that of exactly its path, else of the longest beginning with a `*`, else of its mount, else of everything. A
+//! One quota counts for a request: with a login that of its role, else that of exactly its path, else of the longest beginning with a `*`, else of its mount, else of everything. A
 //! client is an address, and with IPv6 the network of 64 bits that an address is in: that is what one customer gets, and can choose among.
 //!
 //! Counters are in memory and bounded ([`CLIENTS`] a quota): more clients at once drive out those whose time began first.
@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::Core;
 use crate::barrier::{Barrier, View};
-use crate::logical::Result;
+use crate::logical::{Request, Result};
 
 /// How many clients a quota counts at once.
 pub const CLIENTS: usize = 16 << 10;
@@ -36,6 +37,9 @@ pub struct Rule {
     pub block_interval: i64,
     /// Kept, without effect: there are no namespaces.
     pub inheritable: bool,
+    /// The role whose logins at the mount count; empty: everything counts.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub role: String,
 }
 
 impl Rule {
@@ -44,8 +48,22 @@ impl Rule {
         format!("{}{}", self.mount, self.suffix)
     }
 
+    /// Whether `path`, without a slash at its end, is where logins at its mount are.
+    fn is_login(&self, path: &str) -> bool {
+        path.strip_prefix(&self.mount).is_some_and(|below| below == "login")
+    }
+
+    /// How well it fits a request: not at all, or the higher the better.
+    fn fits(&self, path: &str, role: Option<&str>) -> Option<(bool, usize)> {
+        if self.role.is_empty() {
+            return Some((false, self.fits_path(path)?));
+        }
+        let is_this = role.is_some_and(|role| role.to_lowercase() == self.role.to_lowercase());
+        (is_this && self.is_login(path)).then_some((true, 0))
+    }
+
     /// How well it fits a path, without a slash at its end: not at all, or the higher the better.
-    fn fits(&self, path: &str) -> Option<usize> {
+    fn fits_path(&self, path: &str) -> Option<usize> {
         if self.mount.is_empty() {
             return Some(0);
         }
@@ -293,12 +311,19 @@ impl Quotas {
         Ok(())
     }
 
-    /// Counts a request to `path` from `address`. `None`: no quota counts for it.
-    pub fn count(&self, path: &str, address: IpAddr) -> Option<Verdict> {
-        self.count_at(path, address, Instant::now())
+    /// Whether it takes the role of a request to `path` to know which quota counts.
+    pub fn asks_role(&self, path: &str) -> bool {
+        let path = path.trim_end_matches('/');
+        self.any.load(Ordering::Relaxed)
+            && self.served().iter().any(|one| !one.rule.role.is_empty() && one.rule.is_login(path))
     }
 
-    fn count_at(&self, path: &str, address: IpAddr, now: Instant) -> Option<Verdict> {
+    /// Counts a request to `path` from `address`, and by `role`, if it is a login. `None`: no quota counts for it.
+    pub fn count(&self, path: &str, address: IpAddr, role: Option<&str>) -> Option<Verdict> {
+        self.count_at(path, address, role, Instant::now())
+    }
+
+    fn count_at(&self, path: &str, address: IpAddr, role: Option<&str>, now: Instant) -> Option<Verdict> {
         if !self.any.load(Ordering::Relaxed) {
             return None;
         }
@@ -308,13 +333,28 @@ impl Quotas {
             return None;
         }
         let served = self.served();
-        let fitting = served.iter().filter_map(|one| one.rule.fits(path).map(|fit| (fit, one)));
+        let fitting = served.iter().filter_map(|one| one.rule.fits(path, role).map(|fit| (fit, one)));
         let (_, best) = fitting.max_by_key(|(fit, _)| *fit)?;
         let (allowed, left, retry) = best.take(client(address), now);
         if !allowed {
             best.violations.fetch_add(1, Ordering::Relaxed);
         }
         Some(Verdict { allowed, left, retry, audit: config.audit, headers: config.headers })
+    }
+}
+
+impl Core {
+    /// Counts a login, whose role its method tells.
+    ///
+    /// # Errors
+    /// If the method cannot look.
+    pub async fn count_login(&self, request: &Request) -> Result<Option<Verdict>> {
+        let (open, Some(address)) = (self.open()?, request.remote) else { return Ok(None) };
+        let role = match open.mounts.route(&request.path) {
+            Some((mount, _)) => mount.backend.login_role(&mount.view, &request.data).await?,
+            None => None,
+        };
+        Ok(open.quotas.count(&request.path, address, role.as_deref()))
     }
 }
 

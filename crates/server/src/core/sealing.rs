@@ -1,9 +1,15 @@
-//! Initializing, unsealing, sealing.
+//! Initializing and sealing; [`unseal`] opens, and [`migrate`] is how a server gets another seal.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bulla_core::{DataKey, SecretBytes};
+
+mod begin;
+mod migrate;
+mod unseal;
+
+pub(super) use self::unseal::Progress;
 
 use super::policy::ROOT;
 use super::token::Entry;
@@ -11,14 +17,7 @@ use super::{Core, Open, random};
 use crate::barrier::{Barrier, BarrierError, View};
 use crate::logical::{Auth, Error, Issued, Result, TokenText};
 use crate::seal::{SealError, Shares, Stored, Wrapped, shamir};
-use crate::storage::Batch;
-
-/// Shares that were given so far, for one purpose.
-#[derive(Default)]
-pub(super) struct Progress {
-    given: Vec<SecretBytes>,
-    nonce: String,
-}
+use crate::storage::{Batch, commit_surely};
 
 /// What a server is to be initialized with.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +47,7 @@ pub enum Attempt {
 
 /// What everybody may know.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a field of the answer, and says one thing")]
 pub struct SealStatus {
     /// The seal's kind.
     pub kind: String,
@@ -65,6 +65,8 @@ pub struct SealStatus {
     pub nonce: String,
     /// Whether the shares are of the recovery key.
     pub recovery: bool,
+    /// Whether the server waits for shares to leave its seal for another.
+    pub migrating: bool,
     /// The cluster's name and id, when it is open.
     pub cluster: Option<(String, String)>,
 }
@@ -90,14 +92,22 @@ impl Core {
         Ok(self.stored_record().await?.map(|(_, stored)| stored))
     }
 
-    /// The root key, wrapped by each seal that opens by itself.
+    /// The root key, wrapped by each seal that opens by itself, which each has proved to open again.
     pub(super) async fn wrap_root_key(&self, root_key: &DataKey) -> Result<Vec<Wrapped>> {
-        let mut wrapped = Vec::with_capacity(self.seals.len());
-        for seal in &self.seals {
-            let one = seal.wrap(root_key).await.map_err(|error| seal_failed("wrap", &error))?;
-            wrapped.push(Wrapped { seal: seal.name(), wrapped: one });
-        }
-        Ok(wrapped)
+        let all = async {
+            let mut all = Vec::with_capacity(self.seals.current.len());
+            for seal in &self.seals.current {
+                let wrapped = seal.wrap(root_key).await.map_err(|error| seal_failed("wrap", &error))?;
+                // A key that may be used in one direction alone opens no server.
+                let opened = seal.unwrap(&wrapped).await.map_err(|error| seal_failed("unwrap", &error))?;
+                if opened != *root_key {
+                    return Err(seal_failed("unwrap", &SealError::WrongKey(seal.name())));
+                }
+                all.push(Wrapped { seal: seal.name(), wrapped });
+            }
+            Ok(all)
+        };
+        self.unless_stopping(all).await
     }
 
     /// Whether there is a keyring.
@@ -107,12 +117,12 @@ impl Core {
 
     /// Whether it opens by itself.
     pub fn has_auto_seal(&self) -> bool {
-        !self.seals.is_empty()
+        !self.seals.current.is_empty()
     }
 
     /// The kind of the seal: the first, if there are several.
     pub fn seal_kind(&self) -> &'static str {
-        self.seals.first().map_or(shamir::NAME, |seal| seal.kind())
+        self.seals.current.first().map_or(shamir::NAME, |seal| seal.kind())
     }
 
     /// What everybody may know.
@@ -122,13 +132,7 @@ impl Core {
         let Some(stored) = self.stored().await? else {
             return Ok(SealStatus { kind, sealed: true, recovery: self.has_auto_seal(), ..SealStatus::default() });
         };
-        // Where nobody gives shares, a key service that hangs keeps nobody waiting who asks how the server is.
-        let (progress, nonce) = if self.has_auto_seal() {
-            (0, String::new())
-        } else {
-            let progress = self.changing.lock().await;
-            (progress.given.len(), progress.nonce.clone())
-        };
+        let (progress, nonce) = self.progress().shown();
         Ok(SealStatus {
             kind,
             initialized: true,
@@ -137,7 +141,8 @@ impl Core {
             shares: stored.shares.shares,
             progress,
             nonce,
-            recovery: !stored.is_shamir(),
+            recovery: self.has_auto_seal(),
+            migrating: open.is_none() && self.left(&stored).is_some(),
             cluster: open.map(|open| open.cluster.clone()),
         })
     }
@@ -182,7 +187,7 @@ impl Core {
 
     /// `step`: what it is at when it initializes itself.
     async fn make_keys(&self, init: Init, step: Option<&str>) -> Result<Initialized> {
-        let mut progress = self.changing.lock().await;
+        let _changing = self.changing.lock().await;
         if self.stored().await?.is_some() {
             return Err(Error::bad_request("Vault is already initialized"));
         }
@@ -214,140 +219,62 @@ impl Core {
             cluster_name: name,
             cluster_id: random::uuid()?,
         };
-        let barrier = match Barrier::initialize(Arc::clone(&self.storage), root_key.clone()).await {
-            Ok(barrier) => barrier,
-            // A keyring whose seal's record was never written opens for nobody: an initialization that was killed half-way.
-            Err(error) if error.is_conflict() => {
-                return Err(Error::bad_request(
-                    "the storage has a keyring and no seal: an earlier initialization was interrupted; empty the storage and initialize again",
-                ));
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let barrier = Arc::new(barrier);
-        if auto {
+        let hash = auto.then(|| recovery_hash(&share_key));
+        let made = self.fill(root_key, &stored, hash.as_ref().map(AsRef::as_ref), step).await;
+        if made.is_err() || !auto {
+            self.stop().await;
+        }
+        let root_token = made?;
+        *self.progress() = Progress::default();
+        Ok(Initialized { shares, recovery: auto, root_token })
+    }
+
+    /// Writes all that a server begins with. Open then, if nothing went wrong.
+    async fn fill(
+        &self,
+        root_key: DataKey,
+        stored: &Stored,
+        recovery: Option<&[u8]>,
+        step: Option<&str>,
+    ) -> Result<TokenText> {
+        let barrier = Arc::new(begin::make_barrier(&self.storage, &root_key).await?);
+        if let Some(hash) = recovery {
             // Only to tell a right recovery key from a wrong one.
-            let hash = recovery_hash(&share_key);
-            own(&barrier).put(RECOVERY, hash.as_ref()).await?;
+            own(&barrier).put(RECOVERY, hash).await?;
         }
         if let Some(step) = step {
             // Before the server counts as initialized: killed at any moment, it is not opened with half of what it was to have.
             own(&barrier).put(UNFINISHED, step.as_bytes()).await?;
         }
-        let cluster = (stored.cluster_name.clone(), stored.cluster_id.clone());
-        let open = self.start(barrier, cluster).await?;
+        let open = self.start(barrier, (stored.cluster_name.clone(), stored.cluster_id.clone())).await?;
         let root_token = open.root_token(None).await?.token;
         // Last: with this record the server is initialized, and before it is not.
-        let record = serde_json::to_vec(&stored).map_err(|error| Error::internal(&error))?;
+        let record = serde_json::to_vec(stored).map_err(|error| Error::internal(&error))?;
         let batch = Batch {
             conditions: vec![(Stored::PATH.to_owned(), None)],
-            writes: vec![(Stored::PATH.to_owned(), Some(record))],
+            writes: vec![(Stored::PATH.to_owned(), Some(record)), (begin::BEGUN.to_owned(), None)],
         };
-        self.storage.commit(batch).await.map_err(BarrierError::from)?;
-        drop(open);
-        if !auto {
-            self.stop().await;
-        }
-        *progress = Progress::default();
-        Ok(Initialized { shares, recovery: auto, root_token })
-    }
-
-    /// Opens by a seal that needs nobody. `Ok(false)`: the server is not initialized.
-    ///
-    /// # Errors
-    /// If no seal opens, what each said; 503 if somebody sealed the server since it started: who does that in an emergency does not want it
-    /// opened a moment later.
-    pub async fn unseal_by_itself(&self) -> Result<bool> {
-        let _progress = self.changing.lock().await;
-        if !self.is_sealed() {
-            return Ok(true);
-        }
-        if self.stays_sealed.load(Ordering::Relaxed) {
-            return Err(super::sealed());
-        }
-        let Some(stored) = self.stored().await? else { return Ok(false) };
-        let mut failures = Vec::new();
-        for seal in &self.seals {
-            let Some(wrapped) = stored.wrapped_by(&seal.name()) else {
-                failures.push(format!("{}: the root key was never wrapped by this seal", seal.name()));
-                continue;
-            };
-            match seal.unwrap(wrapped).await {
-                Ok(root_key) => {
-                    self.open_with(root_key, &stored).await?;
-                    return Ok(true);
-                }
-                Err(error) => failures.push(format!("{}: {error}", seal.name())),
-            }
-        }
-        Err(Error::new(500, format!("no seal opens: {}", failures.join("; "))))
-    }
-
-    async fn open_with(&self, root_key: DataKey, stored: &Stored) -> Result<Arc<Open>> {
-        let barrier = Arc::new(Barrier::open(Arc::clone(&self.storage), root_key).await?);
-        if let Some(step) = own(&barrier).get(UNFINISHED).await? {
-            let step = String::from_utf8_lossy(&step);
-            let why = self.unfinished.get_or_init(|| {
-                format!(
-                    "an earlier self-initialization did not finish: it ended in {step}; the server is not opened with half of what it was to have: empty the storage and start again"
-                )
-            });
-            return Err(Error::new(500, why.as_str()));
-        }
-        self.start(barrier, (stored.cluster_name.clone(), stored.cluster_id.clone())).await
-    }
-
-    /// Forgets the shares that were given.
-    pub async fn reset_unseal(&self) {
-        *self.changing.lock().await = Progress::default();
-    }
-
-    /// Takes a share of the unseal key.
-    ///
-    /// # Errors
-    /// 400 for what is no share, and for shares that do not open: all are forgotten then.
-    pub async fn unseal(&self, share: SecretBytes) -> Result<Attempt> {
-        let mut progress = self.changing.lock().await;
-        let stored = self.stored().await?.ok_or_else(|| Error::bad_request("server is not yet initialized"))?;
-        if !self.is_sealed() {
-            return Ok(Attempt::Open);
-        }
-        let Some(wrapped) = stored.wrapped_by(shamir::NAME) else {
-            return Err(Error::bad_request("this server is unsealed by its seal, not by shares"));
-        };
-        if share.len() < 16 {
-            return Err(Error::bad_request("invalid key: key is shorter than minimum 16 bytes"));
-        }
-        if !shamir::is_share(&share, stored.shares.threshold) {
-            return Err(Error::bad_request("invalid key: it has not the length of a share of this server's key"));
-        }
-        if progress.given.contains(&share) {
-            return Ok(Attempt::More);
-        }
-        if progress.nonce.is_empty() {
-            progress.nonce = random::uuid()?;
-        }
-        progress.given.push(share);
-        if progress.given.len() < stored.shares.threshold {
-            return Ok(Attempt::More);
-        }
-        let given = std::mem::take(&mut *progress).given;
-        let root_key = shamir::combine(&given).and_then(|key| shamir::unwrap(&key, wrapped));
-        let root_key = root_key.map_err(|_| {
-            Error::bad_request(
-                "failed to decrypt keys from storage: the shares do not open this server; all were forgotten",
-            )
-        })?;
-        self.open_with(root_key, &stored).await?;
-        Ok(Attempt::Open)
+        commit_surely(self.storage.as_ref(), batch).await.map_err(BarrierError::from)?;
+        Ok(root_token)
     }
 
     /// Forgets all keys. Shares open it again; a seal that needs nobody does so at the next start.
     pub async fn seal(&self) {
-        let mut progress = self.changing.lock().await;
-        *progress = Progress::default();
+        let _changing = self.changing.lock().await;
+        *self.progress() = Progress::default();
         self.stays_sealed.store(true, Ordering::Relaxed);
         self.stop().await;
+    }
+}
+
+impl Core {
+    /// Forgets all keys for good, and waits for audit devices to have what was written down, as long as that may take.
+    pub async fn end(&self) {
+        self.seal().await;
+        let left = self.metrics.sinks.finished(AUDIT_END).await;
+        if left > 0 {
+            tracing::error!(left, "audit devices did not take in time what they were given");
+        }
     }
 }
 
@@ -369,6 +296,8 @@ fn own(barrier: &Arc<Barrier>) -> View {
     View::plain(barrier, "sys/core/")
 }
 
+/// How long audit devices have at the end.
+const AUDIT_END: std::time::Duration = std::time::Duration::from_secs(6);
 /// Where it is noted that the server has not yet initialized itself, below `sys/core/`.
 const UNFINISHED: &str = "unfinished";
 /// Where the hash of the recovery key is, below `sys/core/`.

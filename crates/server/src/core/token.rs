@@ -161,6 +161,11 @@ impl Tokens {
         Ok(entry.map(|entry| entry.hash))
     }
 
+    /// The hashes of all tokens.
+    pub async fn hashes(&self) -> Result<Vec<String>> {
+        Ok(self.view.list("id/", "", 0).await?)
+    }
+
     /// The accessors of all tokens.
     pub async fn accessors(&self) -> Result<Vec<String>> {
         let mut accessors = Vec::new();

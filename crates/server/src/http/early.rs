@@ -53,7 +53,7 @@ fn shown(core: &Core, status: &SealStatus) -> Object {
         "recovery_seal": status.recovery,
         "version": API_VERSION,
         "commit_date": "",
-        "migration": false,
+        "migration": status.migrating,
         "storage_type": core.storage_kind(),
     };
     if status.recovery {
@@ -147,20 +147,20 @@ async fn initialize(core: &Core, body: &Object) -> Result<Object> {
 }
 
 async fn unseal(core: &Core, body: &Object) -> Result<Object> {
-    if matches!(body.get("migrate"), Some(Value::Bool(true))) {
-        return Err(Error::bad_request("migration between seals is not supported by this server yet"));
-    }
-    if matches!(body.get("reset"), Some(Value::Bool(true))) {
-        core.reset_unseal().await;
+    let is_set = |name: &str| matches!(body.get(name), Some(Value::Bool(true)));
+    if is_set("reset") {
+        core.reset_unseal();
         return Ok(shown(core, &core.seal_status().await?));
     }
     let key = body.get("key").and_then(Value::as_str).unwrap_or_default();
     if key.is_empty() {
         return Err(Error::bad_request("'key' must be specified in request body as JSON, or 'reset' set to true"));
     }
-    if core.is_sealed() {
-        let share = shamir::parse_share(key);
-        core.unseal(share.ok_or_else(|| Error::bad_request("'key' must be a valid hex or base64 string"))?).await?;
+    let bad = || Error::bad_request("'key' must be a valid hex or base64 string");
+    if is_set("migrate") {
+        core.unless_stopping(core.unseal_and_migrate(shamir::parse_share(key).ok_or_else(bad)?)).await?;
+    } else if core.is_sealed() {
+        core.unless_stopping(core.unseal(shamir::parse_share(key).ok_or_else(bad)?)).await?;
     }
     Ok(shown(core, &core.seal_status().await?))
 }

@@ -15,8 +15,16 @@ pub trait Engine: Send + Sync + Sized + 'static {
     /// What it is, for help.
     const ABOUT: &'static str;
 
+    /// Whether its `login` is by a role, for which there can be quotas.
+    const HAS_ROLES: bool = false;
+
     /// Its paths.
     fn routes() -> Vec<Route<Self>>;
+
+    /// The role that a login with these fields is by, whether it succeeds or not. Nothing is verified.
+    async fn login_role(&self, _storage: &View, _data: &crate::json::Object) -> Result<Option<String>> {
+        Ok(None)
+    }
 
     /// Whether a login of `auth` may be renewed, and with what limits from now on. Auth methods say.
     async fn renew_login(&self, _storage: &View, auth: Auth) -> Result<Auth> {
@@ -57,6 +65,12 @@ pub trait Backend: Send + Sync {
 
     /// What it is.
     fn about(&self) -> &'static str;
+
+    /// See [`Engine::HAS_ROLES`].
+    fn has_roles(&self) -> bool;
+
+    /// See [`Engine::login_role`].
+    async fn login_role(&self, storage: &View, data: &crate::json::Object) -> Result<Option<String>>;
 
     /// Whether there is something at the path of a call; `None` if it does not matter.
     async fn exists(&self, found: &Found, call: &Call<'_>) -> Result<Option<bool>>;
@@ -124,6 +138,14 @@ impl<E: Engine> Backend for Declared<E> {
 
     fn about(&self) -> &'static str {
         E::ABOUT
+    }
+
+    fn has_roles(&self) -> bool {
+        E::HAS_ROLES
+    }
+
+    async fn login_role(&self, storage: &View, data: &crate::json::Object) -> Result<Option<String>> {
+        self.engine.login_role(storage, data).await
     }
 
     async fn exists(&self, found: &Found, call: &Call<'_>) -> Result<Option<bool>> {

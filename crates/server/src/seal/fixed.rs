@@ -6,7 +6,10 @@ use base64::engine::general_purpose::STANDARD;
 use bulla_core::{DataKey, SecretBytes};
 use zeroize::Zeroizing;
 
-use super::{AutoSeal, SealError, unwrap_by, wrap_by};
+use super::{AutoSeal, SealError, Wrapped, unwrap_by, wrap_by};
+
+/// The seal's name, and its kind: the same for all such keys, which have ids.
+const NAME: &str = "static";
 
 /// The current key, and the one before it if keys are being changed.
 pub struct Fixed {
@@ -27,6 +30,11 @@ impl Fixed {
         self.previous = Some((id, key));
         self
     }
+}
+
+/// Which static key wrapped this; `None` if none did.
+pub(super) fn key_id(one: &Wrapped) -> Option<&str> {
+    if one.seal == NAME { Some(one.wrapped.rsplit_once(':')?.0) } else { None }
 }
 
 /// Reads a key: 32 raw bytes, or those as base64 or hex, with or without a line's end.
@@ -50,11 +58,20 @@ pub fn read_key(bytes: &SecretBytes) -> Result<DataKey, SealError> {
 #[async_trait]
 impl AutoSeal for Fixed {
     fn kind(&self) -> &'static str {
-        "static"
+        NAME
     }
 
     fn name(&self) -> String {
-        "static".to_owned()
+        NAME.to_owned()
+    }
+
+    fn made(&self, one: &Wrapped) -> bool {
+        let previous = self.previous.as_ref().map(|(id, _)| id.as_str());
+        key_id(one).is_some_and(|id| id == self.id || Some(id) == previous)
+    }
+
+    fn is_current(&self, one: &Wrapped) -> bool {
+        key_id(one) == Some(&self.id)
     }
 
     async fn wrap(&self, root_key: &DataKey) -> Result<String, SealError> {

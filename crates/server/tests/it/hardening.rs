@@ -190,6 +190,30 @@ fn whether_a_role_is_there_is_not_told() {
 }
 
 #[test]
+fn from_elsewhere_a_right_password_is_a_wrong_one_and_locks_nobody_out() {
+    let ours = Ours::dev();
+    ours.root("POST", "sys/auth/userpass", r#"{"type":"userpass"}"#);
+    let here = |cidr: &str| {
+        let user = json!({ "password": "pw", "token_bound_cidrs": [cidr] });
+        ours.root("POST", "auth/userpass/users/bob", &user.to_string());
+    };
+    here("10.0.0.0/8");
+    let log_in = |name: &str, password: &str| {
+        ours.ask("", "POST", &format!("auth/userpass/login/{name}"), &json!({ "password": password }).to_string())
+    };
+    let nobody = log_in("nobody", "pw");
+    assert_eq!(nobody.0, 400);
+    for password in ["pw", "wrong", "pw", "pw", "pw"] {
+        assert_eq!(log_in("bob", password), nobody);
+    }
+    // Locked out there, and not here.
+    assert_eq!(log_in("bob", "pw").0, 403);
+    here("127.0.0.0/8");
+    assert_eq!(log_in("bob", "pw").0, 200);
+    assert_eq!(log_in("bob%00", "pw").0 / 100, 4);
+}
+
+#[test]
 fn with_a_method_that_moves_or_goes_its_logins_go() {
     let ours = Ours::dev();
     ours.root("POST", "sys/auth/userpass", r#"{"type":"userpass"}"#);

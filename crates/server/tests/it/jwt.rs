@@ -219,6 +219,14 @@ fn a_token_that_openbao_issues_logs_in_over_tls() {
 
     let issuer = format!("https://{address}/v1/identity/oidc");
     let ours = ready(&json!({ "oidc_discovery_url": issuer, "oidc_discovery_ca_pem": authority }));
+    // The issuer is not bound by where its keys are, as in OpenBao; whoever writes that is told.
+    let config = |bound: &str| {
+        let config = json!({ "oidc_discovery_url": issuer, "oidc_discovery_ca_pem": authority, "bound_issuer": bound });
+        ours.ask(crate::ours::ROOT, "POST", "auth/jwt/config", &config.to_string())
+    };
+    assert_eq!(config(&issuer).0, 204);
+    let (status, warned) = config("");
+    assert!(status == 200 && warned["warnings"][0].as_str().unwrap().contains("bound_issuer"), "{warned}");
     let role = json!({ "role_type": "jwt", "user_claim": "sub", "bound_audiences": audience });
     ours.root("POST", "auth/jwt/role/r", &role.to_string());
     let (status, answer) = log_in(&ours, &token);

@@ -10,6 +10,7 @@ mod hardening;
 mod jose;
 mod jwt;
 mod kubernetes;
+mod leases;
 mod ours;
 mod quorum;
 mod signer;

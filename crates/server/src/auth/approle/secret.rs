@@ -89,15 +89,28 @@ fn within(asked: Option<i64>, limit: i64, what: &str) -> Result<i64> {
 }
 
 fn metadata(call: &Call<'_>) -> Result<BTreeMap<String, String>> {
-    let bad = || Error::bad_request("failed to parse metadata: it is an object of texts, as text");
+    let bad = || Error::bad_request("failed to parse metadata: failed to parse the input: invalid <key,value> format");
     let object = match call.input.raw("metadata") {
         None | Some(Value::Null) => return Ok(BTreeMap::new()),
         Some(Value::Object(object)) => object.clone(),
         Some(Value::String(text)) if text.is_empty() => return Ok(BTreeMap::new()),
-        Some(Value::String(text)) => json::parse_object(text.as_bytes()).map_err(|_| bad())?,
+        Some(Value::String(text)) => match json::parse_object(text.as_bytes()) {
+            Ok(object) => object,
+            Err(_) => return pairs(text).ok_or_else(bad),
+        },
         Some(_) => return Err(bad()),
     };
     object.into_iter().map(|(key, value)| Ok((key, value.as_str().ok_or_else(bad)?.to_owned()))).collect()
+}
+
+/// `a=b,c=d`, in small letters, as the peer has it.
+fn pairs(text: &str) -> Option<BTreeMap<String, String>> {
+    let pair = |pair: &str| {
+        let (name, value) = pair.split_once('=')?;
+        let is_pair = !name.trim().is_empty() && !value.contains('=');
+        is_pair.then(|| (name.trim().to_lowercase(), value.trim().to_lowercase()))
+    };
+    text.split(',').map(pair).collect()
 }
 
 pub async fn list(call: &Call<'_>) -> Result<Response> {

@@ -99,6 +99,12 @@ pub async fn write(method: &Jwt, call: &Call<'_>) -> Result<Response> {
     if address(place).is_ok_and(|url| is_open(&url)) {
         response = response.warn(format!("{place} is not https: whoever is on the way there can log in as anybody"));
     }
+    if !config.oidc_discovery_url.is_empty() && config.bound_issuer.is_empty() {
+        // As the peer has it. Some issuers sign for all their tenants with the same keys.
+        response = response.warn(
+            "bound_issuer is not set: tokens of any issuer that signs with these keys are believed; set it to what iss has in yours",
+        );
+    }
     call.storage.write(KEY, &config).await?;
     Ok(response)
 }

@@ -10,6 +10,7 @@ use std::sync::mpsc;
 use tokio::sync::oneshot;
 
 use super::options::{Form, Place, Plan};
+use super::sinks::Sinks;
 use crate::logical::{Error, Result};
 
 #[cfg(test)]
@@ -20,6 +21,7 @@ mod file;
 mod http;
 mod link;
 mod socket;
+mod stream;
 mod syslog;
 
 /// How many records may wait.
@@ -54,6 +56,7 @@ pub struct State {
     /// Bytes that wait.
     waiting: AtomicUsize,
     reopen: AtomicBool,
+    sinks: Arc<Sinks>,
 }
 
 pub struct Sink {
@@ -73,18 +76,14 @@ enum Way {
 
 impl Sink {
     /// Opens what `plan` says. Whether a far side is there shows later.
-    pub fn open(plan: Plan, device: &str) -> Result<(Form, Self)> {
-        let state = Arc::new(State {
-            device: device.to_owned(),
-            passed_over: AtomicBool::default(),
-            waiting: AtomicUsize::default(),
-            reopen: AtomicBool::default(),
-        });
+    pub fn open(plan: Plan, device: &str, sinks: &Arc<Sinks>) -> Result<(Form, Self)> {
+        let state = Arc::new(State::new(device, Arc::clone(sinks)));
         let fail = |what: &dyn std::fmt::Display| Error::bad_request(format!("audit device {device}: {what}"));
         let mut shared_file = None;
         let work: Work = match plan.place {
             Place::Stdout => {
-                let shared = file::Shared::new(std::io::stdout());
+                let target = stream::Stream::stdout();
+                let shared = file::Shared::new(target.map_err(|error| fail(&format!("standard output: {error}")))?);
                 Box::new(move |jobs, state| shared.write_all(jobs, state))
             }
             Place::File(file) => {
@@ -107,10 +106,13 @@ impl Sink {
             }
         };
         let (jobs, waiting) = mpsc::sync_channel(WAITING);
-        let shared = Arc::clone(&state);
+        let (shared, at_work) = (Arc::clone(&state), sinks.begin());
         std::thread::Builder::new()
             .name("audit".to_owned())
-            .spawn(move || work(&waiting, &shared))
+            .spawn(move || {
+                let _at_work = at_work;
+                work(&waiting, &shared);
+            })
             .map_err(|error| fail(&error))?;
         let way = match shared_file {
             Some(file) => Way::File(jobs, file),
@@ -138,6 +140,7 @@ impl Sink {
         let size = line.len();
         if self.state.waiting.fetch_add(size, Ordering::Relaxed) + size > WAITING_BYTES.max(size) {
             self.state.waiting.fetch_sub(size, Ordering::Relaxed);
+            self.state.sinks.lose(1);
             return None;
         }
         let (answer, answered) = oneshot::channel();
@@ -147,6 +150,7 @@ impl Sink {
             Way::Http(http) => http.send(job),
         };
         if !taken {
+            self.state.sinks.lose(1);
             self.state.waiting.fetch_sub(size, Ordering::Relaxed);
         }
         taken.then_some(answered)
@@ -167,12 +171,7 @@ impl Sink {
     /// One that writes to a target of a test.
     #[cfg(test)]
     pub fn of(target: impl Target + 'static) -> Self {
-        let state = State {
-            device: "t/".to_owned(),
-            passed_over: AtomicBool::default(),
-            waiting: AtomicUsize::default(),
-            reopen: AtomicBool::default(),
-        };
+        let state = State::new("t/", Arc::default());
         let (state, shared) = (Arc::new(state), Arc::new(file::Shared::new(target)));
         let (jobs, waiting) = mpsc::sync_channel(WAITING);
         let (theirs, its) = (Arc::clone(&shared), Arc::clone(&state));
@@ -189,6 +188,16 @@ impl Sink {
 }
 
 impl State {
+    fn new(device: &str, sinks: Arc<Sinks>) -> Self {
+        Self {
+            device: device.to_owned(),
+            passed_over: AtomicBool::default(),
+            waiting: AtomicUsize::default(),
+            reopen: AtomicBool::default(),
+            sinks,
+        }
+    }
+
     /// Whether nobody waits for it.
     pub fn is_passed_over(&self) -> bool {
         self.passed_over.load(Ordering::Relaxed)

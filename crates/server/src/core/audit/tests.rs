@@ -8,6 +8,7 @@ use crate::logical::{Operation, Request, Response, TokenText};
 use crate::storage::Memory;
 
 mod far;
+mod last;
 
 async fn broker(path: &std::path::Path, more: &[(&str, &str)]) -> Result<Broker> {
     let barrier = Barrier::initialize(Arc::new(Memory::default()), bulla_core::DataKey::generate().unwrap()).await;

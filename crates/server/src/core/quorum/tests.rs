@@ -1,97 +1,17 @@
 //! Whatever the storage does while a key is replaced, some shares that people have open the server afterwards.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
 
-use async_trait::async_trait;
 use bulla_core::DataKey;
 
 use super::*;
-use crate::core::mount::Times;
-use crate::core::{Attempt, Init, Options};
+use crate::core::faulty::{FAULTS, Fault, Faulty, server};
+use crate::core::{Attempt, Init};
 use crate::json::{Object, Value};
 use crate::seal::fixed::Fixed;
 use crate::seal::{AutoSeal, Shares};
-use crate::storage::{Batch, Memory, Storage, StorageError};
-
-/// What happens to the write that is counted down to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fault {
-    /// It fails.
-    Refused,
-    /// It is done, and the answer says that it failed.
-    Silent,
-    /// The machine is gone before it.
-    DeadBefore,
-    /// The machine is gone after it.
-    DeadAfter,
-}
-
-/// Storage with one fault.
-struct Faulty {
-    inner: Arc<Memory>,
-    fault: Fault,
-    /// How many writes there are until the fault; below 0: it was.
-    left: AtomicI64,
-    armed: std::sync::atomic::AtomicBool,
-}
-
-impl Faulty {
-    fn new(inner: &Arc<Memory>, fault: Fault, after: i64) -> Arc<Self> {
-        Arc::new(Self { inner: Arc::clone(inner), fault, left: AtomicI64::new(after), armed: false.into() })
-    }
-
-    fn is_dead(&self) -> bool {
-        matches!(self.fault, Fault::DeadBefore | Fault::DeadAfter) && self.left.load(Ordering::SeqCst) < 0
-    }
-
-    fn was(&self) -> bool {
-        self.left.load(Ordering::SeqCst) < 0
-    }
-}
-
-fn failed() -> StorageError {
-    StorageError::Backend { action: "write", reason: "the test says so".to_owned() }
-}
-
-#[async_trait]
-impl Storage for Faulty {
-    fn kind(&self) -> &'static str {
-        "faulty"
-    }
-
-    async fn get(&self, key: &str) -> std::result::Result<Option<Vec<u8>>, StorageError> {
-        if self.is_dead() { Err(failed()) } else { self.inner.get(key).await }
-    }
-
-    async fn list(&self, prefix: &str, after: &str, limit: usize) -> std::result::Result<Vec<String>, StorageError> {
-        if self.is_dead() { Err(failed()) } else { self.inner.list(prefix, after, limit).await }
-    }
-
-    async fn commit(&self, batch: Batch) -> std::result::Result<(), StorageError> {
-        if self.is_dead() {
-            return Err(failed());
-        }
-        if !self.armed.load(Ordering::SeqCst) || self.left.fetch_sub(1, Ordering::SeqCst) != 0 {
-            return self.inner.commit(batch).await;
-        }
-        if matches!(self.fault, Fault::Silent | Fault::DeadAfter) {
-            self.inner.commit(batch).await?;
-        }
-        Err(failed())
-    }
-}
-
-fn server(storage: Arc<dyn Storage>, seals: Vec<Arc<dyn AutoSeal>>) -> Arc<Core> {
-    let options = Options {
-        times: Times { default_ttl: 3600, max_ttl: 7200 },
-        lockouts: crate::core::lockout::ByKind::default(),
-        audit: Vec::new(),
-        cluster_name: String::new(),
-        catalog: crate::catalog(),
-    };
-    Core::new(storage, seals, options)
-}
+use crate::storage::{Batch, Memory, Storage};
 
 /// The shares of an answer, or of an error that has some.
 fn shares_of(result: Result<Option<Made>>) -> Vec<SecretBytes> {
@@ -132,9 +52,6 @@ async fn opens(memory: &Arc<Memory>, shares: &[SecretBytes]) -> bool {
 }
 
 const THREE: Shares = Shares { shares: 3, threshold: 2 };
-
-/// All faults, at each write until there are no more.
-const FAULTS: [Fault; 4] = [Fault::Refused, Fault::Silent, Fault::DeadBefore, Fault::DeadAfter];
 
 #[tokio::test]
 async fn of_the_old_shares_and_the_new_ones_some_open_whatever_fails() {

@@ -12,6 +12,7 @@ fn rule(mount: &str, suffix: &str, rate: f64) -> Rule {
         interval: 10,
         block_interval: 0,
         inheritable: false,
+        role: String::new(),
     }
 }
 
@@ -50,13 +51,15 @@ async fn the_nearest_quota_counts_and_no_other() {
         ("secret/data/ab", 5),
         ("secret/data/ab/", 5),
     ] {
-        let verdict = quotas.count(path, HERE).unwrap();
+        let verdict = quotas.count(path, HERE, None).unwrap();
         assert_eq!(verdict.left.unwrap().0, limit, "{path}");
     }
-    assert!(quotas.count("sys/health", HERE).is_none(), "exempt");
+    assert!(quotas.count("sys/health", HERE, None).is_none(), "exempt");
     quotas.configure(Config { exempt: vec!["secret/data/ab".to_owned()], ..Config::default() }).await.unwrap();
-    assert!(quotas.count("secret/data/ab/c", HERE).is_none() && quotas.count("secret/data/abc", HERE).is_some());
-    assert!(quotas.count("sys/health", HERE).is_some());
+    assert!(
+        quotas.count("secret/data/ab/c", HERE, None).is_none() && quotas.count("secret/data/abc", HERE, None).is_some()
+    );
+    assert!(quotas.count("sys/health", HERE, None).is_some());
 }
 
 #[tokio::test]
@@ -64,7 +67,7 @@ async fn so_many_go_through_in_an_interval_each_from_its_address() {
     let (quotas, _) = quotas(vec![rule("secret/", "", 2.4)]).await;
     let start = Instant::now();
     let at = |seconds, address: &str| {
-        quotas.count_at("secret/x", address.parse().unwrap(), start + Duration::from_secs(seconds)).unwrap()
+        quotas.count_at("secret/x", address.parse().unwrap(), None, start + Duration::from_secs(seconds)).unwrap()
     };
     assert!(at(0, "10.0.0.1").allowed && at(1, "10.0.0.1").allowed);
     let refused = at(2, "::ffff:10.0.0.1");
@@ -82,7 +85,7 @@ async fn who_asks_too_much_waits_out_the_block() {
     let blocking = Rule { block_interval: 60, ..rule("secret/", "", 1.0) };
     let (quotas, _) = quotas(vec![blocking]).await;
     let start = Instant::now();
-    let at = |seconds| quotas.count_at("secret/x", HERE, start + Duration::from_secs(seconds)).unwrap();
+    let at = |seconds| quotas.count_at("secret/x", HERE, None, start + Duration::from_secs(seconds)).unwrap();
     assert!(at(0).allowed);
     assert_eq!((at(1).allowed, at(1).retry), (false, 60));
     assert_eq!((at(31).allowed, at(31).retry, at(31).left), (false, 30, None));
@@ -95,7 +98,7 @@ async fn counters_are_bounded() {
     let now = Instant::now();
     for number in 0..u32::try_from(CLIENTS + 100).unwrap() {
         let address = IpAddr::V4(std::net::Ipv4Addr::from_bits(number));
-        assert!(quotas.count_at("secret/x", address, now).unwrap().allowed);
+        assert!(quotas.count_at("secret/x", address, None, now).unwrap().allowed);
     }
     let served = quotas.served();
     assert!(served[0].clients.lock().unwrap().len() <= CLIENTS);
@@ -112,5 +115,23 @@ async fn quotas_are_there_after_a_restart() {
         Ok(())
     };
     again.change(clear).await.unwrap();
-    assert!(Quotas::open(&barrier).await.unwrap().count("secret/data/x", HERE).is_none());
+    assert!(Quotas::open(&barrier).await.unwrap().count("secret/data/x", HERE, None).is_none());
+}
+
+#[tokio::test]
+async fn a_role_has_a_quota_of_its_own_at_its_mount_and_where_logins_are() {
+    let of_role = Rule { name: "r".to_owned(), role: "r".to_owned(), ..rule("auth/a/", "", 1.0) };
+    let (quotas, barrier) = quotas(vec![of_role, rule("auth/a/", "", 5.0), rule("auth/b/", "", 7.0)]).await;
+    assert!(quotas.asks_role("auth/a/login") && quotas.asks_role("auth/a/login/"));
+    for path in ["auth/a/role/r", "auth/b/login", "auth/a", "auth/a/login/x", "sys/login"] {
+        assert!(!quotas.asks_role(path), "{path}");
+    }
+    let limit = |path: &str, role| quotas.count(path, HERE, role).unwrap().left.unwrap().0;
+    assert_eq!(limit("auth/a/login", Some("r")), 1);
+    assert!(!quotas.count("auth/a/login", HERE, Some("r")).unwrap().allowed);
+    assert_eq!((limit("auth/a/login", Some("s")), limit("auth/a/login", None)), (5, 5));
+    assert_eq!((limit("auth/a/role/r", Some("r")), limit("auth/b/login", Some("r"))), (5, 7));
+    // It is kept.
+    let again = Quotas::open(&barrier).await.unwrap();
+    assert_eq!(again.rules().iter().filter(|rule| rule.role == "r").count(), 1);
 }

@@ -17,26 +17,47 @@ fn prefix(call: &Call<'_>) -> String {
 }
 
 pub async fn lookup(system: &System, call: &Call<'_>) -> Result<Response> {
-    let lease = system.open()?.leases.find(&id(call)?).await?.ok_or_else(|| Error::bad_request("invalid lease"))?;
+    let (open, id) = (system.open()?, id(call)?);
+    let lease = match open.token_of_lease(&id).await? {
+        Some((_, token)) => Some(Lease {
+            id,
+            issued: token.created,
+            renewed: token.renewed,
+            expires: token.expires,
+            renewable: token.auth.renewable,
+            ..Lease::default()
+        }),
+        None => open.leases.find(&id).await?,
+    };
+    let lease = lease.ok_or_else(|| Error::bad_request("invalid lease"))?;
     let renewed = if lease.renewed == 0 { Value::Null } else { time_text(lease.renewed).into() };
     Ok(Response::data(object! {
         "expire_time": time_text(lease.expires.saturating_mul(1_000_000)),
         "id": lease.id.as_str(),
         "issue_time": time_text(lease.issued),
         "last_renewal": renewed,
+        "path": lease.id.rsplit_once('/').map_or("", |(path, _)| path),
         "renewable": lease.renewable,
         "ttl": lease.seconds_left(),
     }))
 }
 
 pub async fn list(system: &System, call: &Call<'_>) -> Result<Response> {
-    Response::list(system.open()?.leases.list(&prefix(call)).await?)
+    let (open, prefix) = (system.open()?, prefix(call));
+    let mut names = open.leases.list(&prefix).await?;
+    names.extend(open.leases_of_tokens(&prefix).await?);
+    names.sort_unstable();
+    names.dedup();
+    Response::list(names)
 }
 
 pub async fn renew(system: &System, call: &Call<'_>) -> Result<Response> {
     let open = system.open()?;
-    let missing = || Error::bad_request("lease not found");
-    let lease = open.leases.find(&id(call)?).await?.ok_or_else(missing)?;
+    let (missing, id) = (|| Error::bad_request("lease not found"), id(call)?);
+    if open.token_of_lease(&id).await?.is_some() {
+        return Err(Error::bad_request("tokens cannot be renewed through this endpoint"));
+    }
+    let lease = open.leases.find(&id).await?.ok_or_else(missing)?;
     if !lease.renewable {
         return Err(Error::bad_request("lease is not renewable"));
     }
@@ -59,8 +80,10 @@ pub async fn renew(system: &System, call: &Call<'_>) -> Result<Response> {
 }
 
 pub async fn revoke(system: &System, call: &Call<'_>) -> Result<Response> {
-    let open = system.open()?;
-    if let Some(lease) = open.leases.find(&id(call)?).await? {
+    let (open, id) = (system.open()?, id(call)?);
+    if let Some((hash, _)) = open.token_of_lease(&id).await? {
+        open.revoke_token(&hash).await?;
+    } else if let Some(lease) = open.leases.find(&id).await? {
         open.revoke_lease(&lease).await?;
     }
     Ok(Response::empty())
@@ -73,18 +96,9 @@ async fn below(system: &System, prefix: &str) -> Result<(Vec<Lease>, Vec<String>
     for id in open.leases.below(prefix).await? {
         leases.extend(open.leases.find(&id).await?);
     }
-    let mut tokens = Vec::new();
-    if prefix.starts_with(crate::core::mount::AUTH) {
-        for accessor in open.tokens.accessors().await? {
-            if let Some(hash) = open.tokens.by_accessor(&accessor).await?
-                && let Some(entry) = open.tokens.by_hash(&hash).await?
-                && format!("{}/", entry.path).starts_with(prefix)
-                && entry.expires != 0
-            {
-                tokens.push(hash);
-            }
-        }
-    }
+    let below_auth = prefix.starts_with(crate::core::mount::AUTH);
+    let tokens = if below_auth { open.tokens_below(prefix).await? } else { Vec::new() };
+    let tokens = tokens.into_iter().map(|(hash, _)| hash).collect();
     Ok((leases, tokens))
 }
 

@@ -5,7 +5,7 @@ use crate::core::Core;
 use crate::core::metrics::MEDIA_TYPE;
 use crate::logical::{Call, Field, Kind, Response, Result};
 
-pub const FORMAT: &[Field] = &[Field::new("format", Kind::Text, "`prometheus`.")];
+pub const FORMAT: &[Field] = &[Field::new("format", Kind::Text, "`prometheus`; none: JSON.")];
 
 pub async fn read(system: &System, call: &Call<'_>) -> Result<Response> {
     let core = system.open()?.core()?;
@@ -16,8 +16,12 @@ pub async fn read(system: &System, call: &Call<'_>) -> Result<Response> {
 pub fn answer(core: &Core, format: &str) -> Response {
     match format {
         "prometheus" => Response { raw: Some((MEDIA_TYPE, core.render_metrics().into_bytes())), ..Response::default() },
+        "" => {
+            let body = bulla_core::json::object_to_vec(&core.metrics_object());
+            Response { raw: Some(("application/json", body)), ..Response::default() }
+        }
         other => {
-            let text = format!("metric response format {other:?} unknown; ask for format=prometheus");
+            let text = format!("metric response format {other:?} unknown");
             Response { raw: Some((MEDIA_TYPE, text.into_bytes())), ..Response::default() }.with_status(400)
         }
     }

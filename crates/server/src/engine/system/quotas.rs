@@ -1,6 +1,8 @@
 //! `sys/quotas`.
 
 use super::System;
+use crate::core::Open;
+use crate::core::mount::AUTH;
 use crate::core::quota::{Config, Rule};
 use crate::logical::{Call, Error, Field, Kind, Response, Result};
 
@@ -11,7 +13,7 @@ pub const RULE: &[Field] = &[
     Field::new("interval", Kind::Seconds, "In which time; a second if it is not given."),
     Field::new("block_interval", Kind::Seconds, "For how long a client that made more gets nothing."),
     Field::new("inheritable", Kind::Bool, "Kept, without effect: there are no namespaces."),
-    Field::new("role", Kind::Text, "Not supported."),
+    Field::new("role", Kind::Text, "The role of an auth method: its logins at the mount alone count."),
     Field::new("type", Kind::Text, "`rate-limit`."),
 ];
 pub const CONFIG: &[Field] = &[
@@ -57,7 +59,7 @@ pub async fn read(system: &System, call: &Call<'_>) -> Result<Response> {
         "name": rule.name.as_str(),
         "path": rule.path(),
         "rate": rate,
-        "role": "",
+        "role": rule.role.as_str(),
         "type": "rate-limit",
     }))
 }
@@ -88,15 +90,17 @@ pub async fn write(system: &System, call: &Call<'_>) -> Result<Response> {
         let (mount, below) = open.mounts.route(&path).ok_or_else(invalid)?;
         (mount.info.path.clone(), below.trim_end_matches('/').to_owned())
     };
-    if call.input.text("role")?.is_some_and(|role| !role.is_empty()) {
-        return Err(Error::bad_request(format!("Mount path {mount:?} does not support use with role-based quotas")));
+    let role = call.input.text("role")?.unwrap_or_default();
+    if !role.is_empty() {
+        check_role(&open, &mount, &suffix)?;
     }
     let inheritable = call.input.bool("inheritable")?.unwrap_or(mount.is_empty());
     let name = call.input.capture("name").to_owned();
-    let rule = Rule { name, mount, suffix, rate, interval, block_interval, inheritable };
+    let rule = Rule { name, mount, suffix, rate, interval, block_interval, inheritable, role };
     open.quotas
         .change(|rules| {
-            let same = |one: &&Rule| one.mount == rule.mount && one.suffix == rule.suffix && one.name != rule.name;
+            let of = |rule: &Rule| (rule.mount.clone(), rule.suffix.clone(), rule.role.clone());
+            let same = |one: &&Rule| of(one) == of(&rule) && one.name != rule.name;
             if let Some(other) = rules.iter().find(same) {
                 return Err(Error::bad_request(format!(
                     "quota rule with similar properties exists under the name {:?}",
@@ -109,6 +113,24 @@ pub async fn write(system: &System, call: &Call<'_>) -> Result<Response> {
         })
         .await?;
     Ok(Response::empty())
+}
+
+/// Whether a quota can be for a role there.
+fn check_role(open: &Open, mount: &str, suffix: &str) -> Result<()> {
+    if !mount.starts_with(AUTH) {
+        return Err(Error::bad_request(format!(
+            "Mount path {mount:?} is not a valid auth method and therefore unsuitable for use with role-based quotas"
+        )));
+    }
+    if !suffix.is_empty() {
+        return Err(Error::bad_request(
+            "Quotas cannot contain both a path suffix and a role. If a role is provided, path must be a valid auth mount with a concept of roles",
+        ));
+    }
+    if !open.mounts.at(mount).is_some_and(|mount| mount.backend.has_roles()) {
+        return Err(Error::bad_request(format!("Mount path {mount:?} does not support use with role-based quotas")));
+    }
+    Ok(())
 }
 
 pub async fn delete(system: &System, call: &Call<'_>) -> Result<Response> {

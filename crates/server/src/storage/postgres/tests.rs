@@ -9,6 +9,7 @@ use bulla_test_support::postgres::Postgres as Database;
 use super::*;
 use crate::storage::{Batch, Storage, StorageError};
 
+mod cut_off;
 mod faults;
 mod lost;
 mod refused;

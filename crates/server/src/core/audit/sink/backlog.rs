@@ -84,6 +84,14 @@ impl Backlog {
         std::mem::take(&mut self.lost)
     }
 
+    /// How many went unsent since this was asked, and never will be.
+    pub fn take_unsent(&mut self) -> u64 {
+        while !self.records.is_empty() {
+            self.forget_first();
+        }
+        self.take_lost()
+    }
+
     fn forget_first(&mut self) {
         let Some(kept) = self.records.pop_front() else { return };
         self.bytes -= kept.line.len();
@@ -154,5 +162,16 @@ mod tests {
         assert_eq!((backlog.take_lost(), backlog.next()), (0, Some(b"x".as_slice())));
         backlog.skip();
         assert!(backlog.is_empty() && backlog.bytes == 0);
+    }
+
+    #[test]
+    fn what_is_left_at_the_end_is_counted_unless_it_was_sent() {
+        let mut backlog = Backlog::default();
+        for line in [b"a", b"b", b"c"] {
+            backlog.push(line.to_vec());
+        }
+        backlog.sent();
+        backlog.disconnected();
+        assert_eq!((backlog.take_unsent(), backlog.take_unsent(), backlog.bytes), (2, 0, 0));
     }
 }

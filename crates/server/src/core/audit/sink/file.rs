@@ -2,7 +2,7 @@
 //! is written by whoever brings it: waking a thread, and being woken by it, would take several times as long.
 
 use std::fs::{File, Metadata};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use super::super::options;
+use super::stream::write_whole;
 use super::{Job, State, Written};
 
 /// How many are written in one call.
@@ -47,6 +48,8 @@ impl Shared {
             state.done(text.len());
             if written == Written::Yes {
                 state.works();
+            } else {
+                state.sinks.lose(u64::try_from(answers.len()).unwrap_or(u64::MAX));
             }
             for answer in answers {
                 let _ = answer.send(written);
@@ -81,7 +84,11 @@ impl Shared {
     pub fn write_at_once(&self, text: &[u8], state: &State) -> Option<Written> {
         let mut target = self.target.try_lock().ok()?;
         // What is to be opened, or moved away, is the thread's.
-        (target.is_prompt() && !state.is_to_be_reopened()).then(|| put(target.as_mut(), text, state))
+        let written = (target.is_prompt() && !state.is_to_be_reopened()).then(|| put(target.as_mut(), text, state))?;
+        if written != Written::Yes {
+            state.sinks.lose(1);
+        }
+        Some(written)
     }
 }
 
@@ -119,17 +126,6 @@ pub trait Target: Send {
     /// Whether it is ready, and takes what it is given, or says that it cannot, without waiting for anybody.
     fn is_prompt(&self) -> bool {
         false
-    }
-}
-
-impl Target for io::Stdout {
-    fn ready(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn put(&mut self, text: &[u8]) -> io::Result<()> {
-        self.write_all(text)?;
-        self.flush()
     }
 }
 
@@ -185,7 +181,8 @@ impl Target for LogFile {
             Some(Found::Right) | None => {}
         }
         if self.file.is_none() {
-            self.torn = is_torn(&self.plan.path);
+            // Of what is no file, a pipe, nobody can see the end.
+            self.torn = is_torn(&self.plan.path).unwrap_or(self.torn);
             let file = File::options().append(true).create(true).mode(self.plan.mode).open(&self.plan.path)?;
             let about = file.metadata()?;
             let local = is_local(&file, &about);
@@ -196,12 +193,7 @@ impl Target for LogFile {
 
     fn put(&mut self, text: &[u8]) -> io::Result<()> {
         match &mut self.file {
-            Some(Opened { file, .. }) => {
-                if std::mem::take(&mut self.torn) {
-                    file.write_all(b"\n")?;
-                }
-                file.write_all(text)
-            }
+            Some(Opened { file, .. }) => write_whole(file, &mut self.torn, text),
             None => Err(io::ErrorKind::NotConnected.into()),
         }
     }
@@ -239,8 +231,8 @@ fn is_local(file: &File, about: &Metadata) -> bool {
             .is_ok_and(|about| u64::try_from(about.f_type).is_ok_and(|kind| LOCAL.contains(&kind)))
 }
 
-/// Whether a file has something, and does not end with the end of a line.
-fn is_torn(path: &Path) -> bool {
+/// Whether a file has something, and does not end with the end of a line. `None`: it is no file.
+fn is_torn(path: &Path) -> Option<bool> {
     let last = || -> io::Result<u8> {
         let mut file = File::open(path)?;
         file.seek(SeekFrom::End(-1))?;
@@ -248,8 +240,11 @@ fn is_torn(path: &Path) -> bool {
         file.read_exact(&mut last)?;
         Ok(last[0])
     };
-    let is_file = std::fs::metadata(path).is_ok_and(|about| about.is_file());
-    is_file && last().is_ok_and(|last| last != b'\n')
+    match std::fs::metadata(path) {
+        Ok(about) if !about.is_file() => None,
+        Ok(_) => Some(last().is_ok_and(|last| last != b'\n')),
+        Err(_) => Some(false),
+    }
 }
 
 impl LogFile {

@@ -54,12 +54,14 @@ impl Http {
         let places = Arc::clone(&self.places);
         let client = self.client.read().unwrap_or_else(PoisonError::into_inner).clone();
         let (plan, state) = (Arc::clone(&self.plan), Arc::clone(&self.state));
+        let at_work = self.state.sinks.begin();
         self.runtime.spawn(async move {
             let size = job.line.len();
             let place = tokio::time::timeout(PATIENCE, places.acquire_owned()).await;
             drop(seat);
             let Ok(Ok(place)) = place else {
                 state.done(size);
+                state.sinks.lose(1);
                 state.pass_over(&"it does not take records as fast as they come");
                 let _ = job.answer.send(Written::Away);
                 return;
@@ -80,8 +82,11 @@ impl Http {
                     Written::No
                 }
             };
+            if written != Written::Yes {
+                state.sinks.lose(1);
+            }
             let _ = job.answer.send(written);
-            drop(place);
+            drop((at_work, place));
             if let Ok(response) = posted {
                 finish(response).await;
             }

@@ -16,6 +16,8 @@ use super::{Job, State, Written};
 /// How soon it is tried again to connect, and how soon at last.
 const PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How long what is left at the end is tried to be sent.
+const LAST: Duration = Duration::from_secs(4);
 /// How often it is looked whether a connection lives, while something that was sent on it may be lost.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -54,7 +56,7 @@ pub fn serve(transport: &mut dyn Transport, jobs: &Receiver<Job>, state: &State)
                 let _ = answer.send(if due { link.attempt(state) } else { Written::Away });
             }
             Err(RecvTimeoutError::Timeout) => drop(link.attempt(state)),
-            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Disconnected) => return link.finish(state),
         }
     }
 }
@@ -89,6 +91,7 @@ impl Link<'_> {
                 self.backlog.settle(self.transport.doubt());
                 let lost = self.backlog.take_lost();
                 if lost > 0 {
+                    state.sinks.lose(lost);
                     tracing::error!(
                         device = state.device,
                         lost,
@@ -104,6 +107,20 @@ impl Link<'_> {
                 state.pass_over(&format!("{}: {error}", self.transport.name()));
                 Written::Away
             }
+        }
+    }
+
+    /// Sends what is left, now that nothing comes any more, as long as an end may take.
+    fn finish(&mut self, state: &State) {
+        let end = Instant::now() + LAST;
+        while self.backlog.next().is_some() && Instant::now() < end {
+            std::thread::sleep(self.next.min(end).saturating_duration_since(Instant::now()));
+            self.attempt(state);
+        }
+        let lost = self.backlog.take_unsent();
+        if lost > 0 {
+            state.sinks.lose(lost);
+            tracing::error!(device = state.device, lost, "audit records are lost: the device was away to the end");
         }
     }
 

@@ -318,3 +318,32 @@ async fn a_read_that_hangs_is_given_up_when_its_time_is_over() {
     assert!(read.is_err());
     assert!(started.elapsed() < Duration::from_mins(1), "{:?}", started.elapsed());
 }
+
+#[tokio::test]
+async fn what_no_place_is_for_is_refused_at_once_and_what_has_one_is_written() {
+    let database = Database::shared();
+    let table = unused_table();
+    let times = Times { statement: Duration::from_secs(20), ..QUICK };
+    let storage = Postgres::open_within(&settings(&database.url(), &table), times).await.unwrap();
+    let connector = Connector::new(settings(&database.url(), &table).target().ok().unwrap(), QUICK);
+    let blocker = connector.connect().await.unwrap();
+    blocker.client.batch_execute(&format!("BEGIN; SELECT 1 FROM {table}_server FOR UPDATE")).await.unwrap();
+    // One group is on its way, so many wait, and these are too many.
+    let all = writer::QUEUE + 1500;
+    let storage = &storage;
+    let commit = async |number: usize| (number, storage.commit(put(&format!("k{number}"), "v")).await);
+    let (answers, released) = tokio::join!(futures_util::future::join_all((0..all).map(commit)), async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        blocker.client.batch_execute("ROLLBACK").await
+    });
+    released.unwrap();
+    let refused: Vec<_> =
+        answers.iter().filter_map(|(number, answer)| Some((*number, answer.as_ref().err()?))).collect();
+    assert!(!refused.is_empty() && refused.len() <= 1500, "{}", refused.len());
+    for (number, error) in refused {
+        assert!(error.to_string().contains("commits wait for the database; nothing was written"), "{error}");
+        assert_eq!(storage.get(&format!("k{number}")).await.unwrap(), None);
+    }
+    let written: usize = database.query(&format!("SELECT count(*) FROM {table}")).parse().unwrap();
+    assert_eq!(written, answers.iter().filter(|(_, answer)| answer.is_ok()).count());
+}

@@ -6,6 +6,7 @@
 pub mod env;
 pub mod file;
 pub mod go_regex;
+pub mod hcl;
 pub mod json;
 pub mod key;
 mod key_parse;

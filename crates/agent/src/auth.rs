@@ -65,7 +65,7 @@ async fn token_file(path: &Path, remembered: &mut Option<SecretString>, api: &Ap
     match read(path) {
         Ok(Some(token)) => *remembered = Some(token),
         Ok(None) if remembered.is_some() => {
-            tracing::warn!(path = %path.display(), "the file is empty: the token before is used")
+            tracing::warn!(path = %path.display(), "the file is empty: the token before is used");
         }
         Ok(None) => return Err(format!("{}: it is empty", path.display())),
         Err(error) if remembered.is_some() => tracing::warn!(error, "the token before is used"),

@@ -147,8 +147,9 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, String> {
     for entry in std::fs::read_dir(path).map_err(failed)? {
         let file = entry.map_err(failed)?.path();
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let is_one = file.extension().is_some_and(|end| end == "hcl" || end == "json");
         // Not what editors leave.
-        if file.is_file() && (name.ends_with(".hcl") || name.ends_with(".json")) && !name.starts_with(".#") {
+        if file.is_file() && is_one && !name.starts_with(".#") {
             files.push(file);
         }
     }
@@ -167,8 +168,9 @@ struct Raw {
     exec: Option<ExecConfig>,
     listeners: Vec<ListenerConfig>,
     api_proxy: Option<ProxyToken>,
-    /// What the block `cache` says of tokens, if there is one.
-    cache: Option<Option<ProxyToken>>,
+    has_cache: bool,
+    /// What the block `cache` says of tokens.
+    cache_token: Option<ProxyToken>,
     exit_after_auth: bool,
     pid_file: Option<PathBuf>,
     notes: Vec<String>,
@@ -198,7 +200,8 @@ impl Raw {
         }
         if let Some(block) = root.block("cache")? {
             let mut fields = Fields::new("cache", &block);
-            self.cache = Some(use_token(&mut fields)?);
+            self.has_cache = true;
+            self.cache_token = use_token(&mut fields)?;
             notes.push(
                 "cache: nothing is cached; requests are passed on, and what templates read is read once for all of them"
                     .to_owned(),
@@ -216,8 +219,7 @@ impl Raw {
     }
 
     fn finish(mut self) -> Result<Config, String> {
-        let from_cache = self.cache.flatten();
-        let proxy_token = match (self.api_proxy, from_cache) {
+        let proxy_token = match (self.api_proxy, self.cache_token) {
             (Some(_), Some(_)) => {
                 return Err("use_auto_auth_token defined in both api_proxy and cache config. Please remove this configuration from the cache block".to_owned());
             }
@@ -227,11 +229,7 @@ impl Raw {
         if self.api_proxy.is_some() && self.listeners.is_empty() {
             return Err("configuring the api_proxy requires at least 1 listener to be defined".to_owned());
         }
-        if self.cache.is_some()
-            && self.listeners.is_empty()
-            && self.templates.is_empty()
-            && self.env_templates.is_empty()
-        {
+        if self.has_cache && self.listeners.is_empty() && self.templates.is_empty() && self.env_templates.is_empty() {
             return Err("enabling the cache requires at least 1 template or 1 listener to be defined".to_owned());
         }
         if proxy_token != ProxyToken::Never {

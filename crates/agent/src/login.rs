@@ -70,18 +70,18 @@ pub(crate) async fn run(
         drop(tell.send(Some(Arc::clone(&token))));
         match (token.plain(), lease) {
             (Some(token), Some((lease, renewable))) => {
-                tracing::info!(seconds = lease.left().as_secs(), "logged in");
+                tracing::info!(seconds = lease.left().as_secs_f64().round(), "logged in");
                 keep(token, lease, renewable, &api).await;
                 tracing::info!("the token ends: logging in again");
             }
             (Some(_), None) => {
                 tracing::info!("logged in, with a token that does not end");
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
             // Whoever unwraps it has it, and keeps it alive.
             (None, _) => {
                 tracing::info!("logged in; the token is wrapped, and not kept alive from here");
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         }
     }

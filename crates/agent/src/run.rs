@@ -153,7 +153,7 @@ impl Tasks {
             // Nobody logs in, but who waits for a token waits.
             tasks.others.spawn(async move {
                 let _held = (tell_token, tell_event, tell_progress, tell_written);
-                std::future::pending().await
+                std::future::pending::<()>().await;
             });
             return tasks;
         };

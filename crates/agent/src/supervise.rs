@@ -48,8 +48,10 @@ pub(crate) async fn run(
                 if new == current {
                     next = None;
                 } else {
+                    // Not put off by what comes after it: something may change all the time.
                     let wait = if running.is_some() { TOGETHER } else { Duration::ZERO };
-                    next = Some((new, Instant::now() + wait));
+                    let at = next.map_or_else(|| Instant::now() + wait, |(_, at)| at);
+                    next = Some((new, at));
                 }
             }
             status = ended(running.as_mut()) => {

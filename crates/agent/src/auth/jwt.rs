@@ -20,9 +20,10 @@ pub(super) fn take(
         Ok(there) if !there.is_file() => return Err(format!("{}: it is no file", path.display())),
         Ok(_) => {}
     }
-    match read(path)? {
-        Some(token) => *remembered = Some(token),
-        None => tracing::warn!(path = %path.display(), "there is no token in the file"),
+    if let Some(token) = read(path)? {
+        *remembered = Some(token);
+    } else {
+        tracing::warn!(path = %path.display(), "there is no token in the file");
     }
     if remove {
         let target = if remove_target { std::fs::canonicalize(path) } else { Ok(path.to_owned()) };

@@ -109,7 +109,7 @@ const SERVICE_ACCOUNT_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccou
 pub(super) fn read(body: &Body, notes: &mut Vec<String>) -> Result<AutoAuth, String> {
     let method = match labelled(body, "method")?.as_slice() {
         [] => return Err("no 'method' block found".to_owned()),
-        [one] => method(one.label.as_deref(), one.body, notes)?,
+        [one] => method(one.label.as_deref(), &one.body, notes)?,
         _ => return Err("error parsing 'method': one and only one \"method\" block is required".to_owned()),
     };
     let mut sinks = Vec::new();
@@ -118,7 +118,7 @@ pub(super) fn read(body: &Body, notes: &mut Vec<String>) -> Result<AutoAuth, Str
         return Err("sinks is not read: write each as sink \"file\" { … }".to_owned());
     }
     for block in labelled(body, "sink")? {
-        sinks.push(sink(block.label.as_deref(), block.body, notes)?);
+        sinks.push(sink(block.label.as_deref(), &block.body, notes)?);
     }
     if method.wrap_ttl.is_some() {
         match sinks.as_slice() {

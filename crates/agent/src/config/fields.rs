@@ -121,17 +121,31 @@ impl<'a> Fields<'a> {
 }
 
 /// A block with a label, or a type in it: `method "approle" { … }`.
-pub(super) struct Labelled<'a> {
+pub(super) struct Labelled {
     pub(super) label: Option<String>,
-    pub(super) body: &'a Body,
+    pub(super) body: Body,
 }
 
-/// All blocks of a name.
-pub(super) fn labelled<'a>(body: &'a Body, name: &str) -> Result<Vec<Labelled<'a>>, String> {
+/// All blocks of a name. In JSON a label may be one object further in: `"method": {"approle": {"config": …}}`.
+pub(super) fn labelled(body: &Body, name: &str) -> Result<Vec<Labelled>, String> {
     let mut blocks = Vec::new();
     for item in body.items.iter().filter(|item| item.keys.first().is_some_and(|first| first == name)) {
         let Value::Body(inner) = &item.value else { return Err(format!("{name} is a block")) };
-        blocks.push(Labelled { label: item.keys.get(1).cloned(), body: inner });
+        let first = |item: &Item| item.keys.first().cloned().filter(|key| key != "config");
+        let labels: BTreeSet<Option<String>> = inner.items.iter().map(first).collect();
+        let is_one_further = item.keys.len() == 1
+            && !labels.is_empty()
+            && !labels.contains(&None)
+            && inner.items.iter().all(|item| matches!(item.value, Value::Body(_)));
+        if !is_one_further {
+            blocks.push(Labelled { label: item.keys.get(1).cloned(), body: inner.clone() });
+            continue;
+        }
+        for label in labels.into_iter().flatten() {
+            if let Some(body) = single(inner, &label)? {
+                blocks.push(Labelled { label: Some(label), body });
+            }
+        }
     }
     Ok(blocks)
 }
@@ -143,7 +157,7 @@ pub(super) fn single(body: &Body, name: &str) -> Result<Option<Body>, String> {
     for item in body.items.iter().filter(|item| item.keys.first().is_some_and(|first| first == name)) {
         let Value::Body(inner) = &item.value else { return Err(format!("{name} is a block")) };
         let labels = &item.keys[1..];
-        if found.is_some() && !(is_split && !labels.is_empty()) {
+        if found.is_some() && (!is_split || labels.is_empty()) {
             return Err(format!("there is more than one block {name}"));
         }
         if labels.is_empty() {
@@ -177,7 +191,7 @@ mod tests {
             let methods = labelled(&a, "m").unwrap();
             assert_eq!(methods.len(), 1, "{text}");
             assert_eq!(methods[0].label.as_deref(), Some("x"), "{text}");
-            let config = single(methods[0].body, "c").unwrap().unwrap();
+            let config = single(&methods[0].body, "c").unwrap().unwrap();
             assert_eq!(Fields::new("c", &config).number("k").unwrap(), Some(1), "{text}");
             let s = single(&a, "s").unwrap().unwrap();
             assert_eq!(Fields::new("s", &s).text("p").unwrap().as_deref(), Some("2"), "{text}");

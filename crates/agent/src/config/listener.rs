@@ -29,7 +29,7 @@ pub enum Place {
 pub(super) fn read_all(body: &Body, notes: &mut Vec<String>) -> Result<Vec<ListenerConfig>, String> {
     let mut all = Vec::new();
     for block in labelled(body, "listener")? {
-        let mut fields = Fields::new("listener", block.body);
+        let mut fields = Fields::new("listener", &block.body);
         let kind = fields.text("type")?.filter(|kind| !kind.is_empty()).or(block.label);
         match fields.text("role")?.as_deref() {
             None | Some("" | "default") => {}

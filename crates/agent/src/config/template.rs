@@ -72,7 +72,7 @@ pub(super) fn read_all(body: &Body, notes: &mut Vec<String>) -> Result<Vec<Templ
         if let Some(label) = block.label {
             return Err(format!("error parsing 'template': it has no name, but is called {label:?}"));
         }
-        let mut fields = Fields::new("template", block.body);
+        let mut fields = Fields::new("template", &block.body);
         let mut template = common(&mut fields)?;
         template.destination = fields.needed("destination").map(PathBuf::from)?;
         template.perms = fields.mode("perms")?;
@@ -115,7 +115,7 @@ pub(super) fn read_variables(body: &Body) -> Result<Vec<(String, TemplateConfig)
         if name.is_empty() || name.contains(['=', '\0']) {
             return Err("env_template: an environment variable name is required".to_owned());
         }
-        let mut fields = Fields::new(format!("env_template[{name}]"), block.body);
+        let mut fields = Fields::new(format!("env_template[{name}]"), &block.body);
         if let Some(found) = fields.unknown().iter().find(|found| OF_FILES.contains(&found.as_str())) {
             return Err(fields.wrong(format_args!("'{found}' is not allowed")));
         }

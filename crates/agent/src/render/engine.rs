@@ -153,7 +153,7 @@ impl Engine {
                     if changed.is_err() {
                         return;
                     }
-                    token = tokens.borrow_and_update().clone();
+                    token.clone_from(&tokens.borrow_and_update());
                     // What the tasks of the token before still say goes to a channel that nobody reads.
                     (tell, told) = mpsc::channel(NEWS);
                     self.tasks.clear();

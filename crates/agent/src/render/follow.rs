@@ -11,7 +11,7 @@ use tokio::sync::mpsc::Sender;
 use tokio::time::sleep;
 
 use super::need::{Need, versioned, versioned_list};
-use super::secret;
+use super::secret::{self, Renewed};
 use crate::api::{self, Api, Call, at, is_true_at, number_at, text_at};
 use crate::config::Rendering;
 use crate::renewal::{Lease, Next, Renewable};
@@ -153,7 +153,7 @@ async fn stay(need: &Need, answer: &Value, following: &Following, token: &Secret
     if matches!(need, Need::List { .. }) {
         return sleep(following.rendering.static_interval).await;
     }
-    let Some((id, seconds)) = secret::lease(answer) else {
+    let Some((renewed, seconds)) = secret::lease(answer) else {
         return sleep(secret::keeps_for(answer, &following.rendering)).await;
     };
     let mut lease = Lease::new(seconds);
@@ -163,9 +163,16 @@ async fn stay(need: &Need, answer: &Value, following: &Following, token: &Secret
             Next::EndAfter(wait) => return sleep(wait).await,
             Next::RenewAfter(wait) => sleep(wait).await,
         }
-        let body = api::form(&[("lease_id", id.expose())]);
-        match following.api.ask(Call::put("sys/leases/renew", body, Some(token))).await {
+        let (call, of): (_, &[&str]) = match &renewed {
+            Renewed::Lease(id) => {
+                let body = api::form(&[("lease_id", id.expose())]);
+                (Call::put("sys/leases/renew", body, Some(token)), &[])
+            }
+            Renewed::Token(own) => (Call::put("auth/token/renew-self", api::form(&[]), Some(own)), &["auth"]),
+        };
+        match following.api.ask(call).await {
             Ok(answer) => {
+                let answer = at(&answer, of);
                 let left = Duration::from_secs(number_at(&answer, &["lease_duration"]).unwrap_or(0));
                 tracing::debug!(%need, seconds = left.as_secs(), "its lease is renewed");
                 if !is_true_at(&answer, &["renewable"]) {

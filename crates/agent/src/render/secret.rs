@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bulla_core::SecretString;
 use bulla_template::Value;
 
 use crate::api::{at, is_true_at, number_at, text_at};
@@ -63,11 +64,23 @@ pub(super) fn is_deleted(answer: &Value) -> bool {
     matches!(metadata, Value::Map(_)) && text_at(&metadata, &["deletion_time"]).is_some()
 }
 
-/// The lease of a secret that can be renewed: its id, and for how many seconds.
-pub(super) fn lease(answer: &Value) -> Option<(bulla_core::SecretString, Duration)> {
-    let seconds = number_at(answer, &["lease_duration"]).filter(|seconds| *seconds > 0)?;
-    let id = text_at(answer, &["lease_id"]).filter(|_| is_true_at(answer, &["renewable"]))?;
-    Some((id, Duration::from_secs(seconds)))
+/// What of a secret can be renewed.
+pub(super) enum Renewed {
+    /// The lease with this id.
+    Lease(SecretString),
+    /// The secret is a token.
+    Token(SecretString),
+}
+
+/// What of a secret can be renewed, and how long it lives.
+pub(super) fn lease(answer: &Value) -> Option<(Renewed, Duration)> {
+    let part = |path: &[&str], id: &str, make: fn(SecretString) -> Renewed| {
+        let inner = at(answer, path);
+        let seconds = number_at(&inner, &["lease_duration"]).filter(|seconds| *seconds > 0)?;
+        let id = text_at(&inner, &[id]).filter(|_| is_true_at(&inner, &["renewable"]))?;
+        Some((make(id), Duration::from_secs(seconds)))
+    };
+    part(&["auth"], "client_token", Renewed::Token).or_else(|| part(&[], "lease_id", Renewed::Lease))
 }
 
 /// How long a secret that cannot be renewed is left as it is.
@@ -140,11 +153,15 @@ mod tests {
 
     #[test]
     fn what_can_be_renewed_has_an_id() {
-        assert!(lease(&answer(r#"{"lease_id":"x","renewable":true,"lease_duration":5}"#)).is_some());
+        let of = |text: &str| lease(&answer(text)).unwrap().0;
+        assert!(matches!(of(r#"{"lease_id":"x","renewable":true,"lease_duration":5}"#), Renewed::Lease(_)));
+        let token = r#"{"lease_id":"","auth":{"client_token":"t","renewable":true,"lease_duration":5}}"#;
+        assert!(matches!(of(token), Renewed::Token(_)));
         for text in [
             r#"{"lease_id":"","renewable":true,"lease_duration":5}"#,
             r#"{"lease_id":"x","renewable":false,"lease_duration":5}"#,
             r#"{"lease_id":"x","renewable":true,"lease_duration":0}"#,
+            r#"{"auth":{"client_token":"t","renewable":false,"lease_duration":5}}"#,
         ] {
             assert!(lease(&answer(text)).is_none(), "{text}");
         }

@@ -24,6 +24,8 @@ pub use template::{CommandLine, TemplateConfig, TemplateSource};
 const RETRIES: u32 = 12;
 /// The longest a template's secret without a lease is left as it is, where nobody says.
 const STATIC_INTERVAL: Duration = Duration::from_mins(5);
+/// How many requests for templates there are at once, where nobody says.
+const CONNECTIONS: usize = 10;
 /// The part of a lease that passes before a secret that cannot be renewed is read again, where nobody says.
 const THRESHOLD: f64 = 0.9;
 
@@ -91,6 +93,8 @@ pub struct Rendering {
     pub exit_on_retry_failure: bool,
     /// After how long a secret without a lease is read again.
     pub static_interval: Duration,
+    /// How many requests for templates there are at once.
+    pub connections: usize,
     /// Which part of a lease that cannot be renewed passes before the secret is read again.
     pub lease_threshold: f64,
 }
@@ -291,8 +295,12 @@ fn top_level(unknown: &[String]) -> Vec<String> {
     unknown.map(|name| format!("{name} has no effect")).collect()
 }
 
-const DEFAULT_RENDERING: Rendering =
-    Rendering { exit_on_retry_failure: false, static_interval: STATIC_INTERVAL, lease_threshold: THRESHOLD };
+const DEFAULT_RENDERING: Rendering = Rendering {
+    exit_on_retry_failure: false,
+    static_interval: STATIC_INTERVAL,
+    connections: CONNECTIONS,
+    lease_threshold: THRESHOLD,
+};
 
 fn vault(body: &Body, notes: &mut Vec<String>) -> Result<Vault, String> {
     let mut fields = Fields::new("vault", body);
@@ -333,14 +341,17 @@ fn rendering(body: &Body, notes: &mut Vec<String>) -> Result<Rendering, String> 
         Some(Ok(part)) if part > 0.0 && part < 1.0 => part,
         Some(_) => return Err(fields.wrong("lease_renewal_threshold is a number between 0 and 1")),
     };
-    // Our connections are few, and shared by all templates.
-    let _ = fields.number("max_connections_per_host")?;
+    let connections = match fields.number("max_connections_per_host")? {
+        None | Some(0) => CONNECTIONS,
+        Some(number) => usize::try_from(number).map_err(|_| fields.wrong("max_connections_per_host is too small"))?,
+    };
     let rendering = Rendering {
         exit_on_retry_failure: fields.truth("exit_on_retry_failure")?.unwrap_or(false),
         static_interval: fields
             .duration("static_secret_render_interval")?
             .filter(|interval| !interval.is_zero())
             .unwrap_or(STATIC_INTERVAL),
+        connections,
         lease_threshold,
     };
     fields.note_unknown(notes);

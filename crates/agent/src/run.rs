@@ -18,7 +18,7 @@ use crate::auth::Login;
 use crate::config::{Config, Place, ProxyToken, Vault};
 use crate::proxy::{Forward, Listener};
 use crate::render::engine::Progress;
-use crate::render::{Engine, Event, Kind};
+use crate::render::{Engine, Event, Following, Kind};
 use crate::{login, sink, supervise};
 
 /// What the caller provides.
@@ -165,8 +165,8 @@ impl Tasks {
         } else {
             (Kind::Files, files.collect())
         };
-        let reading = (Arc::clone(api), config.rendering, config.vault.retries());
-        let engine = Engine::new(kind, templates, reading, &host.env, (tell_event, tell_progress));
+        let following = Following::new(Arc::clone(api), config.rendering, config.vault.retries());
+        let engine = Engine::new(kind, templates, following, &host.env, (tell_event, tell_progress));
         tasks.others.spawn(engine.run(tokens));
         if let Some(exec) = &config.exec {
             let (tell, variables) = mpsc::channel(1);

@@ -16,14 +16,11 @@ use super::destination::{self, Written};
 use super::follow::{self, Following, News};
 use super::functions::{Answers, Asked, ExtraFile, functions, lock};
 use super::need::Need;
-use crate::api::Api;
-use crate::config::{CommandLine, Rendering, TemplateConfig, TemplateSource};
+use crate::config::{CommandLine, TemplateConfig, TemplateSource};
 use crate::login::{Current, Token};
 
 /// The largest template.
 const LONGEST: u64 = 1 << 20;
-/// The longest wait between two tries to read something.
-const MAX_BACKOFF: Duration = Duration::from_mins(1);
 /// When what was rendered could not be written it is tried again.
 const AGAIN: Backoff = Backoff { first: Duration::from_secs(1), limit: Duration::from_mins(1) };
 /// How much news waits to be heard.
@@ -106,13 +103,13 @@ impl Engine {
     pub(crate) fn new(
         kind: Kind,
         templates: Vec<(String, TemplateConfig)>,
-        (api, rendering, retries): (Arc<Api>, Rendering, u32),
+        following: Following,
         env: &Arc<dyn Env>,
         (events, progress): (mpsc::Sender<Event>, watch::Sender<Progress>),
     ) -> Self {
         let answers = Answers::default();
         let entries = templates.into_iter().map(|(name, config)| Entry::new(name, config, &answers, env)).collect();
-        let following = Arc::new(Following { api, rendering, retries, max_backoff: MAX_BACKOFF });
+        let following = Arc::new(following);
         let engine = Self {
             kind,
             entries,
@@ -354,7 +351,7 @@ enum Outcome {
 impl Entry {
     fn new(name: String, config: TemplateConfig, answers: &Answers, env: &Arc<dyn Env>) -> Self {
         let asked = Asked::new(Arc::clone(answers));
-        let functions = functions(&asked, config.sandbox.as_deref(), env, &config.denied);
+        let functions = functions(&asked, &config.destination, config.sandbox.as_deref(), env, &config.denied);
         let text = match &config.source {
             TemplateSource::Contents(text) => Ok(text.clone()),
             TemplateSource::File(path) => {

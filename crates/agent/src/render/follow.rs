@@ -7,9 +7,11 @@ use std::time::Duration;
 use bulla_core::backoff::Backoff;
 use bulla_core::{SecretString, file};
 use bulla_template::{Text, Value};
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::Sender;
 use tokio::time::sleep;
 
+use super::certificate::{self, Found};
 use super::need::{Need, versioned, versioned_list};
 use super::secret::{self, Renewed};
 use crate::api::{self, Api, Call, at, is_true_at, number_at, text_at};
@@ -25,21 +27,28 @@ pub(super) enum News {
 }
 
 /// How things are followed.
-pub(super) struct Following {
-    pub(super) api: Arc<Api>,
+pub(crate) struct Following {
+    api: Arc<Api>,
     pub(super) rendering: Rendering,
     /// How often one is tried before that counts as a failure of its template.
-    pub(super) retries: u32,
-    /// The longest wait between two tries.
-    pub(super) max_backoff: Duration,
+    retries: u32,
+    /// How many are read at once.
+    places: Semaphore,
+}
+
+impl Following {
+    pub(crate) fn new(api: Arc<Api>, rendering: Rendering, retries: u32) -> Self {
+        let places = Semaphore::new(rendering.connections.clamp(1, Semaphore::MAX_PERMITS));
+        Self { api, rendering, retries, places }
+    }
 }
 
 /// How often a file is looked at.
 const LOOK: Duration = Duration::from_secs(2);
 /// The largest file.
 const LONGEST: u64 = 8 << 20;
-/// The wait before the first try again.
-const FIRST: Duration = Duration::from_millis(250);
+/// Between two tries.
+const AGAIN: Backoff = Backoff { first: Duration::from_millis(250), limit: Duration::from_mins(1) };
 /// Between one exhausted row of tries and the next.
 const REST: Duration = Duration::from_secs(30);
 
@@ -54,24 +63,48 @@ pub(super) async fn run(
         return follow_file(path, &need, &following, &tell).await;
     }
     let Some(token) = token.plain() else { return };
-    let backoff = Backoff { first: FIRST, limit: following.max_backoff };
+    if let Need::Certificate { file, .. } = &need
+        && let Ok(bytes) = file::read(file, LONGEST)
+        && let Ok(Found { value, keeps_for: Some(wait) }) = certificate::read(bytes.expose())
+    {
+        // It was issued before this process began.
+        if tell.send((need.clone(), News::Value(value))).await.is_err() {
+            return;
+        }
+        sleep(wait).await;
+    }
     let mut tries = 0;
     loop {
-        match read(&need, &following.api, token).await {
+        let place = following.places.acquire().await;
+        let read = read(&need, &following.api, token).await;
+        drop(place);
+        match read {
             Ok(answer) => {
                 tries = 0;
-                let value = match &need {
-                    Need::List { .. } => keys(&answer),
-                    _ => secret::shown(&answer),
+                let (value, keeps_for) = match &need {
+                    Need::List { .. } => (keys(&answer), Some(following.rendering.static_interval)),
+                    Need::Certificate { .. } => match certificate::read(certificate::texts(&answer).expose()) {
+                        // One that ends at once is asked for again, but not as fast as that goes.
+                        Ok(found) => (found.value, Some(found.keeps_for.unwrap_or(LOOK))),
+                        Err(why) => {
+                            tracing::warn!(%need, why, "it cannot be read");
+                            sleep(REST).await;
+                            continue;
+                        }
+                    },
+                    _ => (secret::shown(&answer), None),
                 };
                 if tell.send((need.clone(), News::Value(value))).await.is_err() {
                     return;
                 }
-                stay(&need, &answer, &following, token).await;
+                match keeps_for {
+                    Some(wait) => sleep(wait).await,
+                    None => stay(&need, &answer, &following, token).await,
+                }
             }
             Err(why) => {
                 let is_last = tries == following.retries;
-                let wait = if is_last { REST } else { backoff.after(tries + 1) };
+                let wait = if is_last { REST } else { AGAIN.after(tries + 1) };
                 tracing::warn!(%need, why, again_in = ?wait, "it cannot be read");
                 tries = if is_last { 0 } else { tries + 1 };
                 if tell.send((need.clone(), News::Failed { why, is_last })).await.is_err() {
@@ -91,13 +124,13 @@ async fn read(need: &Need, api: &Api, token: &SecretString) -> Result<Value, Str
                 Some(mount) => versioned(path, &mount),
                 None => path.clone(),
             };
-            let answer = api.ask(Call { query: query.clone(), ..Call::get(&path, Some(token)) }).await.map_err(said)?;
-            if answer.is_nil() || secret::is_deleted(&answer) {
-                return Err(format!("no secret exists at {path}"));
+            match api.ask(Call { query: query.clone(), ..Call::get(&path, Some(token)) }).await {
+                Ok(answer) if !answer.is_nil() && !secret::is_deleted(&answer) => Ok(answer),
+                Ok(_) | Err(api::ApiError::Refused { status: 404, .. }) => Err(format!("no secret exists at {path}")),
+                Err(error) => Err(said(error)),
             }
-            Ok(answer)
         }
-        Need::Write { path, data } => {
+        Need::Certificate { path, data, .. } | Need::Write { path, data } => {
             let text = |text: &Text| String::from_utf8_lossy(text.expose()).into_owned();
             // Both are wiped: the texts here, the body once it is sent.
             let fields: Vec<(String, zeroize::Zeroizing<String>)> =
@@ -150,9 +183,6 @@ fn keys(answer: &Value) -> Value {
 
 /// Returns when it is time to read it again. A lease is renewed until that helps no more.
 async fn stay(need: &Need, answer: &Value, following: &Following, token: &SecretString) {
-    if matches!(need, Need::List { .. }) {
-        return sleep(following.rendering.static_interval).await;
-    }
     let Some((renewed, seconds)) = secret::lease(answer) else {
         return sleep(secret::keeps_for(answer, &following.rendering)).await;
     };

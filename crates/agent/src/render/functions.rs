@@ -66,7 +66,13 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// All functions of a template.
-pub(super) fn functions(asked: &Asked, sandbox: Option<&Path>, env: &Arc<dyn Env>, denied: &[String]) -> Functions {
+pub(super) fn functions(
+    asked: &Asked,
+    destination: &Path,
+    sandbox: Option<&Path>,
+    env: &Arc<dyn Env>,
+    denied: &[String],
+) -> Functions {
     let mut all = Vec::new();
     let with = |run: fn(&Asked, &Args<'_>) -> Result<Value, Failure>| {
         let asked = asked.clone();
@@ -75,6 +81,16 @@ pub(super) fn functions(asked: &Asked, sandbox: Option<&Path>, env: &Arc<dyn Env
     all.push(Function::new("secret", &[], with(secret)).with_rest(Param::Text));
     all.push(Function::new("secrets", &[Param::Text], with(secrets)));
     all.push(Function::new("writeToFile", &[Param::Text; 4], with(write_to_file)).with_rest(Param::Text));
+    let (own, destination) = (asked.clone(), destination.to_owned());
+    all.push(
+        Function::new("pkiCert", &[], move |_, args| {
+            let Some((path, arguments)) = args.all().split_first() else { return Ok(Value::Nil) };
+            let arguments: Vec<&[u8]> = (1..=arguments.len()).map(|index| args.text(index)).collect();
+            let need = Need::certificate(text(path)?, &arguments, &destination)?;
+            Ok(own.answer(need).unwrap_or(Value::Nil))
+        })
+        .with_rest(Param::Text),
+    );
     let (asked, sandbox) = (asked.clone(), sandbox.map(Path::to_owned));
     all.push(Function::new("file", &[Param::Text], move |_, args| file(&asked, sandbox.as_deref(), args)));
     let variable = Arc::clone(env);
@@ -170,7 +186,7 @@ mod tests {
     fn run(text: &str, asked: &Asked, denied: &[String]) -> Result<String, String> {
         let env: Arc<dyn Env> = Arc::new(BTreeMap::from([("HOME".to_owned(), "/h".to_owned())]));
         let sandbox = std::env::temp_dir();
-        let functions = functions(asked, Some(&sandbox), &env, denied);
+        let functions = functions(asked, Path::new("/d"), Some(&sandbox), &env, denied);
         let options = Options { functions, ..Options::default() };
         let template = Template::parse("t", text, &options).map_err(|error| error.to_string())?;
         let out = template.execute(&Value::Nil, &Limits::default()).map_err(|error| error.to_string())?;

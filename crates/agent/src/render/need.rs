@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bulla_template::Text;
 
@@ -20,6 +20,8 @@ pub(crate) enum Need {
     Write { path: String, data: BTreeMap<Text, Text> },
     /// `secrets "PATH"`.
     List { path: String },
+    /// `pkiCert "PATH" "key=value"`, in a template for this file.
+    Certificate { path: String, data: BTreeMap<Text, Text>, file: PathBuf },
     /// `file "PATH"`.
     File { path: PathBuf },
 }
@@ -30,6 +32,7 @@ impl fmt::Display for Need {
         match self {
             Self::Read { path, .. } => write!(f, "vault.read({path})"),
             Self::Write { path, .. } => write!(f, "vault.write({path})"),
+            Self::Certificate { path, .. } => write!(f, "vault.pki({path})"),
             Self::List { path } => write!(f, "vault.list({path})"),
             Self::File { path } => write!(f, "file({})", path.display()),
         }
@@ -47,12 +50,15 @@ impl Need {
             let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
             return Ok(Self::Read { path: path.trim_end_matches('/').to_owned(), query: query.map(str::to_owned) });
         }
-        let mut data = BTreeMap::new();
-        for argument in arguments.iter().filter(|argument| !argument.is_empty()) {
-            let at = argument.iter().position(|&byte| byte == b'=').ok_or("an argument is not a k=v pair")?;
-            data.insert(Text::from(argument[..at].trim_ascii()), Text::from(argument[at + 1..].trim_ascii()));
-        }
-        Ok(Self::Write { path: path.to_owned(), data })
+        Ok(Self::Write { path: path.to_owned(), data: pairs(arguments)? })
+    }
+
+    /// What `pkiCert` asks for.
+    ///
+    /// # Errors
+    /// As [`secret`](Self::secret).
+    pub(crate) fn certificate(path: &str, arguments: &[&[u8]], file: &Path) -> Result<Self, &'static str> {
+        Ok(Self::Certificate { path: clean(path)?.to_owned(), data: pairs(arguments)?, file: file.to_owned() })
     }
 
     /// What `secrets` asks for.
@@ -62,6 +68,15 @@ impl Need {
     pub(crate) fn list(path: &str) -> Result<Self, &'static str> {
         Ok(Self::List { path: clean(path)?.to_owned() })
     }
+}
+
+fn pairs(arguments: &[&[u8]]) -> Result<BTreeMap<Text, Text>, &'static str> {
+    let mut data = BTreeMap::new();
+    for argument in arguments.iter().filter(|argument| !argument.is_empty()) {
+        let at = argument.iter().position(|&byte| byte == b'=').ok_or("an argument is not a k=v pair")?;
+        data.insert(Text::from(argument[..at].trim_ascii()), Text::from(argument[at + 1..].trim_ascii()));
+    }
+    Ok(data)
 }
 
 fn clean(path: &str) -> Result<&str, &'static str> {

@@ -125,8 +125,12 @@ mod tests {
         Value::from_json_exact(text.as_bytes(), Limits::default()).unwrap()
     }
 
-    const RENDERING: Rendering =
-        Rendering { exit_on_retry_failure: false, static_interval: Duration::from_mins(5), lease_threshold: 0.9 };
+    const RENDERING: Rendering = Rendering {
+        exit_on_retry_failure: false,
+        static_interval: Duration::from_mins(5),
+        connections: 1,
+        lease_threshold: 0.9,
+    };
 
     #[test]
     fn a_secret_is_read_again_before_it_ends() {

@@ -112,17 +112,17 @@ impl World {
     pub(crate) fn new(address: std::net::SocketAddr, ttl: &str, max_ttl: &str) -> Self {
         let world = Self { address, role_id: String::new() };
         let policy = r#"path "*" { capabilities = ["create", "read", "update", "delete", "list", "sudo"] }"#;
-        world.root("PUT", "sys/policies/acl/app", json!({ "policy": policy }));
-        world.root("POST", "sys/auth/approle", json!({ "type": "approle" }));
+        world.root("PUT", "sys/policies/acl/app", &json!({ "policy": policy }));
+        world.root("POST", "sys/auth/approle", &json!({ "type": "approle" }));
         let role = json!({ "token_policies": "app", "token_ttl": ttl, "token_max_ttl": max_ttl });
-        world.root("POST", "auth/approle/role/app", role);
-        world.root("POST", "sys/mounts/old", json!({ "type": "kv", "options": { "version": "1" } }));
-        world.root("POST", "old/app", json!({ "a": "1", "b": "two" }));
-        let secret = json!({ "password": "p<w>&", "lines": "one\ntwo\n", "n": 12345678901234567890_u64, "f": 1.5, "on": true,
+        world.root("POST", "auth/approle/role/app", &role);
+        world.root("POST", "sys/mounts/old", &json!({ "type": "kv", "options": { "version": "1" } }));
+        world.root("POST", "old/app", &json!({ "a": "1", "b": "two" }));
+        let secret = json!({ "password": "p<w>&", "lines": "one\ntwo\n", "n": 12_345_678_901_234_567_890_u64, "f": 1.5, "on": true,
             "nested": { "list": ["x", "y"], "empty": null } });
-        world.root("POST", "secret/data/app", json!({ "data": secret }));
-        world.root("POST", "secret/data/team/db", json!({ "data": { "user": "u" } }));
-        let role_id = world.root("GET", "auth/approle/role/app/role-id", Value::Null)["role_id"].clone();
+        world.root("POST", "secret/data/app", &json!({ "data": secret }));
+        world.root("POST", "secret/data/team/db", &json!({ "data": { "user": "u" } }));
+        let role_id = world.root("GET", "auth/approle/role/app/role-id", &Value::Null)["role_id"].clone();
         Self { role_id: role_id.as_str().unwrap().to_owned(), ..world }
     }
 
@@ -130,8 +130,8 @@ impl World {
         format!("http://{}", self.address)
     }
 
-    pub(crate) fn root(&self, method: &str, path: &str, body: Value) -> Value {
-        let (status, answer) = ask(self.address, ROOT, method, path, &body);
+    pub(crate) fn root(&self, method: &str, path: &str, body: &Value) -> Value {
+        let (status, answer) = ask(self.address, ROOT, method, path, body);
         assert!((200..300).contains(&status), "{path}: {status} {answer}");
         answer["data"].clone()
     }
@@ -140,7 +140,7 @@ impl World {
     pub(crate) fn place(&self) -> Place {
         let place = Place::new();
         write(&place.path("role-id"), &self.role_id);
-        let secret = self.root("POST", "auth/approle/role/app/secret-id", json!({}));
+        let secret = self.root("POST", "auth/approle/role/app/secret-id", &json!({}));
         write(&place.path("secret-id"), secret["secret_id"].as_str().unwrap());
         place
     }
@@ -191,7 +191,7 @@ const FILES: &[(&str, &str)] = &[
     ),
     (
         "structures",
-        r#"{{ with parseJSON "{\"a\":[1,2.5,{\"b\":null}]}" }}{{ .a }} {{ toYAML . }}{{ end }} {{ "k=v;l=w" | splitToMap ";" "=" | toJSON }} {{ sprig_dict "a/b" 1 "c" 2 | explodeMap | toJSON }}"#,
+        r#"{{ with parseJSON "{\"a\":[1,2.5,1000000,{\"b\":null}]}" }}{{ .a }} {{ toYAML . }}{{ end }} {{ "k=v;l=w" | splitToMap ";" "=" | toJSON }} {{ sprig_dict "a/b" 1 "c" 2 | explodeMap | toJSON }}"#,
     ),
     ("environment", r#"{{ env "GREETING" }}{{ env "NOT_SET" }}{{ envOrDefault "NOT_SET" "default" }}"#),
     ("indented", "{{ with secret \"secret/app\" }}{{ .Data.data.lines | indent 4 }}{{ end }}|"),
@@ -291,9 +291,9 @@ fn a_template_that_cannot_be_rendered_keeps_no_other_from_it() {
             .iter()
             .all(|why| place.read("log").contains(why))
     });
-    world.root("POST", "secret/data/later", json!({ "data": { "a": "here" } }));
+    world.root("POST", "secret/data/later", &json!({ "data": { "a": "here" } }));
     place.eventually("what was missing is rendered", || place.read("later") == "here");
-    world.root("POST", "secret/data/app", json!({ "data": { "nothing": "something", "password": "new" } }));
+    world.root("POST", "secret/data/app", &json!({ "data": { "nothing": "something", "password": "new" } }));
     place.eventually("so is what lacked a key", || place.read("key") == "something");
     place.eventually("and the good one again", || place.read("good") == "new");
     drop(agent);
@@ -323,13 +323,13 @@ fn every_method_logs_in() {
     with_both_servers(|name, server| {
         let world = World::new(server.address, "1h", "2h");
         let cluster = ServiceAccounts::start();
-        world.root("POST", "sys/auth/kubernetes", json!({ "type": "kubernetes" }));
+        world.root("POST", "sys/auth/kubernetes", &json!({ "type": "kubernetes" }));
         let config = json!({ "kubernetes_host": cluster.0.url(), "token_reviewer_jwt": "reviewer", "disable_local_ca_jwt": true,
             "kubernetes_ca_cert": UNUSED_AUTHORITY });
-        world.root("POST", "auth/kubernetes/config", config);
+        world.root("POST", "auth/kubernetes/config", &config);
         let role = json!({ "bound_service_account_names": "app", "bound_service_account_namespaces": "shop", "audience": "vault",
             "token_policies": "app" });
-        world.root("POST", "auth/kubernetes/role/app", role);
+        world.root("POST", "auth/kubernetes/role/app", &role);
         let methods = [
             "method \"kubernetes\" { config = { role = \"app\", token_path = \"jwt\" } }",
             "method \"token_file\" { config = { token_file_path = \"token-file\" } }",
@@ -376,12 +376,14 @@ fn a_configuration_that_cannot_be_used_ends_both_at_once() {
     for (config, why) in [
         ("nonsense", ""),
         ("", "no auto_auth, cache, or listener block"),
-        ("auto_auth { method \"approle\" {\n config = {}\n} }", "role_id_file_path"),
+        (
+            "auto_auth { method \"approle\" {\n config = {}\n}\n sink \"file\" {\n config = { path = \"x\" }\n} }",
+            "role_id_file_path",
+        ),
         (
             "auto_auth { method \"approle\" {\n config = { role_id_file_path = \"x\" }\n} }",
             "requires at least one sink",
         ),
-        ("listener \"tcp\" {\n address = \"127.0.0.1:0\"\n}", "tls_cert_file"),
     ] {
         for which in BOTH {
             write(&place.path("log"), "");
@@ -390,6 +392,11 @@ fn a_configuration_that_cannot_be_used_ends_both_at_once() {
             assert!(place.read("log").contains(why), "{which:?}: {config}\n{}", place.read("log"));
         }
     }
+    // The peer listens, and no handshake comes to its end.
+    let mut agent =
+        place.start(Program::Bulla, "http://127.0.0.1:1", "listener \"tcp\" {\n address = \"127.0.0.1:0\"\n}", &[]);
+    assert_eq!(agent.ended(&place).code(), Some(1));
+    assert!(place.read("log").contains("tls_cert_file"), "{}", place.read("log"));
     let started = Instant::now();
     let missing = Command::new(env!("CARGO_BIN_EXE_bulla")).args(["agent", "-config=/nowhere.hcl"]).output().unwrap();
     assert!(missing.status.code() == Some(1) && started.elapsed() < Duration::from_secs(10));

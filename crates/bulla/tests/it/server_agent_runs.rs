@@ -10,7 +10,7 @@ use bulla_test_support::{http, program, unused_address};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::server_agent::{Agent, BOTH, LOGIN, Place, Program, World, with_both_servers};
+use crate::server_agent::{BOTH, LOGIN, Place, Program, World, with_both_servers};
 use crate::server_clients::{ours, write};
 use crate::server_process::{Home, ask};
 
@@ -19,25 +19,28 @@ fn the_agent_outlives_its_server_and_its_token() {
     let home = Home::new();
     let (mut server, root) = home.initialize();
     let address = server.address;
-    let as_root = |method: &str, path: &str, body: Value| {
-        let (status, answer) = ask(address, &root, method, path, &body);
+    let as_root = |method: &str, path: &str, body: &Value| {
+        let (status, answer) = ask(address, &root, method, path, body);
         assert!((200..300).contains(&status), "{path}: {status} {answer}");
         answer["data"].clone()
     };
-    as_root("POST", "sys/mounts/secret", json!({ "type": "kv", "options": { "version": "2" } }));
+    as_root("POST", "sys/mounts/secret", &json!({ "type": "kv", "options": { "version": "2" } }));
     let policy = r#"path "secret/*" { capabilities = ["read"] }"#;
-    as_root("PUT", "sys/policies/acl/app", json!({ "policy": policy }));
-    as_root("POST", "sys/auth/approle", json!({ "type": "approle" }));
+    as_root("PUT", "sys/policies/acl/app", &json!({ "policy": policy }));
+    as_root("POST", "sys/auth/approle", &json!({ "type": "approle" }));
     as_root(
         "POST",
         "auth/approle/role/app",
-        json!({ "token_policies": "app", "token_ttl": "4s", "token_max_ttl": "1h" }),
+        &json!({ "token_policies": "app", "token_ttl": "4s", "token_max_ttl": "1h" }),
     );
-    as_root("POST", "secret/data/app", json!({ "data": { "a": "first" } }));
+    as_root("POST", "secret/data/app", &json!({ "data": { "a": "first" } }));
     let place = Place::new();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    write(&place.path("role-id"), &text(&as_root("GET", "auth/approle/role/app/role-id", Value::Null)["role_id"]));
-    write(&place.path("secret-id"), &text(&as_root("POST", "auth/approle/role/app/secret-id", json!({}))["secret_id"]));
+    write(&place.path("role-id"), &text(&as_root("GET", "auth/approle/role/app/role-id", &Value::Null)["role_id"]));
+    write(
+        &place.path("secret-id"),
+        &text(&as_root("POST", "auth/approle/role/app/secret-id", &json!({}))["secret_id"]),
+    );
     let config = format!(
         "auto_auth {{ {LOGIN}\n sink \"file\" {{ config = {{ path = \"token\" }} }} }}\n\
          template_config {{ static_secret_render_interval = \"1s\" }}\n\
@@ -58,12 +61,12 @@ fn the_agent_outlives_its_server_and_its_token() {
     // Long enough for the token to be over.
     thread::sleep(Duration::from_secs(5));
     let again = crate::server::Server::of(home.command(address), address, 200);
-    as_root("POST", "secret/data/app", json!({ "data": { "a": "second" } }));
+    as_root("POST", "secret/data/app", &json!({ "data": { "a": "second" } }));
     place.eventually("it logs in again, and renders", || place.read("out") == "second");
     place.eventually("there is another token", || !place.read("token").is_empty() && place.read("token") != token);
     // A token that is taken away is followed by another one as soon as the server says so.
     let token = place.read("token");
-    as_root("POST", "auth/token/revoke", json!({ "token": token }));
+    as_root("POST", "auth/token/revoke", &json!({ "token": token }));
     place.eventually("it logs in again", || place.read("token") != token);
     agent.signal(Signal::TERM);
     assert!(agent.ended(&place).success(), "{}", place.read("log"));
@@ -111,11 +114,11 @@ fn a_program_has_the_secrets_as_variables_and_is_started_again() {
         ),
     );
     for which in BOTH {
-        world.root("POST", "secret/data/app", json!({ "data": { "password": "first" } }));
+        world.root("POST", "secret/data/app", &json!({ "data": { "password": "first" } }));
         let place = world.place();
         let mut agent = place.start(which, &world.url(), &config, &[]);
         place.eventually("it runs", || place.read("seen") == "first b hello\n");
-        world.root("POST", "secret/data/app", json!({ "data": { "password": "second" } }));
+        world.root("POST", "secret/data/app", &json!({ "data": { "password": "second" } }));
         place.eventually("it is started again", || place.read("seen") == "first b hello\nstopped\nsecond b hello\n");
         write(&place.path("end"), "");
         assert_eq!(agent.ended(&place).code(), Some(9), "{which:?}\n{}", place.read("log"));
@@ -131,7 +134,7 @@ fn a_program_has_the_secrets_as_variables_and_is_started_again() {
     let never = config.replace("restart_stop_signal", "restart_on_secret_changes = \"never\"\n restart_stop_signal");
     let _agent = place.start(Program::Bulla, &world.url(), &never, &[]);
     place.eventually("it runs", || place.read("seen") == "second b hello\n");
-    world.root("POST", "secret/data/app", json!({ "data": { "password": "third" } }));
+    world.root("POST", "secret/data/app", &json!({ "data": { "password": "third" } }));
     place.eventually("it is noticed", || place.read("log").contains("goes on as it is"));
     assert_eq!(place.read("seen"), "second b hello\n");
 }
@@ -169,7 +172,7 @@ fn requests_are_passed_on_with_the_agents_token() {
             assert_eq!(get("/v1/secret/metadata/team?list=true", &said).0, 200, "{name}, {which:?}");
             let put = http(address, "PUT", "/v1/old/new%20one", &said, r#"{"x":"y"}"#);
             assert_eq!(put.0, 204, "{name}, {which:?}: {}", put.1);
-            assert_eq!(world.root("GET", "old/new%20one", Value::Null)["x"], "y");
+            assert_eq!(world.root("GET", "old/new%20one", &Value::Null)["x"], "y");
             let (_, own) = get("/v1/auth/token/lookup-self", &said);
             let own: Value = serde_json::from_str(&own).unwrap();
             assert!(own["data"]["policies"].is_array() && own["data"]["id"].is_null(), "{name}, {which:?}: {own}");
@@ -251,4 +254,48 @@ fn tls_is_spoken_with_the_server_and_with_clients() {
     let mut agent = place.start_as(Program::Bulla, &config, &[]);
     assert_eq!(agent.ended(&place).code(), Some(1));
     assert!(place.read("log").contains("certificate"), "{}", place.read("log"));
+}
+
+#[test]
+fn a_certificate_is_issued_once_and_again_when_it_ends() {
+    let bao = Bao::start();
+    let world = World::new(bao.0.address, "1h", "2h");
+    world.root("POST", "sys/mounts/pki", &json!({ "type": "pki" }));
+    world.root(
+        "POST",
+        "pki/root/generate/internal",
+        &json!({ "common_name": "authority", "ttl": "24h", "key_type": "ec" }),
+    );
+    let role = json!({ "allow_any_name": true, "key_type": "ec", "key_bits": 256, "max_ttl": "1h" });
+    world.root("POST", "pki/roles/r", &role);
+    let config = |ttl: &str| {
+        let text = format!(
+            "{{{{ with pkiCert \"pki/issue/r\" \"common_name=app.example.com\" \"ttl={ttl}\" }}}}{{{{ .Data.Key }}}}{{{{ .Data.Cert }}}}{{{{ .Data.CA }}}}{{{{ end }}}}"
+        );
+        format!("auto_auth {{ {LOGIN} }}\ntemplate {{\n contents = {}\n destination = \"out\"\n}}\n", json!(text))
+    };
+    let blocks =
+        |text: &str| text.lines().filter(|line| line.starts_with("-----BEGIN")).map(str::to_owned).collect::<Vec<_>>();
+    let mut shapes = Vec::new();
+    for which in BOTH {
+        let place = world.place();
+        let agent = place.start(which, &world.url(), &config("10s"), &[]);
+        place.eventually("it is rendered", || !place.read("out").is_empty());
+        let first = place.read("out");
+        shapes.push(blocks(&first));
+        place.eventually("it is issued again before it ends", || place.read("out") != first);
+        drop(agent);
+        // One that is good is taken from where it was put.
+        let place = world.place();
+        let agent = place.start(which, &world.url(), &config("1h"), &[]);
+        place.eventually("it is rendered", || !place.read("out").is_empty());
+        let first = place.read("out");
+        drop(agent);
+        let once = config("1h").replacen("auto_auth", "exit_after_auth = true\nauto_auth", 1);
+        let mut agent = place.start(which, &world.url(), &once, &[]);
+        assert!(agent.ended(&place).success(), "{which:?}\n{}", place.read("log"));
+        assert_eq!(place.read("out"), first, "{which:?}");
+    }
+    assert_eq!(shapes[0], shapes[1]);
+    assert_eq!(shapes[0].len(), 3, "a key, a certificate, its authority");
 }

@@ -12,6 +12,7 @@ use zeroize::Zeroize;
 use super::strings::{copy, split as parts};
 use super::{Args, Function, Functions, Param};
 use crate::error::{Failure, Limit};
+use crate::float;
 use crate::json::{self, Style};
 use crate::limits::Meter;
 use crate::literal::{parse_float, parse_int, parse_uint};
@@ -307,7 +308,12 @@ fn plain_value(value: &Value, meter: &mut Meter, depth: usize) -> Result<plain::
         Value::Missing | Value::Nil => plain::Value::Null,
         Value::Bool(value) => plain::Value::Bool(*value),
         Value::Text(text) => plain::Value::String(string(text)),
-        Value::Number(digits) => plain::Value::Number(string(digits).into()),
+        // The library makes a number of it: one that is no integer of 64 bits is a float.
+        Value::Number(digits) => match digits.as_str().and_then(|digits| parse_int(digits, 10)) {
+            Some(integer) => integer.into(),
+            None => float_of(digits.as_str().and_then(parse_float).unwrap_or(f64::NAN)),
+        },
+        Value::Float(number) => float_of(*number),
         Value::List(list) => plain::Value::Array(
             list.items.iter().map(|item| plain_value(item, meter, depth + 1)).collect::<Result<_, _>>()?,
         ),
@@ -325,6 +331,18 @@ fn plain_value(value: &Value, meter: &mut Meter, depth: usize) -> Result<plain::
             text => plain::Value::Number(string(&text).into()),
         },
     })
+}
+
+/// A float as YAML has it.
+fn float_of(number: f64) -> plain::Value {
+    let text = if number.is_nan() {
+        ".nan".to_owned()
+    } else if number.is_infinite() {
+        if number > 0.0 { ".inf" } else { "-.inf" }.to_owned()
+    } else {
+        float::format(number, 'g', None)
+    };
+    plain::Value::Number(text.into())
 }
 
 fn wipe(value: &mut plain::Value) {

@@ -115,6 +115,9 @@ pub(crate) enum Command {
     /// Serve Vault's HTTP API
     #[command(after_help = command::server::EXAMPLES)]
     Server(command::server::ServerArgs),
+    /// Log in to a server of Vault's API, keep the token alive, and render secrets to files
+    #[command(after_help = command::agent::EXAMPLES)]
+    Agent(command::agent::AgentArgs),
     /// Print a script that completes this command line in a shell
     #[command(after_help = command::completion::EXAMPLES)]
     Completion(command::completion::CompletionArgs),
@@ -183,7 +186,10 @@ pub(crate) fn run(personality: Personality, argv: Vec<OsString>) -> Result<Code,
                     change(definition, &service, settings::define);
                     settings::with_file(definition, &service, argv, &env)?
                 }
-                Some("server") => command::server::ServerArgs::set_apart(argv),
+                Some(peer @ ("server" | "agent")) => {
+                    let peer = peer.to_owned();
+                    set_apart(argv, &peer)
+                }
                 _ => argv,
             }
         }
@@ -202,10 +208,12 @@ pub(crate) fn run(personality: Personality, argv: Vec<OsString>) -> Result<Code,
         }
     };
     let app = App::new(personality, cli.global);
-    let is_service =
-        matches!(cli.command, Command::Operator(_) | Command::Node(_) | Command::Provider(_) | Command::Server(_));
-    let habit = if is_service { Habit::Service } else { Habit::Tool };
-    logging::start(&app.global, app.env.as_ref(), habit);
+    let (habit, filter) = match &cli.command {
+        Command::Agent(args) => (Habit::Service, args.log_filter(app.env.as_ref())),
+        Command::Operator(_) | Command::Node(_) | Command::Provider(_) | Command::Server(_) => (Habit::Service, None),
+        _ => (Habit::Tool, None),
+    };
+    logging::start(&app.global, app.env.as_ref(), habit, filter);
     dispatch(&app, cli.command)
 }
 
@@ -220,6 +228,16 @@ fn command_name(argv: &[OsString]) -> Option<&OsString> {
         }
     }
     None
+}
+
+/// `bulla server -dev` with what tells the parser that the peer's flags follow, which have one dash and are not ours.
+fn set_apart(mut argv: Vec<OsString>, command: &str) -> Vec<OsString> {
+    if let Some(at) = argv.iter().position(|word| word == command)
+        && argv.get(at + 1).is_some_and(|word| word != "--" && word != "--help")
+    {
+        argv.insert(at + 1, OsString::from("--"));
+    }
+    argv
 }
 
 fn change(definition: &mut clap::Command, name: &str, with: impl FnOnce(clap::Command) -> clap::Command) {
@@ -244,6 +262,7 @@ fn dispatch(app: &App, command: Command) -> Result<Code, Failure> {
         Command::Node(args) => command::node::run(app, &args),
         Command::Provider(args) => command::provider::run(app, &args),
         Command::Server(args) => command::server::run(app, &args),
+        Command::Agent(args) => command::agent::run(app, &args),
         Command::Completion(args) => command::completion::run(app, &args),
         Command::Man(args) => command::man::run(app, &args),
         Command::Publish(args) => command::publish::run(app, &args),

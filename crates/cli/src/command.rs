@@ -1,5 +1,6 @@
 //! The commands, one a module: its arguments and what it does.
 
+pub(crate) mod agent;
 pub(crate) mod check;
 pub(crate) mod completion;
 pub(crate) mod decrypt;

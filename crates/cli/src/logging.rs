@@ -31,13 +31,15 @@ const SERVICE: &str = "info,kube_client::client::builder=off";
 
 /// Installs the logger that flags and environment ask for. Without either only the warnings of our own crates are shown, in
 /// the form of all other warnings: building a real logger would take longer than many commands do.
-pub(crate) fn start(global: &GlobalArgs, env: &dyn Env, habit: Habit) {
-    let filter = match (env.text(env_vars::BULLA_LOG), global.verbose, habit) {
+///
+/// `asked` is a filter that a command asks for by means of its own; the environment goes before it.
+pub(crate) fn start(global: &GlobalArgs, env: &dyn Env, habit: Habit, asked: Option<String>) {
+    let filter = match (env.text(env_vars::BULLA_LOG).or(asked), global.verbose, habit) {
         (Some(filter), _, _) => EnvFilter::new(filter),
         (None, true, Habit::Tool) => EnvFilter::new("debug"),
         // A client's own debug lines repeat answers of the API server.
         (None, true, Habit::Service) => EnvFilter::new(format!(
-            "{SERVICE},bulla=debug,bulla_kube=debug,bulla_operator=debug,bulla_node=debug,bulla_server=debug,bulla_kms=debug"
+            "{SERVICE},bulla=debug,bulla_kube=debug,bulla_operator=debug,bulla_node=debug,bulla_server=debug,bulla_agent=debug,bulla_kms=debug"
         )),
         (None, false, Habit::Service) => EnvFilter::new(SERVICE),
         (None, false, Habit::Tool) => {

@@ -1,4 +1,4 @@
-//! The command lines of Vault and `OpenBao`: `bulla_client` under the names `vault` and `bao`. `server` and `operator migrate` are ours.
+//! The command lines of Vault and `OpenBao`: `bulla_client` under the names `vault` and `bao`. `server`, `agent` and `operator migrate` are ours.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -21,7 +21,7 @@ pub(crate) fn run(argv: &[OsString]) -> Option<ExitCode> {
     };
     let arguments = argv.get(1..).unwrap_or_default();
     let words = |number: usize| arguments.iter().take(number).map(|word| word.to_str().unwrap_or_default());
-    let ours = if words(1).eq(["server"]) {
+    let ours = if words(1).eq(["server"]) || words(1).eq(["agent"]) {
         Some((&["bulla"][..], arguments))
     } else if words(2).eq(["operator", "migrate"]) {
         Some((&["bulla", "server"][..], &arguments[1..]))

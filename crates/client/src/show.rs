@@ -3,9 +3,9 @@
 pub(crate) mod json;
 pub(crate) mod plain;
 pub(crate) mod table;
-pub(crate) mod yaml;
 
 use bulla_core::json::{Object, Value};
+use bulla_core::yaml;
 
 use crate::failure::Failure;
 
@@ -54,13 +54,25 @@ impl Shown<'_> {
     pub(crate) fn text(&self, format: Format) -> String {
         let mut out = String::new();
         if format == Format::Yaml {
-            yaml::write(self, &mut out);
+            yaml::write(&self.to_value(), &mut out);
             let end = out.trim_end_matches('\n').len();
             out.truncate(end);
         } else {
             json::write(self, 0, &mut out);
         }
         out
+    }
+
+    /// A copy, with its fields in the order of their names.
+    fn to_value(&self) -> Value {
+        match self {
+            Self::Value(value) => value.clone(),
+            Self::Ref(value) => (*value).clone(),
+            Self::Object(object) => Value::Object((*object).clone()),
+            Self::Fields(fields) => {
+                Value::Object(fields.iter().map(|(key, shown)| ((*key).to_owned(), shown.to_value())).collect())
+            }
+        }
     }
 
     /// What it is made of.

@@ -11,7 +11,7 @@ mod lock;
 mod replace;
 
 pub use lock::FileLock;
-pub use replace::replace;
+pub use replace::{Fresh, NewMode, replace, replace_as};
 
 /// A file operation that failed: what, on which path, why.
 #[derive(Debug, thiserror::Error)]

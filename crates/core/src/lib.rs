@@ -3,9 +3,11 @@
 //!
 //! This crate knows no provider, no format and no network. Everything else depends on it; it depends on nothing of ours.
 
+pub mod backoff;
 pub mod env;
 pub mod file;
 pub mod go_regex;
+pub mod hcl;
 pub mod json;
 pub mod key;
 mod key_parse;
@@ -13,6 +15,7 @@ pub mod memory;
 pub mod secret;
 pub mod socket;
 pub mod text;
+pub mod yaml;
 
 pub use env::Env;
 pub use key::{KeyError, KeyErrorKind, KeyId, KeyService, Operation, WrappedKey};

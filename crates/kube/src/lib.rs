@@ -8,7 +8,7 @@
 
 pub mod api;
 pub mod apply;
-pub mod backoff;
+pub use bulla_core::backoff;
 pub mod client;
 pub mod conditions;
 pub mod controller;

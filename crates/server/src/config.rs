@@ -5,10 +5,11 @@
 
 use std::path::PathBuf;
 
+use bulla_core::hcl::{self, Body, Value};
+
 use crate::core::audit::DeviceConfig;
 use crate::core::lockout::ByKind;
 use crate::core::mount::Times;
-use crate::hcl::{self, Body, Value};
 use crate::initialize::Block;
 use crate::logical::parse_seconds;
 

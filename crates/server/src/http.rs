@@ -9,6 +9,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use bulla_listen::{Patient, Security};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http_body_util::Full;
@@ -16,7 +17,6 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -27,12 +27,7 @@ mod answer;
 mod asked;
 mod early;
 mod limited;
-mod patient;
-mod tls;
 
-pub use tls::load as load_tls;
-
-use self::patient::Patient;
 use crate::core::Core;
 
 /// How long until a request's head is there, from the connection's begin or the last answer.
@@ -54,15 +49,6 @@ static PLACES: LazyLock<Arc<Semaphore>> = LazyLock::new(|| {
     let rest = usize::try_from(limit.saturating_sub(OTHER_FILES)).unwrap_or(usize::MAX);
     Arc::new(Semaphore::new(rest.clamp(1, CONNECTIONS)))
 });
-
-/// What becomes of the connections of a listener.
-#[derive(Clone)]
-pub enum Security {
-    /// As they are.
-    Plain,
-    /// TLS, with the configuration that is current when somebody connects.
-    Tls(watch::Receiver<Arc<ServerConfig>>),
-}
 
 /// What a listener lets everybody do, without a token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -15,7 +15,6 @@ pub mod config;
 pub mod core;
 pub mod dev;
 pub mod engine;
-pub mod hcl;
 mod help;
 pub mod http;
 pub mod initialize;

@@ -64,7 +64,7 @@ fn less_or_equal(a: &Value, b: &Value) -> Result<bool, Failure> {
 
 fn length(value: &Value) -> Result<Value, Failure> {
     let len = match value {
-        Value::Text(text) => text.len(),
+        Value::Text(text) | Value::Number(text) => text.len(),
         Value::List(list) => list.items.len(),
         Value::Map(map) => map.len(),
         Value::Missing | Value::Nil => return Err("len of nil pointer".into()),

@@ -26,7 +26,7 @@ fn basic(value: &Value) -> Basic {
         Value::Int(_) | Value::Int64(_) => Basic::Int,
         Value::Uint8(_) | Value::Uint64(_) => Basic::Uint,
         Value::Float(_) => Basic::Float,
-        Value::Text(_) => Basic::Text,
+        Value::Text(_) | Value::Number(_) => Basic::Text,
         _ => Basic::Other,
     }
 }
@@ -49,7 +49,7 @@ pub(crate) fn equal(a: &Value, b: &Value) -> Result<bool, Failure> {
     Ok(match (a, b) {
         (Value::Bool(a), Value::Bool(b)) => a == b,
         (Value::Float(a), Value::Float(b)) => a == b,
-        (Value::Text(a), Value::Text(b)) => a == b,
+        (Value::Text(a) | Value::Number(a), Value::Text(b) | Value::Number(b)) => a == b,
         _ if basic(a) != Basic::Other => integers(a, b) == Some(Ordering::Equal),
         _ if is_nil(a) || is_nil(b) => {
             if !a.is_nil() && !b.is_nil() && a.kind_name() != b.kind_name() {
@@ -89,7 +89,7 @@ pub(crate) fn less(a: &Value, b: &Value) -> Result<bool, Failure> {
     }
     match (a, b) {
         (Value::Float(a), Value::Float(b)) => Ok(a < b),
-        (Value::Text(a), Value::Text(b)) => Ok(a < b),
+        (Value::Text(a) | Value::Number(a), Value::Text(b) | Value::Number(b)) => Ok(a < b),
         (Value::Bool(_), Value::Bool(_)) => Err("invalid type for comparison".into()),
         _ => Err(incompatible(a, b)),
     }

@@ -8,7 +8,9 @@ pub(crate) fn to_int64(value: &Value) -> i64 {
     match value {
         Value::Float(float) => truncate(*float),
         Value::Bool(value) => i64::from(*value),
-        Value::Text(text) => text.as_str().and_then(|text| parse_int(trim_zero_fraction(text), 0)).unwrap_or(0),
+        Value::Text(text) | Value::Number(text) => {
+            text.as_str().and_then(|text| parse_int(trim_zero_fraction(text), 0)).unwrap_or(0)
+        }
         value => value.as_integer().unwrap_or(0),
     }
 }
@@ -19,7 +21,7 @@ pub(crate) fn to_float64(value: &Value) -> f64 {
     match value {
         Value::Float(float) => *float,
         Value::Bool(value) => f64::from(u8::from(*value)),
-        Value::Text(text) => text.as_str().and_then(parse_float).unwrap_or(0.0),
+        Value::Text(text) | Value::Number(text) => text.as_str().and_then(parse_float).unwrap_or(0.0),
         Value::Uint64(number) => *number as f64,
         value => value.as_integer().unwrap_or(0) as f64,
     }

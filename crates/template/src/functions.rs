@@ -1,6 +1,8 @@
 //! The functions that templates can call: what they take, what they do, and which ones there are.
 
+mod arithmetic;
 mod certificates;
+mod consul;
 mod crypto;
 mod date;
 mod defaults;
@@ -261,12 +263,35 @@ impl Functions {
         SPRIG.clone()
     }
 
+    /// The functions of the language, those of consul-template that need nothing from outside, and sprig's, whose names begin with `sprig_`.
+    pub fn consul_template() -> Self {
+        static CONSUL: LazyLock<Functions> = LazyLock::new(|| {
+            let (builtin, sprig) = (Functions::builtin(), Functions::sprig());
+            // As long as the process lives, once.
+            let prefixed = |name: &str| -> &'static str { format!("sprig_{name}").leak() };
+            let of_sprig = sprig.functions.values().filter(|function| !builtin.functions.contains_key(function.name));
+            let mut all: Vec<Function> =
+                of_sprig.map(|function| Function { name: prefixed(function.name), ..function.clone() }).collect();
+            consul::add(&mut all, &sprig);
+            arithmetic::add(&mut all);
+            encoding::add_consul(&mut all);
+            let left_out: Vec<_> = sprig.left_out.iter().map(|(name, why)| (prefixed(name), *why)).collect();
+            builtin.with(all).without(&left_out).without(consul::LEFT_OUT)
+        });
+        CONSUL.clone()
+    }
+
     /// These and others; where names meet, the others.
     #[must_use]
     pub fn with(mut self, more: impl IntoIterator<Item = Function>) -> Self {
         let functions = Arc::make_mut(&mut self.functions);
         functions.extend(more.into_iter().map(|function| (function.name, function)));
         self
+    }
+
+    /// One of them under another name.
+    fn renamed(&self, from: &str, name: &'static str) -> Option<Function> {
+        self.functions.get(from).map(|function| Function { name, ..function.clone() })
     }
 
     /// Without some, each with the reason that is shown to who calls it.

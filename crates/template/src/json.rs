@@ -7,7 +7,7 @@ use crate::error::{Failure, Limit};
 use crate::float;
 use crate::limits::Meter;
 use crate::literal::parse_float;
-use crate::text::{Buf, Text, chars, decode};
+use crate::text::{self, Buf, Text, chars};
 use crate::value::{Elem, Map, Value};
 
 /// How JSON is written.
@@ -19,6 +19,18 @@ pub(crate) enum Style {
     Pretty,
     /// Nothing escaped for HTML.
     Raw,
+    /// In lines, nothing escaped for HTML.
+    RawPretty,
+}
+
+impl Style {
+    fn is_in_lines(self) -> bool {
+        matches!(self, Self::Pretty | Self::RawPretty)
+    }
+
+    fn is_raw(self) -> bool {
+        matches!(self, Self::Raw | Self::RawPretty)
+    }
 }
 
 /// Writes a value.
@@ -49,6 +61,7 @@ impl Encoder<'_> {
             Value::Uint64(number) => self.display(number),
             Value::Float(number) => self.float(*number)?,
             Value::Text(text) => self.string(text.expose())?,
+            Value::Number(digits) => self.out.push(digits.expose()),
             Value::List(list) if list.nil => self.out.push(b"null"),
             Value::List(list) => {
                 self.nest(b'[')?;
@@ -64,7 +77,7 @@ impl Encoder<'_> {
                 for (index, (key, item)) in map.entries().iter().enumerate() {
                     self.between(index);
                     self.string(key.expose())?;
-                    self.out.push(if self.style == Style::Pretty { b": " } else { b":" });
+                    self.out.push(if self.style.is_in_lines() { b": " } else { b":" });
                     self.value(item)?;
                 }
                 self.close(b'}', map.is_empty());
@@ -76,7 +89,7 @@ impl Encoder<'_> {
                 for (index, (name, field)) in certificate.fields().into_iter().enumerate() {
                     self.between(index);
                     self.string(name.as_bytes())?;
-                    self.out.push(if self.style == Style::Pretty { b": " } else { b":" });
+                    self.out.push(if self.style.is_in_lines() { b": " } else { b":" });
                     self.string(field.expose())?;
                 }
                 self.close(b'}', false);
@@ -107,7 +120,7 @@ impl Encoder<'_> {
     }
 
     fn new_line(&mut self) {
-        if self.style == Style::Pretty {
+        if self.style.is_in_lines() {
             self.out.push_byte(b'\n');
             self.out.fill(b' ', 2 * self.depth);
         }
@@ -151,7 +164,7 @@ impl Encoder<'_> {
                 '\n' => self.out.push(b"\\n"),
                 '\r' => self.out.push(b"\\r"),
                 '\t' => self.out.push(b"\\t"),
-                '<' | '>' | '&' if self.style == Style::Raw => self.out.push(raw),
+                '<' | '>' | '&' if self.style.is_raw() => self.out.push(raw),
                 '\0'..' ' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
                     self.display(format_args!("\\u{:04x}", u32::from(c)));
                 }
@@ -169,8 +182,27 @@ impl Encoder<'_> {
 /// # Errors
 /// A fault in the text, with its place; a limit.
 pub(crate) fn decode_value(text: &[u8], meter: &mut Meter) -> Result<Value, Failure> {
+    decode(text, Numbers::Floats, meter)
+}
+
+/// The same with numbers as they are written.
+///
+/// # Errors
+/// As [`decode_value`].
+pub(crate) fn decode_exact(text: &[u8], meter: &mut Meter) -> Result<Value, Failure> {
+    decode(text, Numbers::Digits, meter)
+}
+
+/// What numbers become.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Numbers {
+    Floats,
+    Digits,
+}
+
+fn decode(text: &[u8], numbers: Numbers, meter: &mut Meter) -> Result<Value, Failure> {
     meter.steps(text.len() as u64 / 8)?;
-    let mut decoder = Decoder { text, at: 0, meter, depth: 0 };
+    let mut decoder = Decoder { text, at: 0, numbers, meter, depth: 0 };
     let value = decoder.value()?;
     decoder.space();
     if decoder.at < text.len() {
@@ -182,6 +214,7 @@ pub(crate) fn decode_value(text: &[u8], meter: &mut Meter) -> Result<Value, Fail
 struct Decoder<'a> {
     text: &'a [u8],
     at: usize,
+    numbers: Numbers,
     meter: &'a mut Meter,
     depth: usize,
 }
@@ -258,7 +291,7 @@ impl Decoder<'_> {
         self.at += 1;
         let mut out = self.meter.buf();
         loop {
-            let (c, len) = decode(&self.text[self.at..]);
+            let (c, len) = text::decode(&self.text[self.at..]);
             if len == 0 || c < ' ' {
                 return Err(self.fault());
             }
@@ -327,6 +360,10 @@ impl Decoder<'_> {
                 self.take(b'-');
             }
             self.digits()?;
+        }
+        if self.numbers == Numbers::Digits {
+            self.meter.memory(self.at - start)?;
+            return Ok(Value::Number(Text::from(&self.text[start..self.at])));
         }
         let text = std::str::from_utf8(&self.text[start..self.at]).unwrap_or_default();
         parse_float(text).map(Value::Float).ok_or_else(|| "json: a number is too large".into())

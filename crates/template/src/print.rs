@@ -13,7 +13,7 @@ pub(crate) fn value(value: &Value, out: &mut Buf, meter: &mut Meter) -> Result<(
             out.push(b"<no value>");
             Ok(())
         }
-        Value::Text(text) => {
+        Value::Text(text) | Value::Number(text) => {
             meter.steps(text.len() as u64 / 64)?;
             out.push(text.expose());
             Ok(())

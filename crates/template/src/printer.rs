@@ -76,7 +76,7 @@ impl<'a> Printer<'a> {
             Value::Uint8(number) => return self.unsigned(value, u64::from(*number), verb),
             Value::Uint64(number) => return self.unsigned(value, *number, verb),
             Value::Float(number) => return self.float(value, *number, verb),
-            Value::Text(text) => return self.text(value, text.expose(), verb),
+            Value::Text(text) | Value::Number(text) => return self.text(value, text.expose(), verb),
             Value::List(list) => return self.nested(|printer| printer.list(list, value.type_name(), verb)),
             Value::Map(map) => return self.nested(|printer| printer.map(map, value.type_name(), verb)),
             Value::Time(time) => return self.stringer(value, &time.to_string(), verb),

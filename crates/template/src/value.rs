@@ -34,6 +34,8 @@ pub enum Value {
     Float(f64),
     /// `string`
     Text(Text),
+    /// `json.Number`: the digits of a number in an answer of a server. Go takes it for a string of another type.
+    Number(Text),
     /// `[]interface {}`, `[]string`, …
     List(Arc<List>),
     /// `map[string]interface {}` or `map[string]string`
@@ -116,12 +118,20 @@ impl Value {
     /// # Errors
     /// Where the text is no JSON, or nested too deeply.
     pub fn from_json(text: &[u8]) -> Result<Self, String> {
-        match json::decode_value(text, &mut Meter::new(Limits::default())) {
-            Ok(value) => Ok(value),
-            Err(Failure::Message(message)) => Err(message.into_owned()),
-            Err(Failure::Limit(limit)) => Err(limit.to_string()),
-            Err(Failure::Fail(_)) => Err(String::new()),
-        }
+        in_words(json::decode_value(text, &mut Meter::new(Limits::default())))
+    }
+
+    /// What JSON says, numbers with the digits that they are written with: [`Value::Number`], as Go's client of Vault has them.
+    ///
+    /// # Errors
+    /// As [`from_json`](Self::from_json), and when there is more of it than `limits` allow.
+    pub fn from_json_exact(text: &[u8], limits: Limits) -> Result<Self, String> {
+        in_words(json::decode_exact(text, &mut Meter::new(limits)))
+    }
+
+    /// A `[]string`.
+    pub fn texts(texts: impl IntoIterator<Item = Text>) -> Self {
+        Self::typed_list(Elem::Text, texts.into_iter().map(Self::Text).collect())
     }
 
     /// Whether there is nothing: missing, or an untyped `nil`.
@@ -140,6 +150,7 @@ impl Value {
             Self::Uint64(_) => "uint64",
             Self::Float(_) => "float64",
             Self::Text(_) => "string",
+            Self::Number(_) => "json.Number",
             Self::List(list) => match list.elem {
                 Elem::Any => "[]interface {}",
                 Elem::Text => "[]string",
@@ -164,6 +175,7 @@ impl Value {
             Self::Map(_) => "map",
             Self::Time(_) | Self::Certificate(_) => "struct",
             Self::Version(_) => "ptr",
+            Self::Number(_) => "string",
             scalar => scalar.type_name(),
         }
     }
@@ -171,7 +183,7 @@ impl Value {
     /// How many bytes of text it has, without those of elements.
     pub(crate) fn text_len(&self) -> usize {
         match self {
-            Self::Text(text) => text.len(),
+            Self::Text(text) | Self::Number(text) => text.len(),
             Self::Version(version) => version.original.len(),
             Self::Certificate(certificate) => certificate.fields().iter().map(|(_, text)| text.len()).sum(),
             _ => 0,
@@ -187,7 +199,7 @@ impl Value {
             Self::Uint8(value) => *value != 0,
             Self::Uint64(value) => *value != 0,
             Self::Float(value) => *value != 0.0,
-            Self::Text(text) => !text.is_empty(),
+            Self::Text(text) | Self::Number(text) => !text.is_empty(),
             Self::List(list) => !list.items.is_empty(),
             Self::Map(map) => !map.is_empty(),
             Self::Time(_) | Self::Version(_) | Self::Certificate(_) => true,
@@ -203,6 +215,15 @@ impl Value {
             Self::Uint64(value) => Some(value.cast_signed()),
             _ => None,
         }
+    }
+}
+
+fn in_words(decoded: Result<Value, Failure>) -> Result<Value, String> {
+    match decoded {
+        Ok(value) => Ok(value),
+        Err(Failure::Message(message)) => Err(message.into_owned()),
+        Err(Failure::Limit(limit)) => Err(limit.to_string()),
+        Err(Failure::Fail(_)) => Err(String::new()),
     }
 }
 

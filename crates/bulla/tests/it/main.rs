@@ -31,6 +31,8 @@ mod seal_layout;
 mod seal_merge;
 mod seal_recovery;
 mod server;
+mod server_agent;
+mod server_agent_runs;
 mod server_clients;
 mod server_clock;
 mod server_faults;

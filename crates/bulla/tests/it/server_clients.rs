@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::server_process::{ask, interop};
 
 /// Ours, in memory.
-fn ours() -> Server {
+pub(crate) fn ours() -> Server {
     let ready = |address| http(address, "GET", "/v1/sys/health", &[], "").0 == 200;
     Server::start(
         |address, _| {
@@ -126,7 +126,7 @@ impl Drop for Agent {
     }
 }
 
-fn write(path: &Path, text: &str) {
+pub(crate) fn write(path: &Path, text: &str) {
     File::create(path).unwrap().write_all(text.as_bytes()).unwrap();
 }
 

@@ -1,7 +1,5 @@
 //! `server`: Vault's API. Its flags are the peer's, which have one dash or two.
 
-mod certificates;
-
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -12,12 +10,13 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bulla_core::file;
 use bulla_core::memory::{Rest, give_back, keep_little};
+use bulla_listen::{Certificates, LOOK, Security};
 use bulla_server::config::{self, Config, Listener, Storage};
 use bulla_server::core::lockout::ByKind;
 use bulla_server::core::mount::Times;
 use bulla_server::core::{Core, Options};
 use bulla_server::dev::Dev;
-use bulla_server::http::{Opened, Security, serve};
+use bulla_server::http::{Opened, serve};
 use bulla_server::initialize::Outcome;
 use bulla_server::logical::TokenText;
 use bulla_server::storage::migrate::check_complete;
@@ -29,7 +28,6 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use zeroize::Zeroizing;
 
-use self::certificates::{Certificates, LOOK};
 use self::signals::{Signals, Told};
 use crate::app::App;
 use crate::error::Failure;
@@ -68,18 +66,6 @@ pub(crate) struct ServerArgs {
     /// Flags; see below
     #[arg(value_name = "FLAGS", trailing_var_arg = true, allow_hyphen_values = true)]
     flags: Vec<OsString>,
-}
-
-impl ServerArgs {
-    /// `bulla server -dev` with what tells the parser that the peer's flags follow, which have one dash and are not ours.
-    pub(crate) fn set_apart(mut argv: Vec<OsString>) -> Vec<OsString> {
-        if let Some(at) = argv.iter().position(|word| word == "server")
-            && argv.get(at + 1).is_some_and(|word| word != "--" && word != "--help")
-        {
-            argv.insert(at + 1, OsString::from("--"));
-        }
-        argv
-    }
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -30,6 +30,68 @@ pub fn replace(path: &Path, contents: &[u8], new_mode: u32) -> Result<(), FileEr
     try_replace(path, contents, new_mode).map_err(FileError::io("replace", path))
 }
 
+/// What a file is like that takes another one's place, whatever that was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fresh {
+    /// Its mode.
+    pub mode: NewMode,
+    /// Its owner; ourselves if not given.
+    pub user: Option<u32>,
+    /// Its group.
+    pub group: Option<u32>,
+}
+
+/// The mode of a new file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NewMode {
+    /// This.
+    Exactly(u32),
+    /// This less the umask.
+    LessUmask(u32),
+}
+
+/// Replaces `path` by a new file, as [`replace`] does, but keeps nothing of what is there: not the mode, not the owner, not a symbolic link, which
+/// could lead whoever writes a secret where another one wants it.
+///
+/// # Errors
+/// As [`replace`].
+pub fn replace_as(path: &Path, contents: &[u8], fresh: Fresh) -> Result<(), FileError> {
+    try_replace_as(path, contents, fresh).map_err(FileError::io("replace", path))
+}
+
+fn try_replace_as(path: &Path, contents: &[u8], fresh: Fresh) -> io::Result<()> {
+    let folder = parent(path);
+    let folder_handle = File::open(folder)?;
+    match fs::symlink_metadata(path) {
+        Ok(there) if there.is_dir() => return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a folder")),
+        _ => {}
+    }
+    let mut temporary = match fresh.mode {
+        NewMode::LessUmask(mode) => Temporary::create(folder, mode)?,
+        NewMode::Exactly(_) => Temporary::create(folder, 0o600)?,
+    };
+    let file = temporary.file();
+    file.write_all(contents)?;
+    if fresh.user.is_some() || fresh.group.is_some() {
+        fchown(&*file, fresh.user, fresh.group)?;
+    }
+    // After the owner: a change of that resets parts of it.
+    if let NewMode::Exactly(mode) = fresh.mode {
+        file.set_permissions(Permissions::from_mode(mode & 0o7777))?;
+    }
+    file.sync_all()?;
+    temporary.persist(folder, path)?;
+    sync_folder(&folder_handle)
+}
+
+/// Some file systems have no such thing for folders.
+fn sync_folder(folder: &File) -> io::Result<()> {
+    match folder.sync_all() {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+        result => result,
+    }
+}
+
 fn try_replace(path: &Path, contents: &[u8], new_mode: u32) -> io::Result<()> {
     let target = follow(path)?;
     let folder = parent(&target);
@@ -43,11 +105,7 @@ fn try_replace(path: &Path, contents: &[u8], new_mode: u32) -> io::Result<()> {
     }
     file.sync_all()?;
     temporary.persist(folder, &target)?;
-    match folder_handle.sync_all() {
-        // Some file systems have no such thing for folders.
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
-        result => result,
-    }
+    sync_folder(&folder_handle)
 }
 
 /// Where `path` leads when its last part is a link, there or not.
@@ -193,4 +251,34 @@ fn attribute_names(file: &File) -> io::Result<Vec<CString>> {
             || matches!(name.to_bytes(), b"security.selinux" | b"security.SMACK64")
     };
     Ok(names.filter(belongs).map(CStr::to_owned).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::symlink_metadata(path).unwrap().permissions().mode() & 0o7777
+    }
+
+    #[test]
+    fn a_fresh_file_has_nothing_of_the_one_before_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, elsewhere) = (folder.path().join("x"), folder.path().join("elsewhere"));
+        let fresh = |mode| Fresh { mode, user: None, group: None };
+        replace_as(&path, b"one", fresh(NewMode::Exactly(0o604))).unwrap();
+        assert_eq!((fs::read(&path).unwrap(), mode(&path)), (b"one".to_vec(), 0o604));
+        replace_as(&path, b"two", fresh(NewMode::LessUmask(0o400))).unwrap();
+        assert_eq!((fs::read(&path).unwrap(), mode(&path)), (b"two".to_vec(), 0o400));
+        fs::remove_file(&path).unwrap();
+        symlink(&elsewhere, &path).unwrap();
+        replace_as(&path, b"three", fresh(NewMode::Exactly(0o600))).unwrap();
+        assert!(!fs::symlink_metadata(&path).unwrap().is_symlink() && !elsewhere.exists());
+        assert!(replace_as(folder.path(), b"four", fresh(NewMode::Exactly(0o600))).is_err());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
 }

@@ -100,6 +100,8 @@ pub enum Again {
 pub struct Reply {
     /// Its status.
     pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
     /// Its body.
     pub body: SecretBytes,
     /// How long the server asks to wait before the next request.
@@ -221,6 +223,7 @@ impl Http {
         }
         let wait = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         let status = response.status();
+        let headers = std::mem::take(response.headers_mut());
         let mut body = SecretBytes::new();
         while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
             if body.len() + chunk.len() > self.longest_answer {
@@ -228,7 +231,7 @@ impl Http {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Reply { status, body, retry_after: wait.map(Duration::from_secs) })
+        Ok(Reply { status, headers, body, retry_after: wait.map(Duration::from_secs) })
     }
 
     /// Where `response` sends us. The token goes along, so never to another scheme.

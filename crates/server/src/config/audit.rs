@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use bulla_core::hcl::{Body, Value};
+
 use super::{note_unknown, text};
 use crate::core::audit::DeviceConfig;
-use crate::hcl::{Body, Value};
 
 /// Reads a block.
 ///

@@ -11,7 +11,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::hcl::{Body, Value};
+use bulla_core::hcl::{Body, Value};
+
 use crate::initialize::{At, Block, Field, Kind, Reference, Source, Step};
 use crate::json;
 

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use bulla_core::hcl::{Body, Value};
+
 use super::{is_on, note_unknown, text};
-use crate::hcl::{Body, Value};
 use crate::http::Opened;
 
 /// Where it listens.

@@ -1,8 +1,9 @@
 //! `user_lockout` blocks.
 
+use bulla_core::hcl::Body;
+
 use super::{is_on, seconds, text};
 use crate::core::lockout::{ByKind, Limits};
-use crate::hcl::Body;
 
 /// Reads a block. What it does not say is as the peer has it; `all` is not looked at for it.
 ///

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use bulla_core::hcl::Body;
+
 use super::{is_on, note_unknown, text};
-use crate::hcl::Body;
 
 /// What opens it.
 #[derive(Clone, Debug, PartialEq, Eq)]

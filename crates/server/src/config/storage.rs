@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
+use bulla_core::hcl::{self, Body, Value};
 use bulla_core::{Env, SecretString};
 
 use super::{is_on, note_unknown, text};
-use crate::hcl::{self, Body, Value};
 use crate::storage::postgres::{self, LEAST_CONNECTIONS, Plaintext, Table, Tables};
 
 /// The connection URL of the database, before that of the configuration. `OpenBao`'s name.

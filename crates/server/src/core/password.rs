@@ -13,10 +13,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bulla_core::SecretString;
+use bulla_core::hcl::{self, Body, Value};
 use zeroize::Zeroizing;
 
 use crate::barrier::{Barrier, View};
-use crate::hcl::{self, Body, Value};
 use crate::logical::{Error, Result};
 
 /// The shortest and the longest.

@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use bulla_listen::Security;
 use bulla_server::core::audit::DeviceConfig;
 use bulla_server::core::mount::{Catalog, Times};
 use bulla_server::core::{Core, Options};
-use bulla_server::http::{Opened, Security, serve};
+use bulla_server::http::{Opened, serve};
 use bulla_server::logical::TokenText;
 use bulla_server::seal::AutoSeal;
 use bulla_server::storage::{Memory, Storage};

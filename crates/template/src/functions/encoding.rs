@@ -18,6 +18,17 @@ pub(super) fn add(all: &mut Vec<Function>) {
     ]);
 }
 
+/// The same as consul-template has them.
+pub(super) fn add_consul(all: &mut Vec<Function>) {
+    let f = Function::plain;
+    all.extend([
+        f("base64Encode", &[Param::Text], |meter, args| BASE64.encode(meter, args)),
+        f("base64Decode", &[Param::Text], |meter, args| BASE64.decode_strictly(meter, args)),
+        f("base64URLEncode", &[Param::Text], |meter, args| BASE64_URL.encode(meter, args)),
+        f("base64URLDecode", &[Param::Text], |meter, args| BASE64_URL.decode_strictly(meter, args)),
+    ]);
+}
+
 /// An encoding of RFC 4648 with padding.
 struct Encoding {
     name: &'static str,
@@ -34,6 +45,8 @@ const BASE64: Encoding = Encoding {
     bits: 6,
     group: 4,
 };
+const BASE64_URL: Encoding =
+    Encoding { alphabet: b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_", ..BASE64 };
 const BASE32: Encoding = Encoding { name: "base32", alphabet: b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", bits: 5, group: 8 };
 
 impl Encoding {
@@ -60,6 +73,15 @@ impl Encoding {
 
     fn character(&self, bits: u32) -> u8 {
         self.alphabet[(bits & ((1 << self.bits) - 1)) as usize]
+    }
+
+    /// What is no such text is an error.
+    fn decode_strictly(&self, meter: &mut Meter, args: &Args<'_>) -> Result<Value, Failure> {
+        let mut out = meter.buf();
+        match self.decode_into(args.text(0), &mut out) {
+            Ok(()) => Ok(meter.text(out)?.into()),
+            Err(at) => Err(format!("illegal {} data at input byte {at}", self.name).into()),
+        }
     }
 
     /// What is no such text gives, as in sprig, the message in place of the contents.

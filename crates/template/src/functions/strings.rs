@@ -250,7 +250,12 @@ fn each(meter: &mut Meter, args: &Args<'_>, write: fn(&[u8], &mut Buf)) -> Resul
 }
 
 /// At most `count` parts; none or a negative count are all of them.
-fn split(meter: &mut Meter, text: &[u8], separator: &[u8], count: Option<i64>) -> Result<Vec<Text>, Failure> {
+pub(super) fn split(
+    meter: &mut Meter,
+    text: &[u8],
+    separator: &[u8],
+    count: Option<i64>,
+) -> Result<Vec<Text>, Failure> {
     let most = match count {
         Some(0) => return Ok(Vec::new()),
         Some(count) => usize::try_from(count).unwrap_or(usize::MAX),

@@ -6,8 +6,9 @@
 
 use std::collections::HashMap;
 
+use bulla_core::hcl;
+
 use super::rules::{Grant, Rule, capability};
-use crate::hcl;
 use crate::json;
 use crate::logical::{Operation, Request};
 

@@ -8,7 +8,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::hcl::{self, Body, Item, Value};
+use bulla_core::hcl::{self, Body, Item, Value};
+
 use crate::logical::parse_seconds;
 
 /// What a rule allows, as bits.

@@ -1,38 +1,30 @@
-//! YAML as the peer's library writes it: sorted keys, lists at their key's column, quotes where a reader would take a text for something else.
+//! YAML as Go's library writes it (`gopkg.in/yaml.v2`, and what is made of it): sorted keys, lists at their key's column, quotes where a reader would
+//! take a text for something else. Vault's command line prints it, and templates can.
 
-use std::collections::BTreeMap;
-
-use bulla_core::json::Value;
-
-use super::{Node, Shown};
+use crate::json::Value;
 
 /// Where a long line is broken.
 const WIDTH: usize = 80;
 
-pub(super) fn write(shown: &Shown<'_>, out: &mut String) {
-    block(&shown.node(), 0, out);
+/// Appends a value, with a newline at its end.
+pub fn write(value: &Value, out: &mut String) {
+    block(value, 0, out);
 }
 
 /// A value on a line of its own.
-fn block(node: &Node<'_>, depth: usize, out: &mut String) {
-    match node {
-        Node::Scalar(value) => {
-            scalar(value, depth, out);
-            out.push('\n');
-        }
-        Node::Array([]) => out.push_str("[]\n"),
-        Node::Array(values) => list(values, depth, out),
-        Node::Object(object) if object.is_empty() => out.push_str("{}\n"),
-        Node::Object(object) => {
+fn block(value: &Value, depth: usize, out: &mut String) {
+    match value {
+        Value::Array(values) if values.is_empty() => out.push_str("[]\n"),
+        Value::Array(values) => list(values, depth, out),
+        Value::Object(object) if object.is_empty() => out.push_str("{}\n"),
+        Value::Object(object) => {
             for (number, (key, value)) in object.iter().enumerate() {
-                entry(key, &Node::of(value), number, depth, out);
+                entry(key, value, number, depth, out);
             }
         }
-        Node::Fields(fields) => {
-            let sorted: BTreeMap<&str, &Shown<'_>> = fields.iter().map(|(key, shown)| (*key, shown)).collect();
-            for (number, (key, shown)) in sorted.iter().enumerate() {
-                entry(key, &shown.node(), number, depth, out);
-            }
+        scalar => {
+            self::scalar(scalar, depth, out);
+            out.push('\n');
         }
     }
 }
@@ -43,36 +35,31 @@ fn list(values: &[Value], depth: usize, out: &mut String) {
             indent(depth, out);
         }
         out.push_str("- ");
-        block(&Node::of(value), depth + 1, out);
+        block(value, depth + 1, out);
     }
 }
 
 /// `key: value`. The first entry's place in the line is its caller's.
-fn entry(key: &str, node: &Node<'_>, number: usize, depth: usize, out: &mut String) {
+fn entry(key: &str, value: &Value, number: usize, depth: usize, out: &mut String) {
     if number > 0 {
         indent(depth, out);
     }
     string(key, depth, out);
     out.push(':');
-    match node {
-        Node::Array(values) if !values.is_empty() => {
+    match value {
+        Value::Array(values) if !values.is_empty() => {
             out.push('\n');
             indent(depth, out);
             list(values, depth, out);
         }
-        Node::Object(object) if !object.is_empty() => {
+        Value::Object(object) if !object.is_empty() => {
             out.push('\n');
             indent(depth + 1, out);
-            block(node, depth + 1, out);
-        }
-        Node::Fields(_) => {
-            out.push('\n');
-            indent(depth + 1, out);
-            block(node, depth + 1, out);
+            block(value, depth + 1, out);
         }
         _ => {
             out.push(' ');
-            block(node, depth + 1, out);
+            block(value, depth + 1, out);
         }
     }
 }

@@ -5,16 +5,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bulla_server::http::load_tls;
 use rustls::ServerConfig;
 use tokio::sync::watch;
 
+use crate::tls;
+
 /// How often it is looked.
-pub(super) const LOOK: Duration = Duration::from_secs(10);
+pub const LOOK: Duration = Duration::from_secs(10);
 
 /// All of them.
 #[derive(Default)]
-pub(super) struct Certificates(Vec<One>);
+pub struct Certificates(Vec<One>);
 
 struct One {
     certificate: PathBuf,
@@ -34,16 +35,16 @@ impl Certificates {
     ///
     /// # Errors
     /// Why they cannot be used.
-    pub(super) fn add(&mut self, certificate: &Path, key: &Path) -> Result<watch::Receiver<Arc<ServerConfig>>, String> {
+    pub fn add(&mut self, certificate: &Path, key: &Path) -> Result<watch::Receiver<Arc<ServerConfig>>, String> {
         // Looked at first: what is written in between is read again.
         let seen = seen(certificate, key);
-        let (tell, current) = watch::channel(load_tls(certificate, key)?);
+        let (tell, current) = watch::channel(tls::load(certificate, key)?);
         self.0.push(One { certificate: certificate.to_owned(), key: key.to_owned(), tell, seen, said: None });
         Ok(current)
     }
 
     /// Reads those again whose files are others.
-    pub(super) fn look(&mut self) {
+    pub fn look(&mut self) {
         for one in &mut self.0 {
             let now = seen(&one.certificate, &one.key);
             if now.is_some() && now != one.seen {
@@ -53,7 +54,7 @@ impl Certificates {
     }
 
     /// Reads all of them again.
-    pub(super) fn read(&mut self) {
+    pub fn read(&mut self) {
         for one in &mut self.0 {
             let now = seen(&one.certificate, &one.key);
             one.read(now);
@@ -63,7 +64,7 @@ impl Certificates {
 
 impl One {
     fn read(&mut self, now: Option<[State; 2]>) {
-        match load_tls(&self.certificate, &self.key) {
+        match tls::load(&self.certificate, &self.key) {
             Ok(config) => {
                 tracing::info!(certificate = %self.certificate.display(), "the certificate was read again");
                 drop(self.tell.send(config));

@@ -1,0 +1,95 @@
+//! How the agent logs in: what is sent, and to which path.
+
+mod approle;
+mod jwt;
+
+use std::path::Path;
+
+use bulla_core::{SecretString, file};
+use bulla_template::Value;
+
+use crate::api::{self, Api, Call};
+use crate::config::{Method, MethodKind};
+
+/// The longest file with a token or a secret.
+const LONGEST: u64 = 1 << 20;
+
+/// A method, with what it remembers between two logins: files that were removed once they were read.
+pub(crate) struct Login {
+    method: Method,
+    remembered: Option<SecretString>,
+    role_id: Option<SecretString>,
+}
+
+impl Login {
+    pub(crate) fn new(method: Method) -> Self {
+        Self { method, remembered: None, role_id: None }
+    }
+
+    pub(crate) fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// Logs in; the server's answer. What `token_file` has is looked up, and given in the same form.
+    ///
+    /// # Errors
+    /// Why not, in words without a secret.
+    pub(crate) async fn log_in(&mut self, api: &Api) -> Result<Value, String> {
+        let body = match &self.method.kind {
+            MethodKind::AppRole { role_id, secret_id, remove_secret_id, wrapping_path } => {
+                let files = approle::Files { secret_id: secret_id.as_deref(), remove: *remove_secret_id };
+                if let Some(role) = approle::role_id(role_id, self.role_id.is_some())? {
+                    self.role_id = Some(role);
+                }
+                let role = self.role_id.as_ref().ok_or("there is no role id")?;
+                approle::body(&files, role, wrapping_path.as_deref(), &mut self.remembered, api).await?
+            }
+            MethodKind::Kubernetes { role, token } => {
+                let token = read(token)?.ok_or_else(|| format!("{}: it is empty", token.display()))?;
+                api::form(&[("jwt", token.expose()), ("role", role)])
+            }
+            MethodKind::Jwt { role, path, remove, remove_target } => {
+                jwt::take(path, *remove, *remove_target, &mut self.remembered)?;
+                let token = self.remembered.as_ref().ok_or_else(|| format!("{}: there is no token", path.display()))?;
+                api::form(&[("jwt", token.expose()), ("role", role)])
+            }
+            MethodKind::TokenFile { path } => return token_file(path, &mut self.remembered, api).await,
+        };
+        let path = format!("{}/login", self.method.mount);
+        let call = Call { wrap: self.method.wrap_ttl, ..Call::put(&path, body, None) };
+        api.ask(call).await.map_err(|error| format!("{path}: {error}"))
+    }
+}
+
+async fn token_file(path: &Path, remembered: &mut Option<SecretString>, api: &Api) -> Result<Value, String> {
+    match read(path) {
+        Ok(Some(token)) => *remembered = Some(token),
+        Ok(None) if remembered.is_some() => {
+            tracing::warn!(path = %path.display(), "the file is empty: the token before is used");
+        }
+        Ok(None) => return Err(format!("{}: it is empty", path.display())),
+        Err(error) if remembered.is_some() => tracing::warn!(error, "the token before is used"),
+        Err(error) => return Err(error),
+    }
+    let lookup = Call::get("auth/token/lookup-self", remembered.as_ref());
+    let answer = api.ask(lookup).await.map_err(|error| format!("{}: {error}", path.display()))?;
+    let data = |key: &str| api::at(&answer, &["data", key]);
+    let auth = Value::map([
+        ("client_token".into(), data("id")),
+        ("lease_duration".into(), data("ttl")),
+        ("renewable".into(), data("renewable")),
+    ]);
+    Ok(Value::map([("auth".into(), auth)]))
+}
+
+/// A file's text without space around it; none if there is nothing in it.
+fn read(path: &Path) -> Result<Option<SecretString>, String> {
+    let bytes = file::read(path, LONGEST).map_err(|error| error.to_string())?;
+    let text = std::str::from_utf8(bytes.expose()).map_err(|_| format!("{}: it is not UTF-8", path.display()))?;
+    let text = text.trim();
+    Ok((!text.is_empty()).then(|| SecretString::from(text)))
+}
+
+fn is_there(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok()
+}

@@ -1,0 +1,177 @@
+//! Where what was rendered goes: a file that is replaced whole.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use bulla_core::file::{self, Fresh, NewMode, replace_as};
+
+use super::functions::ExtraFile;
+use crate::config::TemplateConfig;
+
+/// The mode of a file that was not there, where nobody says.
+const MODE: u32 = 0o644;
+/// The largest file that is looked at before it is replaced.
+const LONGEST: u64 = 64 << 20;
+
+/// Whether a file was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Written {
+    /// It is new, or other than before.
+    Yes,
+    /// It was so already.
+    Unchanged,
+}
+
+/// Writes a template's file, if it is not so already.
+///
+/// # Errors
+/// Why not, without contents.
+pub(super) fn write(template: &TemplateConfig, contents: &[u8]) -> Result<Written, String> {
+    let path = &template.destination;
+    make_folders(path, template.create_dest_dirs)?;
+    let user = id(template.user.as_deref(), "passwd")?;
+    let group = id(template.group.as_deref(), "group")?;
+    let there = fs::metadata(path).ok();
+    let has_owner = |there: &fs::Metadata| {
+        user.is_none_or(|user| user == there.uid()) && group.is_none_or(|group| group == there.gid())
+    };
+    if let Some(there) = &there
+        && has_owner(there)
+        && there.len() == contents.len() as u64
+        && file::read(path, LONGEST).is_ok_and(|before| before.expose() == contents)
+    {
+        return Ok(Written::Unchanged);
+    }
+    let mode = template.perms.or(there.as_ref().map(|there| there.permissions().mode() & 0o7777)).unwrap_or(MODE);
+    if template.backup && there.is_some() {
+        keep_before(path);
+    }
+    let fresh = Fresh { mode: NewMode::Exactly(mode), user, group };
+    // Where there was a file its owner stays, if that can be.
+    let kept = there.as_ref().filter(|_| user.is_none() && group.is_none());
+    let kept = kept.map(|there| Fresh { user: Some(there.uid()), group: Some(there.gid()), ..fresh });
+    if let Some(kept) = kept
+        && replace_as(path, contents, kept).is_ok()
+    {
+        return Ok(Written::Yes);
+    }
+    replace_as(path, contents, fresh).map_err(|error| error.to_string())?;
+    Ok(Written::Yes)
+}
+
+/// Writes what `writeToFile` was given.
+///
+/// # Errors
+/// Why not, without contents.
+pub(super) fn write_extra(extra: &ExtraFile) -> Result<(), String> {
+    let failed = |error: &dyn std::fmt::Display| format!("writeToFile: {}: {error}", extra.path.display());
+    let name = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+    let user = id(name(&extra.user).as_deref(), "passwd")?;
+    let group = id(name(&extra.group).as_deref(), "group")?;
+    if !extra.append {
+        make_folders(&extra.path, true)?;
+        let fresh = Fresh { mode: NewMode::Exactly(extra.mode), user, group };
+        return replace_as(&extra.path, extra.contents.expose(), fresh).map_err(|error| failed(&error));
+    }
+    let append = || -> io::Result<()> {
+        let mut file = fs::OpenOptions::new().append(true).create(true).mode(extra.mode & 0o600).open(&extra.path)?;
+        std::os::unix::fs::fchown(&file, user, group)?;
+        file.set_permissions(fs::Permissions::from_mode(extra.mode))?;
+        io::Write::write_all(&mut file, extra.contents.expose())
+    };
+    append().map_err(|error| failed(&error))
+}
+
+fn make_folders(path: &Path, wanted: bool) -> Result<(), String> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let Some(folder) = folder.filter(|folder| !folder.exists()) else { return Ok(()) };
+    if !wanted {
+        return Err(format!("there is no folder {}, and create_dest_dirs is false", folder.display()));
+    }
+    let made = fs::DirBuilder::new().recursive(true).mode(0o755).create(folder);
+    made.map_err(|error| format!("cannot make the folder {}: {error}", folder.display()))
+}
+
+/// The file as it is gets a second name, `.bak`.
+fn keep_before(path: &Path) {
+    let beside = |end: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(end);
+        PathBuf::from(name)
+    };
+    let (backup, new) = (beside(".bak"), beside(".new.bak"));
+    let _ = fs::remove_file(&new);
+    if let Err(error) = fs::hard_link(path, &new).and_then(|()| fs::rename(&new, &backup)) {
+        tracing::warn!(%error, path = %path.display(), "the file before is not kept");
+    }
+}
+
+/// The number of a user or a group, by name or number. Names are looked up in the machine's own files.
+fn id(name: Option<&str>, database: &str) -> Result<Option<u32>, String> {
+    let Some(name) = name.filter(|name| !name.is_empty()) else { return Ok(None) };
+    if let Ok(number) = name.parse() {
+        return Ok(Some(number));
+    }
+    let entries = fs::read_to_string(Path::new("/etc").join(database)).unwrap_or_default();
+    let entry =
+        entries.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|entry| entry.first() == Some(&name));
+    let number = entry.and_then(|entry| entry.get(2)?.parse().ok());
+    number.map(Some).ok_or_else(|| format!("{name:?} is not in /etc/{database}"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::config;
+
+    fn template(destination: &Path, more: &str) -> TemplateConfig {
+        let text = format!(
+            "auto_auth {{ method \"token_file\" {{ config = {{ token_file_path = \"/t\" }} }} }}\ntemplate {{ contents = \"x\" destination = \"{}\"\n{more} }}",
+            destination.display()
+        );
+        config::parse(&text).unwrap().templates.remove(0)
+    }
+
+    #[test]
+    fn a_file_keeps_its_mode_unless_another_is_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b/x");
+        let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o7777;
+        assert!(write(&template(&path, "create_dest_dirs = false"), b"1").unwrap_err().contains("no folder"));
+        assert_eq!(write(&template(&path, ""), b"1").unwrap(), Written::Yes);
+        assert_eq!(mode(), 0o644);
+        assert_eq!(write(&template(&path, ""), b"1").unwrap(), Written::Unchanged);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        assert_eq!(write(&template(&path, "backup = true"), b"2").unwrap(), Written::Yes);
+        assert_eq!((mode(), fs::read(folder.path().join("a/b/x.bak")).unwrap()), (0o600, b"1".to_vec()));
+        assert_eq!(write(&template(&path, "perms = \"0440\""), b"3").unwrap(), Written::Yes);
+        assert_eq!((mode(), fs::read(&path).unwrap()), (0o440, b"3".to_vec()));
+        assert!(write(&template(&path, "user = \"nobody-here\""), b"4").unwrap_err().contains("/etc/passwd"));
+        assert_eq!(fs::read(&path).unwrap(), b"3");
+    }
+
+    #[test]
+    fn a_second_file_is_written_whole_or_appended_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut extra = ExtraFile {
+            path: folder.path().join("c/y"),
+            user: String::new(),
+            group: String::new(),
+            mode: 0o640,
+            contents: "a\n".into(),
+            append: false,
+        };
+        write_extra(&extra).unwrap();
+        extra.append = true;
+        write_extra(&extra).unwrap();
+        assert_eq!(fs::read(&extra.path).unwrap(), b"a\na\n");
+        assert_eq!(fs::metadata(&extra.path).unwrap().permissions().mode() & 0o7777, 0o640);
+        extra.append = false;
+        write_extra(&extra).unwrap();
+        assert_eq!(fs::read(&extra.path).unwrap(), b"a\n");
+    }
+}

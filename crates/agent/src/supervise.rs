@@ -1,0 +1,112 @@
+//! A program that is run with variables, and started again when they change.
+//!
+//! It starts once all of them are there. When it ends by itself the agent ends, with its status.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use bulla_core::SecretBytes;
+use rustix::process::Signal;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::config::{ExecConfig, Restart};
+use crate::render::command::{Input, Program, code};
+
+/// How long the program has to end before it is killed.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// What changes within this time is one change.
+const TOGETHER: Duration = Duration::from_secs(2);
+
+type Variables = Vec<(String, SecretBytes)>;
+
+/// Runs the program. Answers its status, or nothing if it was stopped.
+///
+/// # Errors
+/// If it cannot be started.
+pub(crate) async fn run(
+    config: ExecConfig,
+    mut variables: mpsc::Receiver<Variables>,
+    mut stop: watch::Receiver<bool>,
+) -> Result<Option<u8>, String> {
+    let mut running: Option<Program> = None;
+    let mut current: Variables = Vec::new();
+    let mut next: Option<(Variables, Instant)> = None;
+    loop {
+        let due = next.as_ref().map(|(_, at)| *at);
+        tokio::select! {
+            () = is_stopped(&mut stop) => {
+                if let Some(program) = &mut running {
+                    end(program, config.stop_signal).await;
+                }
+                return Ok(None);
+            }
+            Some(new) = variables.recv() => {
+                if new == current {
+                    next = None;
+                } else {
+                    // Not put off by what comes after it: something may change all the time.
+                    let wait = if running.is_some() { TOGETHER } else { Duration::ZERO };
+                    let at = next.map_or_else(|| Instant::now() + wait, |(_, at)| at);
+                    next = Some((new, at));
+                }
+            }
+            status = ended(running.as_mut()) => {
+                let status = code(status?);
+                tracing::info!(status, "the program ended");
+                return Ok(Some(status));
+            }
+            () = until(due) => {
+                let Some((new, _)) = next.take() else { continue };
+                if let Some(program) = &mut running {
+                    if config.restart == Restart::Never {
+                        tracing::info!("a variable has changed; the program goes on as it is");
+                        current = new;
+                        continue;
+                    }
+                    tracing::info!("a variable has changed: the program is started again");
+                    end(program, config.stop_signal).await;
+                }
+                running = Some(Program::start(&config.command, &environment(&new), Input::Ours)?);
+                current = new;
+            }
+        }
+    }
+}
+
+/// The variables as a program has them. They are plain in its own memory from then on.
+fn environment(variables: &Variables) -> BTreeMap<OsString, OsString> {
+    // Nothing after a byte of zero would arrive.
+    let value = |value: &SecretBytes| value.expose().split(|&byte| byte == 0).next().unwrap_or_default().to_vec();
+    variables.iter().map(|(name, text)| (name.into(), OsString::from_vec(value(text)))).collect()
+}
+
+async fn is_stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+async fn ended(program: Option<&mut Program>) -> Result<ExitStatus, String> {
+    match program {
+        Some(program) => program.wait().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn end(program: &mut Program, signal: Signal) {
+    program.signal(signal);
+    if timeout(PATIENCE, program.wait()).await.is_err() {
+        tracing::warn!("the program did not end in time, and is killed");
+        program.signal(Signal::KILL);
+        let _ = program.wait().await;
+    }
+}

@@ -17,6 +17,8 @@ use zeroize::Zeroizing;
 use crate::config::Vault;
 
 pub(crate) const WRAP_TTL: HeaderName = HeaderName::from_static("x-vault-wrap-ttl");
+/// The most seconds that anything takes: more than three thousand years.
+pub(crate) const LONGEST: u64 = 100_000_000_000;
 /// The longest part of a server's words that is shown.
 const LONGEST_SHOWN: usize = 1024;
 /// What the values of an answer may take.
@@ -191,9 +193,9 @@ pub(crate) fn text_at(value: &Value, path: &[&str]) -> Option<SecretString> {
     }
 }
 
-/// The whole number at a path of keys.
+/// The whole number at a path of keys. One that is out of all reason is what reason allows: it is computed with.
 pub(crate) fn number_at(value: &Value, path: &[&str]) -> Option<u64> {
-    text_at(value, path)?.expose().parse().ok()
+    text_at(value, path)?.expose().parse().ok().map(|number: u64| number.min(LONGEST))
 }
 
 /// Whether what is at a path of keys is true.

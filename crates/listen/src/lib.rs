@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 pub use certificates::{Certificates, LOOK};
 pub use patient::Patient;
+pub use tls::load as load_tls;
 
 /// What becomes of the connections of a listener.
 #[derive(Clone)]

@@ -11,7 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 ///
 /// # Errors
 /// Which file cannot be read or used, and why; nothing of the key.
-pub(crate) fn load(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, String> {
+pub fn load(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, String> {
     let fail = |path: &Path, why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
     let chain = CertificateDer::pem_file_iter(certificate).map_err(|error| fail(certificate, &error))?;
     let chain = chain.collect::<Result<Vec<_>, _>>().map_err(|error| fail(certificate, &error))?;

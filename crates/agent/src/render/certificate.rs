@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bulla_template::{Text, Value};
 use x509_parser::pem::parse_x509_pem;
 
-use crate::api::at;
+use crate::api::{LONGEST, at};
 use crate::renewal::chance;
 
 /// What is in a text, as templates see it, and for how long it is good.
@@ -77,7 +77,7 @@ pub(super) fn read(text: &[u8]) -> Result<Found, String> {
 
 /// Nine tenths of what is left, a little more or less; nothing, if that is less than a tenth of the whole.
 fn keeps_for(start: i64, end: i64, now: i64) -> Option<Duration> {
-    let left = u64::try_from(end.saturating_sub(now)).ok().filter(|left| *left > 0)?;
+    let left = u64::try_from(end.saturating_sub(now)).ok().filter(|left| *left > 0)?.min(LONGEST);
     let whole = u64::try_from(end.saturating_sub(start)).ok()?;
     let good = left * 9 / 10;
     let part = if good > 100 { 0.97 + 0.06 * chance() } else { 1.0 };

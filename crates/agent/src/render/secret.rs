@@ -141,6 +141,7 @@ mod tests {
             (r#"{"lease_duration":100,"lease_id":"","data":{}}"#, 85, 95),
             (r#"{"auth":{"lease_duration":100},"lease_duration":0}"#, 85, 95),
             (r#"{"data":{"rotation_period":100,"ttl":7}}"#, 8, 8),
+            (r#"{"data":{"rotation_period":1,"ttl":18446744073709551615}}"#, 100_000_000_001, 100_000_000_001),
             (r#"{"data":{"secret_id":"x","secret_id_ttl":99}}"#, 85, 95),
             (r#"{"data":{"certificate":"x","expiration":1}}"#, 255, 285),
         ] {

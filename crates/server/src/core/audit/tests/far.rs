@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 
 use super::*;
 
-pub(super) fn device(path: &str, kind: &str, options: &[(&str, &str)]) -> DeviceConfig {
+fn device(path: &str, kind: &str, options: &[(&str, &str)]) -> DeviceConfig {
     let options = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     DeviceConfig { path: path.to_owned(), kind: kind.to_owned(), description: String::new(), options }
 }
@@ -21,9 +21,9 @@ async fn open(configs: &[DeviceConfig]) -> Result<Broker> {
 }
 
 /// Whether a request with this id is written down.
-pub(super) async fn write(broker: &Broker, id: &str) -> bool {
+async fn write(broker: &Broker, id: &str) -> bool {
     let request = Request { id: id.to_owned(), ..request() };
-    ask(broker, &Record { request: &request, caller: None, mount: None, response: None, error: None }).await.is_ok()
+    broker.request(&Record { request: &request, caller: None, mount: None, response: None, error: None }).await.is_ok()
 }
 
 /// A record of more than 100 KiB.
@@ -31,10 +31,10 @@ async fn write_long(broker: &Broker) -> bool {
     let (request, long) = (request(), (0..2000).map(|at| (format!("k{at}"), "v".into())).collect());
     let response = Response::data(long);
     let record = Record { request: &request, caller: None, mount: None, response: Some(&response), error: None };
-    answer(broker, &record).await.is_ok()
+    broker.response(&record).await.is_ok()
 }
 
-pub(super) async fn until(what: impl Fn() -> bool) {
+async fn until(what: impl Fn() -> bool) {
     let begun = Instant::now();
     while !what() {
         assert!(begun.elapsed() < Duration::from_secs(20), "it does not come true");
@@ -47,11 +47,11 @@ fn id(line: &str) -> String {
     record["request"]["id"].as_str().unwrap().to_owned()
 }
 
-pub(super) const LONG: Duration = Duration::from_hours(1);
+const LONG: Duration = Duration::from_hours(1);
 
 /// Takes connections and reads lines, until it is dropped: then it is gone with all connections, as a process that ends.
-pub(super) struct Collector {
-    pub(super) address: SocketAddr,
+struct Collector {
+    address: SocketAddr,
     ids: Arc<Mutex<Vec<String>>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -59,7 +59,7 @@ pub(super) struct Collector {
 
 impl Collector {
     /// `life`: after so long a connection is closed, whatever else came on it.
-    pub(super) fn start(address: SocketAddr, life: Duration) -> Self {
+    fn start(address: SocketAddr, life: Duration) -> Self {
         let listener = TcpListener::bind(address).unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
@@ -76,7 +76,7 @@ impl Collector {
         Self { address, ids, stop, thread: Some(thread) }
     }
 
-    pub(super) fn has(&self, id: &str) -> bool {
+    fn has(&self, id: &str) -> bool {
         self.ids.lock().unwrap().iter().any(|one| one == id)
     }
 }
@@ -272,7 +272,7 @@ async fn syslog_that_reads_nothing_is_waited_for_once_and_a_record_too_long_for_
     let long = (0..10).map(|at| (format!("{at}{}", "k".repeat(900 << 10)), "v".into())).collect();
     let response = Response::data(long);
     let record = Record { request: &request, caller: None, mount: None, response: Some(&response), error: None };
-    assert!(answer(&broker, &record).await.is_err());
+    assert!(broker.response(&record).await.is_err());
     assert!(write(&broker, "short").await, "the next one is taken");
     let begun = Instant::now();
     while write(&broker, "x").await {
@@ -354,8 +354,7 @@ async fn http_over_tls_goes_to_nobody_whom_no_authority_vouches_for() {
     let (cert_file, key_file) = (folder.path().join("cert"), folder.path().join("key"));
     bulla_core::file::replace(&cert_file, certificate.pem().as_bytes(), 0o600).unwrap();
     bulla_core::file::replace(&key_file, key.serialize_pem().as_bytes(), 0o600).unwrap();
-    let served = bulla_listen::Certificates::default().add(&cert_file, &key_file).unwrap().borrow().clone();
-    let acceptor = tokio_rustls::TlsAcceptor::from(served);
+    let acceptor = tokio_rustls::TlsAcceptor::from(bulla_listen::load_tls(&cert_file, &key_file).unwrap());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (came, asked) = (Arc::<AtomicU16>::default(), Arc::<AtomicU16>::default());

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 
 use super::*;
 
-fn device(path: &str, kind: &str, options: &[(&str, &str)]) -> DeviceConfig {
+pub(super) fn device(path: &str, kind: &str, options: &[(&str, &str)]) -> DeviceConfig {
     let options = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     DeviceConfig { path: path.to_owned(), kind: kind.to_owned(), description: String::new(), options }
 }
@@ -21,9 +21,9 @@ async fn open(configs: &[DeviceConfig]) -> Result<Broker> {
 }
 
 /// Whether a request with this id is written down.
-async fn write(broker: &Broker, id: &str) -> bool {
+pub(super) async fn write(broker: &Broker, id: &str) -> bool {
     let request = Request { id: id.to_owned(), ..request() };
-    broker.request(&Record { request: &request, caller: None, mount: None, response: None, error: None }).await.is_ok()
+    ask(broker, &Record { request: &request, caller: None, mount: None, response: None, error: None }).await.is_ok()
 }
 
 /// A record of more than 100 KiB.
@@ -31,10 +31,10 @@ async fn write_long(broker: &Broker) -> bool {
     let (request, long) = (request(), (0..2000).map(|at| (format!("k{at}"), "v".into())).collect());
     let response = Response::data(long);
     let record = Record { request: &request, caller: None, mount: None, response: Some(&response), error: None };
-    broker.response(&record).await.is_ok()
+    answer(broker, &record).await.is_ok()
 }
 
-async fn until(what: impl Fn() -> bool) {
+pub(super) async fn until(what: impl Fn() -> bool) {
     let begun = Instant::now();
     while !what() {
         assert!(begun.elapsed() < Duration::from_secs(20), "it does not come true");
@@ -47,11 +47,11 @@ fn id(line: &str) -> String {
     record["request"]["id"].as_str().unwrap().to_owned()
 }
 
-const LONG: Duration = Duration::from_hours(1);
+pub(super) const LONG: Duration = Duration::from_hours(1);
 
 /// Takes connections and reads lines, until it is dropped: then it is gone with all connections, as a process that ends.
-struct Collector {
-    address: SocketAddr,
+pub(super) struct Collector {
+    pub(super) address: SocketAddr,
     ids: Arc<Mutex<Vec<String>>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -59,7 +59,7 @@ struct Collector {
 
 impl Collector {
     /// `life`: after so long a connection is closed, whatever else came on it.
-    fn start(address: SocketAddr, life: Duration) -> Self {
+    pub(super) fn start(address: SocketAddr, life: Duration) -> Self {
         let listener = TcpListener::bind(address).unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
@@ -76,7 +76,7 @@ impl Collector {
         Self { address, ids, stop, thread: Some(thread) }
     }
 
-    fn has(&self, id: &str) -> bool {
+    pub(super) fn has(&self, id: &str) -> bool {
         self.ids.lock().unwrap().iter().any(|one| one == id)
     }
 }
@@ -272,7 +272,7 @@ async fn syslog_that_reads_nothing_is_waited_for_once_and_a_record_too_long_for_
     let long = (0..10).map(|at| (format!("{at}{}", "k".repeat(900 << 10)), "v".into())).collect();
     let response = Response::data(long);
     let record = Record { request: &request, caller: None, mount: None, response: Some(&response), error: None };
-    assert!(broker.response(&record).await.is_err());
+    assert!(answer(&broker, &record).await.is_err());
     assert!(write(&broker, "short").await, "the next one is taken");
     let begun = Instant::now();
     while write(&broker, "x").await {

@@ -48,7 +48,12 @@ pub struct Kubelet<'a> {
 impl<'a> Kubelet<'a> {
     /// Over the driver's socket.
     pub async fn connect(world: &'a World) -> Result<Self> {
-        Ok(Self { world, client: NodeClient::new(channel(&world.socket).await?) })
+        Self::connect_to(world, &world.socket).await
+    }
+
+    /// Over this one.
+    pub async fn connect_to(world: &'a World, socket: &Path) -> Result<Self> {
+        Ok(Self { world, client: NodeClient::new(channel(socket).await?) })
     }
 
     /// What a call takes that does nothing.
@@ -152,7 +157,8 @@ fn context(volume: &Volume) -> BTreeMap<String, String> {
     about.into_iter().map(|(key, value)| (format!("csi.storage.k8s.io/{key}"), value.to_owned())).collect()
 }
 
-async fn channel(socket: &Path) -> Result<Channel> {
+/// A connection to a driver or a provider.
+pub async fn channel(socket: &Path) -> Result<Channel> {
     let socket: PathBuf = socket.to_owned();
     let connect = service_fn(move |_| {
         let socket = socket.clone();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use bulla_node::proto::csi::node_client::NodeClient;
@@ -19,6 +19,10 @@ use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
 
 use super::world::{CLASS, TEAM, Volume, World};
+
+/// How often the kubelet asks before a volume that does not go ends the benchmark, and how long it waits in between.
+const TRIES: usize = 20;
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// How long calls took, in milliseconds.
 pub struct Latency {
@@ -81,7 +85,16 @@ impl<'a> Kubelet<'a> {
             let mut client = self.client.clone();
             let target_path = volume.target.display().to_string();
             let request = NodeUnpublishVolumeRequest { volume_id: volume.uid.clone(), target_path };
-            async move { client.node_unpublish_volume(request).await.map(drop).context("unpublish") }
+            async move {
+                // As the kubelet does when a volume is busy; the peer's are now and then.
+                for _ in 1..TRIES {
+                    if client.node_unpublish_volume(request.clone()).await.is_ok() {
+                        return Ok(());
+                    }
+                    tokio::time::sleep(PAUSE).await;
+                }
+                client.node_unpublish_volume(request).await.map(drop).context("unpublish")
+            }
         })
         .await
     }

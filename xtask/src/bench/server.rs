@@ -1,8 +1,8 @@
 //! `cargo xtask bench server`: requests, memory and start of bulla's server against the real OpenBao's, with the same configuration: first each with
-//! its own storage on the same disk, then each with a database of one PostgreSQL. Both write an audit file.
+//! its own storage on the same disk, then each with a database of one `PostgreSQL`. Both write an audit file.
 //!
 //! The client runs beside them on the same processors. So what counts is how many requests the server answers for a second of processor time that
-//! it uses itself, and how long a request takes. What PostgreSQL uses is not counted.
+//! it uses itself, and how long a request takes. What `PostgreSQL` uses is not counted.
 
 mod floor;
 mod load;

@@ -192,7 +192,10 @@ async fn answer(
     if opened.metrics && path == "sys/metrics" && head.method == http::Method::GET {
         return metrics(core, &head.uri);
     }
-    let response = admitted(core, &head, body, path, address).await;
+    let mut response = admitted(core, &head, body, path, address).await;
+    if let Some(namespace) = head.headers.get("x-vault-namespace").filter(|namespace| !namespace.is_empty()) {
+        response.headers_mut().insert("x-vault-namespace", namespace.clone());
+    }
     match verdict {
         Some(verdict) => limited::mark(response, &verdict),
         None => response,

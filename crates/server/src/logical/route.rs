@@ -48,13 +48,22 @@ pub struct Described {
     pub operations: Vec<Operation>,
     /// Whether writing distinguishes what is new.
     pub creates: bool,
+    /// Whether fields are taken that are not declared.
+    pub takes_any: bool,
 }
 
 impl<E: ?Sized> Route<E> {
     /// A path with nothing to do on it.
     pub const fn new(pattern: &'static str, about: &'static str) -> Self {
-        let described =
-            Described { pattern, about, fields: &[], access: Access::Token, operations: Vec::new(), creates: false };
+        let described = Described {
+            pattern,
+            about,
+            fields: &[],
+            access: Access::Token,
+            operations: Vec::new(),
+            creates: false,
+            takes_any: false,
+        };
         Self { described, handlers: Vec::new(), exists: None }
     }
 
@@ -62,6 +71,13 @@ impl<E: ?Sized> Route<E> {
     #[must_use]
     pub const fn fields(mut self, fields: &'static [Field]) -> Self {
         self.described.fields = fields;
+        self
+    }
+
+    /// With any field.
+    #[must_use]
+    pub const fn any_field(mut self) -> Self {
+        self.described.takes_any = true;
         self
     }
 

@@ -13,5 +13,6 @@ mod jwt;
 mod kubernetes;
 mod ours;
 mod quorum;
+mod replayed;
 mod signer;
 mod transit;

@@ -59,15 +59,12 @@ impl Saved {
         let mut rest = text;
         while let Some((before, after)) = rest.split_once('{') {
             out.push_str(before);
-            match after.split_once('}').and_then(|(name, tail)| Some((texts.get(name)?, tail))) {
-                Some((value, tail)) => {
-                    out.push_str(value);
-                    rest = tail;
-                }
-                None => {
-                    out.push('{');
-                    rest = after;
-                }
+            if let Some((value, tail)) = after.split_once('}').and_then(|(name, tail)| Some((texts.get(name)?, tail))) {
+                out.push_str(value);
+                rest = tail;
+            } else {
+                out.push('{');
+                rest = after;
             }
         }
         out.push_str(rest);

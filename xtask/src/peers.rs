@@ -1,7 +1,7 @@
 //! The real programs that tests and benchmarks run against, in `target/peers`.
 //!
 //! `bin/` has `sops-3.11.0`, `sops-3.13.3`, `age`, `age-inspect`, `age-keygen`, `age-plugin-batchpass`, `helm`, `kubeseal`,
-//! `sealed-secrets-controller`, `csi-sanity`, `template-oracle`, `history-oracle`, `vault-client`, `csi-provider`, `csi-controller`, `secrets-store-csi-driver`; `venv/` has
+//! `sealed-secrets-controller`, `csi-sanity`, `template-oracle`, `history-oracle`, `vault-client`, `vault-callers`, `vaultrs-client`, `csi-provider`, `csi-controller`, `secrets-store-csi-driver`; `venv/` has
 //! `moto_server`, `bao` and the module `hvac`;
 //! `sealed-secrets/` is its source, for its CRD and examples. Debian's `age`, `gpg` and the others of [`DEBIAN`] are installed by `apt-get` where
 //! they are missing. Each step is skipped once its result is there, so a second call costs nothing. Kubernetes, which is too large to be built anew for each
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::cluster;
-use crate::process::Process;
+use crate::process::{Process, cargo};
 
 /// Debian's packages: the program that shows it is there, and the package.
 const DEBIAN: &[(&str, &str)] = &[
@@ -42,7 +42,8 @@ const GO: &[(&str, &str, &str, &str)] = &[
 ];
 
 /// Go programs in `tests/interop` around a peer's library; `bin/` has them under the same names.
-const ORACLES: &[&str] = &["template-oracle", "history-oracle", "vault-client", "csi-provider", "csi-controller"];
+const ORACLES: &[&str] =
+    &["template-oracle", "history-oracle", "vault-client", "vault-callers", "csi-provider", "csi-controller"];
 
 /// Peers' programs that `go install` cannot build, because it asks for the list of a module's versions, which not every proxy has: the module in
 /// `tests/interop` that has the tool, and the name under `bin/`.
@@ -67,6 +68,7 @@ pub fn install(root: &Path) -> Result<()> {
     python(&peers)?;
     go(&bin)?;
     oracles(root, &bin)?;
+    rust(root, &bin)?;
     sources(&peers)?;
     cluster::build(root)
 }
@@ -169,6 +171,16 @@ fn go_build(root: &Path, name: &str, package: &str, program: &Path) -> Result<()
         .args([package])
         .run()
         .context("Go 1.26 or newer is needed to build this peer")
+}
+
+/// A program of ours around a Rust client, in a workspace of its own: what it depends on is no dependency of ours.
+fn rust(root: &Path, bin: &Path) -> Result<()> {
+    let (name, target) = ("vaultrs-client", bin.join(".cargo"));
+    cargo(&root.join("tests/interop").join(name))
+        .args(["build", "--quiet", "--locked", "--target-dir"])
+        .args([&target])
+        .run()?;
+    install_binary(&target.join("debug").join(name), &bin.join(name))
 }
 
 /// Links to the modules' folders in Go's cache.

@@ -17,7 +17,9 @@ pub fn of(mount: &Mount, described: &Described, below: &str) -> Response {
     for one in mount.backend.described() {
         text.push_str(&format!("\n    {}\n        {}\n", one.pattern, one.about));
     }
-    Response::data(object! { "help": text.as_str(), "see_also": Value::Null })
+    // At the top: `path-help` of a client reads it there.
+    let body = Value::from(object! { "help": text.as_str(), "openapi": Value::Null, "see_also": Value::Null });
+    Response { raw: Some(("application/json", body.to_vec())), ..Response::empty() }
 }
 
 fn kind(kind: Kind) -> &'static str {
@@ -26,7 +28,7 @@ fn kind(kind: Kind) -> &'static str {
         Kind::Int => "int",
         Kind::Float => "float",
         Kind::Bool => "bool",
-        Kind::Seconds => "duration (sec)",
+        Kind::Seconds | Kind::SignedSeconds => "duration (sec)",
         Kind::Map => "map",
         Kind::TextMap => "keypair",
         Kind::Texts | Kind::Ints | Kind::List => "slice",

@@ -188,14 +188,18 @@ async fn answer(
     };
     // The role is in the body, which is a login's and short.
     let verdict = if asks_role { core.count_login(&asked.request).await } else { Ok(verdict) };
-    match verdict {
+    let mut response = match verdict {
         Ok(Some(verdict)) if !verdict.allowed => {
             limited::refuse(core, &verdict, &head, asked.request.path, address).await
         }
         Ok(Some(verdict)) => limited::mark(admitted(core, asked).await, &verdict),
         Ok(None) => admitted(core, asked).await,
         Err(error) => answer::error(&error),
+    };
+    if let Some(namespace) = head.headers.get("x-vault-namespace").filter(|namespace| !namespace.is_empty()) {
+        response.headers_mut().insert("x-vault-namespace", namespace.clone());
     }
+    response
 }
 
 /// What the server counts, for everybody.

@@ -83,15 +83,15 @@ static ROLE: [Field; 38] = params::with([
     Field::new("groups_claim", Kind::Text, "The claim that says the groups. It must be there; identity will use it."),
     Field::new(
         "expiration_leeway",
-        Kind::Seconds,
+        Kind::SignedSeconds,
         "How long a token lives that does not say it. 0: 150 seconds; -1: not at all.",
     ),
     Field::new(
         "not_before_leeway",
-        Kind::Seconds,
+        Kind::SignedSeconds,
         "Since when a token is good that says its end alone. 0: 150 seconds; -1: since then.",
     ),
-    Field::new("clock_skew_leeway", Kind::Seconds, "How much clocks may differ. 0: 60 seconds; -1: not at all."),
+    Field::new("clock_skew_leeway", Kind::SignedSeconds, "How much clocks may differ. 0: 60 seconds; -1: not at all."),
     Field::new("oauth2_metadata", Kind::Texts, "Kept, without effect: of logins by a browser."),
     Field::new("oidc_scopes", Kind::Texts, "Kept, without effect: of logins by a browser."),
     Field::new("oidc_disable_confirmation", Kind::Bool, "Kept, without effect: of logins by a browser."),

@@ -92,6 +92,10 @@ impl Open {
     /// Finds who asks, and whether they may. Sets the caller, and the operation to what it is.
     async fn admit(&self, request: &mut Request, target: Option<&Target>, caller: &mut Option<Caller>) -> Result<()> {
         let found = target.and_then(|target| target.found.as_ref());
+        // Whether a folder is meant, or an entry whose name ends so, nobody could say.
+        if matches!(request.operation, Operation::Update | Operation::Patch) && request.path.ends_with('/') {
+            return Err(Error::bad_request("cannot write to a path ending in '/'"));
+        }
         let access = found.map_or(Access::Token, |found| found.described.access);
         if access == Access::Open {
             return Ok(());
@@ -99,7 +103,8 @@ impl Open {
         let text = request.token.as_ref().ok_or_else(Error::no_token)?;
         let Some((hash, mut entry)) = self.tokens.find(text).await? else {
             // Whoever brings a wrapped answer's token that was used should hear that, and sound the alarm.
-            let wraps = request.path.starts_with("sys/wrapping/");
+            let wraps =
+                matches!(request.path.as_str(), "sys/wrapping/lookup" | "sys/wrapping/unwrap" | "sys/wrapping/rewrap");
             return Err(if wraps { super::wrap::invalid() } else { Error::no_token() });
         };
         if !is_from(&entry.auth.bound_cidrs, request.remote) {
@@ -148,10 +153,9 @@ impl Open {
             return Ok(crate::help::of(&target.mount, &found.described, &target.below));
         }
         let mut response = target.mount.backend.handle(found, &call, request.operation).await?;
-        let unknown = unknown_fields(found, request);
-        if !unknown.is_empty() && !matches!(request.operation, Operation::Read | Operation::List | Operation::Scan) {
-            let names = unknown.join(" ");
-            response.warnings.push(format!("Endpoint ignored these unrecognized parameters: [{names}]"));
+        // An answer that says nothing says nothing of fields either.
+        if !response.is_empty() {
+            warn_of_fields(&mut response, found, request);
         }
         if let Some(auth) = response.auth.take() {
             let (issued, warnings) = self.log_in(auth, request, &target.mount).await?;
@@ -325,17 +329,35 @@ pub fn policies(names: &[String], no_default: bool) -> Vec<String> {
     policies
 }
 
-/// Fields that were sent and are not declared. A path that takes any field declares none.
-fn unknown_fields(found: &Found, request: &Request) -> Vec<String> {
-    let declared = &found.described.fields;
-    if declared.is_empty() || found.described.pattern.ends_with("*}") {
-        return Vec::new();
+/// Says which fields were sent that are not declared, and which the path says already.
+fn warn_of_fields(response: &mut Response, found: &Found, request: &Request) {
+    let (declared, data): (_, &Object) = (found.described.fields, &request.data);
+    let is_captured = |name: &str| found.captures.iter().any(|(one, _)| *one == name);
+    if !found.described.takes_any {
+        // Every list is in pages for who wants them.
+        let lists = matches!(request.operation, Operation::List | Operation::Scan);
+        let known = |name: &str| {
+            is_captured(name)
+                || lists && matches!(name, "after" | "limit")
+                || declared.iter().any(|field| field.name == name)
+        };
+        let names: Vec<&str> = data.keys().map(String::as_str).filter(|name| !known(name)).collect();
+        if !names.is_empty() {
+            let names = names.join(" ");
+            response.warnings.push(format!("Endpoint ignored these unrecognized parameters: [{names}]"));
+        }
     }
-    let known = |name: &str| {
-        declared.iter().any(|field| field.name == name) || found.captures.iter().any(|(one, _)| *one == name)
-    };
-    let data: &Object = &request.data;
-    data.keys().filter(|name| !known(name)).cloned().collect()
+    let names: Vec<&str> = data
+        .iter()
+        .filter(|(name, value)| is_captured(name) && !value.is_null())
+        .map(|(name, _)| name.as_str())
+        .collect();
+    if !names.is_empty() {
+        let names = names.join(" ");
+        response.warnings.push(format!(
+            "Endpoint replaced the value of these parameters with the values captured from the endpoint's path: [{names}]"
+        ));
+    }
 }
 
 /// Whether `remote` is in one of the networks, or there are none.

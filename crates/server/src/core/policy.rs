@@ -98,7 +98,9 @@ impl Policies {
     /// Deletes a policy; that it is not there is no error.
     pub async fn delete(&self, name: &str) -> Result<()> {
         if name == ROOT || name == DEFAULT || name == WRAPPING {
-            return Err(Error::bad_request(format!("cannot delete {name} policy")));
+            // Clients look for these words, with and without the quotes.
+            let shown = if name == DEFAULT { name.to_owned() } else { format!("{name:?}") };
+            return Err(Error::bad_request(format!("cannot delete {shown} policy")));
         }
         let deleted = self.view.delete(name).await;
         self.forget(name);

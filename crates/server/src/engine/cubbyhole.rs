@@ -35,6 +35,7 @@ impl Engine for Cubbyhole {
     fn routes() -> Vec<Route<Self>> {
         vec![
             Route::<Self>::new("{path*}", "An entry, or the names below a folder")
+                .any_field()
                 .exists(|engine, call| Box::pin(engine.exists(call)))
                 .on(Operation::Read, |engine, call| Box::pin(engine.read(call)))
                 .on(Operation::Update, |engine, call| Box::pin(engine.write(call)))

@@ -16,6 +16,7 @@ impl Engine for Kv1 {
     fn routes() -> Vec<Route<Self>> {
         vec![
             Route::<Self>::new("{path*}", "An entry, or the names below a folder")
+                .any_field()
                 .exists(|engine, call| Box::pin(engine.exists(call)))
                 .unchanging(&[Operation::Read, Operation::List, Operation::Scan])
                 .on(Operation::Read, |engine, call| Box::pin(engine.read(call)))

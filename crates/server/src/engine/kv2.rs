@@ -30,7 +30,7 @@ const MAX_VERSIONS: Field =
 const CAS_REQUIRED: Field =
     Field::new("cas_required", Kind::Bool, "Whether each write has to say which version it follows.");
 const DELETE_AFTER: Field =
-    Field::new("delete_version_after", Kind::Seconds, "After how long a version is deleted by itself. 0: never.");
+    Field::new("delete_version_after", Kind::SignedSeconds, "After how long a version is deleted by itself. 0: never.");
 const META_CAS_REQUIRED: Field =
     Field::new("metadata_cas_required", Kind::Bool, "Whether each write of metadata has to say which one it follows.");
 const CUSTOM: Field = Field::new("custom_metadata", Kind::Map, "Names and texts of your own.");
@@ -118,8 +118,10 @@ impl Engine for Kv2 {
             Route::<Self>::new("detailed-metadata/{path*}", "The names below a folder, with what is known of each")
                 .fields(&[PATH, AFTER, LIMIT])
                 .unchanging(&[List])
-                .on(List, |engine, call| Box::pin(engine.list_detailed(call))),
+                .on(List, |engine, call| Box::pin(engine.list_detailed(call)))
+                .on(Scan, |engine, call| Box::pin(engine.scan_detailed(call))),
             Route::<Self>::new("{path*}", "No path of this engine")
+                .any_field()
                 .on(Read, |_, call| Box::pin(wrong_path(call, "get")))
                 .on(Update, |_, call| Box::pin(wrong_path(call, "put")))
                 .on(Patch, |_, call| Box::pin(wrong_path(call, "patch")))

@@ -52,6 +52,18 @@ macro_rules! route {
 const PATH: Field = Field::new("path", Kind::Text, "The path of the mount.");
 const POLICY: Field = Field::new("policy", Kind::Text, "The policy, also in base64.");
 const NAME: Field = Field::new("name", Kind::LowerText, "The name of the policy.");
+const POLICY_FIELDS: &[Field] = &[
+    NAME,
+    POLICY,
+    Field::new("rules", Kind::Text, "The same, as older clients name it."),
+    Field::new("cas", Kind::Int, "Refused: policies have no check-and-set here."),
+    Field::new("cas_required", Kind::Bool, "Refused if true."),
+    Field::new("expiration", Kind::Text, "Refused: policies have no end here."),
+    Field::new("ttl", Kind::Seconds, "Refused: policies have no end here."),
+    Field::new("allow_slashes_in_identity_templates", Kind::Bool, "Refused if true."),
+    Field::new("allow_wildcards_in_identity_templates", Kind::Bool, "Refused if true."),
+];
+const OLD_PATHS: Field = Field::new("path", Kind::Texts, "The same, as older clients name it.");
 const TOKEN: Field = Field::new("token", Kind::Text, "The token.");
 const LEASE: Field = Field::new("lease_id", Kind::Text, "The lease.");
 const INCREMENT: Field = Field::new("increment", Kind::Seconds, "How long it is to live from now.");
@@ -100,21 +112,21 @@ impl Engine for System {
                 .fields(const { &[Field::new("migration_id", Kind::Text, "What moving it answered.")] }),
                 Read => mounts::remount_status),
             route!(route("policy/?", "The policies"), Read => policies::list_old, List => policies::list_old),
-            route!(route("policy/{name*}", "A policy").fields(const { &[NAME, POLICY, Field::new("rules", Kind::Text, "The same, as older clients name it.")] }),
+            route!(route("policy/{name*}", "A policy").fields(POLICY_FIELDS),
                 Read => policies::read_old, Update => policies::write, Delete => policies::delete),
             route!(route("policies/acl/?", "The policies"), List => policies::list),
-            route!(route("policies/acl/{name*}", "A policy").fields(&[NAME, POLICY]),
+            route!(route("policies/acl/{name*}", "A policy").fields(POLICY_FIELDS),
                 Read => policies::read, Update => policies::write, Delete => policies::delete),
             route!(route("policies/password/?", "The password policies"), List => passwords::list),
             route!(route("policies/password/{name*}", "A password policy, or a password by it").fields(const { &[
                 Field::new("name", Kind::Text, "The name of the policy; with `/generate` behind it a password is made up."), POLICY]}),
                 Read => passwords::read, Update => passwords::write, Delete => passwords::delete),
             route!(route("capabilities", "What a token may do").fields(const { &[
-                TOKEN, PATH, Field::new("paths", Kind::Texts, "On which paths.")] }), Update => capabilities::of_token),
+                TOKEN, OLD_PATHS, Field::new("paths", Kind::Texts, "On which paths.")] }), Update => capabilities::of_token),
             route!(route("capabilities-self", "What the caller may do").fields(const { &[
-                TOKEN, PATH, Field::new("paths", Kind::Texts, "On which paths.")] }), Update => capabilities::of_caller),
+                TOKEN, OLD_PATHS, Field::new("paths", Kind::Texts, "On which paths.")] }), Update => capabilities::of_caller),
             route!(route("capabilities-accessor", "What the token with an accessor may do").fields(const { &[
-                Field::new("accessor", Kind::Text, "The accessor."), PATH, Field::new("paths", Kind::Texts, "On which paths.")] }),
+                Field::new("accessor", Kind::Text, "The accessor."), OLD_PATHS, Field::new("paths", Kind::Texts, "On which paths.")] }),
                 Update => capabilities::of_accessor),
             route!(route("leases/lookup", "A lease").fields(&[LEASE]), Update => leases::lookup),
             route!(route("leases/lookup/{prefix*}", "Leases below a path").access(Access::Sudo), List => leases::list),
@@ -139,7 +151,7 @@ impl Engine for System {
             route!(route("quotas/rate-limit/{name}", "A quota").fields(quotas::RULE),
                 Read => quotas::read, Update => quotas::write, Delete => quotas::delete),
             route!(route("metrics", "What the server counts").fields(metrics::FORMAT), Read => metrics::read),
-            route!(route("wrapping/wrap", "Wrap what is sent"), Update => wrapping::wrap),
+            route!(route("wrapping/wrap", "Wrap what is sent").any_field(), Update => wrapping::wrap),
             route!(route("wrapping/unwrap", "The wrapped answer").fields(&[TOKEN]), Update => wrapping::unwrap),
             route!(route("wrapping/lookup", "When an answer was wrapped").fields(&[TOKEN]).access(Access::Open),
                 Read => wrapping::lookup, Update => wrapping::lookup),

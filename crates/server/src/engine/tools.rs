@@ -22,6 +22,11 @@ pub async fn random(call: &Call<'_>) -> Result<Response> {
             ))
         })?
     };
+    if !bytes.is_empty() && !matches!(source, "" | "platform" | "seal" | "all") {
+        return Err(Error::bad_request(format!(
+            "unsupported entropy source {source:?}; must be \"platform\" or \"seal\", or \"all\""
+        )));
+    }
     if wanted < 1 {
         return Err(Error::bad_request("'bytes' cannot be less than 1"));
     }
@@ -38,5 +43,12 @@ pub async fn random(call: &Call<'_>) -> Result<Response> {
             )));
         }
     };
-    Ok(Response::data(object! { "random_bytes": text }))
+    let response = Response::data(object! { "random_bytes": text });
+    // There is one source.
+    let warns = source == "seal" || in_path == "seal";
+    Ok(if warns {
+        response.warn("no seal/entropy augmentation available, using platform entropy source")
+    } else {
+        response
+    })
 }

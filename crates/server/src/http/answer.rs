@@ -53,7 +53,7 @@ pub fn response(response: logical::Response, id: &str) -> Response<Full<Bytes>> 
         && response.wrap_info.is_none()
         && response.warnings.is_empty();
     if silent && response.status.is_none() {
-        return with(204, "", Vec::new());
+        return with(204, "application/json", Vec::new());
     }
     with(response.status.unwrap_or(200), "application/json", logical::render(&response, id))
 }

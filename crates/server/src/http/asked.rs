@@ -47,19 +47,17 @@ fn refuse(status: u16, message: impl Into<String>) -> Early {
     Box::new(answer::errors(status, &[message.into()]))
 }
 
-/// The path below `/v1/`, decoded. One that is not clean is sent to the clean one.
+/// The path below `/v1/`, decoded. One that is not clean is sent to the clean one; one that is not once its escapes are read is refused: what
+/// somebody put into a name does not become another path.
 pub fn path(uri: &Uri) -> Result<String, Early> {
-    let decoded = decode(uri.path(), Plus::Plus).ok_or_else(|| refuse(400, "the path is not UTF-8"))?;
-    let inner = decoded.strip_prefix('/').unwrap_or(&decoded);
-    let segments: Vec<&str> = inner.split('/').collect();
-    let last = segments.len() - 1;
-    let unclean = |(at, segment): (usize, &&str)| matches!(*segment, "." | "..") || segment.is_empty() && at != last;
-    if segments.iter().enumerate().any(unclean) {
-        return Err(redirect(&segments, uri.query()));
+    if !is_clean(uri.path()) {
+        return Err(redirect(uri.path(), uri.query()));
     }
-    let Some(path) = decoded.strip_prefix("/v1/") else {
-        return Err(Box::new(answer::with(404, "text/plain; charset=utf-8", b"404 page not found\n".to_vec())));
-    };
+    let decoded = decode(uri.path(), Plus::Plus).ok_or_else(|| refuse(400, "the path is not UTF-8"))?;
+    let path = decoded.strip_prefix("/v1/").ok_or_else(|| Box::new(answer::errors(404, &[])))?;
+    if !is_clean(&decoded) {
+        return Err(refuse(400, "relative paths not supported"));
+    }
     if path.len() > PATH {
         return Err(refuse(414, "the path is too long"));
     }
@@ -69,28 +67,36 @@ pub fn path(uri: &Uri) -> Result<String, Early> {
     Ok(path.to_owned())
 }
 
-fn redirect(segments: &[&str], query: Option<&str>) -> Early {
+/// Whether no segment is empty or relative, but for what is behind a slash at the end.
+fn is_clean(path: &str) -> bool {
+    let mut segments = path.strip_prefix('/').unwrap_or(path).split('/').peekable();
+    while let Some(segment) = segments.next() {
+        if matches!(segment, "." | "..") || segment.is_empty() && segments.peek().is_some() {
+            return false;
+        }
+    }
+    true
+}
+
+/// To the clean path. Escapes stay as they are.
+fn redirect(path: &str, query: Option<&str>) -> Early {
     let mut clean: Vec<&str> = Vec::new();
-    for segment in segments {
-        match *segment {
+    for segment in path.split('/') {
+        match segment {
             "" | "." => {}
             ".." => drop(clean.pop()),
             other => clean.push(other),
         }
     }
-    let mut location = String::new();
-    for segment in clean {
-        location.push('/');
-        encode(segment, &mut location);
-    }
-    if segments.last().is_none_or(|last| last.is_empty()) {
+    let mut location = format!("/{}", clean.join("/"));
+    if path.ends_with('/') && location != "/" {
         location.push('/');
     }
-    if let Some(query) = query {
+    if let Some(query) = query.filter(|query| !query.is_empty()) {
         location.push('?');
         location.push_str(query);
     }
-    let mut response = answer::with(307, "text/html; charset=utf-8", Vec::new());
+    let mut response = answer::with(307, "", Vec::new());
     if let Ok(location) = HeaderValue::from_str(&location) {
         response.headers_mut().insert(LOCATION, location);
     }
@@ -187,11 +193,11 @@ fn wrap_ttl(headers: &HeaderMap) -> Result<Option<Duration>, Early> {
         return Err(refuse(400, "the wrapping format jwt is not supported"));
     }
     let seconds =
-        parse_seconds(given).map_err(|error| refuse(400, format!("error parsing X-Vault-Wrap-TTL: {error}")))?;
+        parse_seconds(given).map_err(|error| refuse(400, format!("error parsing X-Vault-Wrap-TTL header: {error}")))?;
     match u64::try_from(seconds) {
         Ok(0) => Ok(None),
         Ok(seconds) => Ok(Some(Duration::from_secs(seconds))),
-        Err(_) => Err(refuse(400, "requested wrap ttl cannot be negative")),
+        Err(_) => Err(refuse(400, "error parsing X-Vault-Wrap-TTL header: requested wrap ttl cannot be negative")),
     }
 }
 
@@ -297,19 +303,57 @@ fn decode(text: &str, plus: Plus) -> Option<String> {
     String::from_utf8(out).ok()
 }
 
-fn encode(text: &str, out: &mut String) {
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// Pieces of paths as attackers write them, and anything.
+        #[test]
+        fn no_path_leads_out_of_where_it_says(
+            pieces in proptest::collection::vec(
+                prop_oneof![
+                    Just("..".to_owned()), Just("%2e%2E".to_owned()), Just(".%2e".to_owned()), Just("%2f".to_owned()), Just("/".to_owned()),
+                    Just("%5c..".to_owned()), Just("%00".to_owned()), Just("%c0%ae".to_owned()), Just("%252e".to_owned()), "[a-z%0-9.~]{0,6}",
+                ],
+                0..12,
+            ),
+        ) {
+            let Ok(uri) = format!("/v1/{}", pieces.join("/")).parse::<Uri>() else { return Ok(()) };
+            match path(&uri) {
+                Ok(path) => {
+                    let inner = path.strip_suffix('/').unwrap_or(&path);
+                    let clean = inner.is_empty() || inner.split('/').all(|segment| !matches!(segment, "" | "." | ".."));
+                    prop_assert!(clean && !path.starts_with('/'), "{path:?}");
+                    prop_assert!(!path.chars().any(char::is_control));
+                }
+                Err(response) => {
+                    let location = response.headers().get(LOCATION).map(|location| location.to_str().unwrap().to_owned());
+                    prop_assert_eq!(location.is_some(), response.status() == 307);
+                    // Where it is sent on to is clean, or is refused: nobody is sent on and on.
+                    if let Some(location) = location {
+                        let next = path(&location.parse::<Uri>().unwrap());
+                        prop_assert!(next.map_or_else(|response| response.status() != 307, |_| true), "{location}");
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn no_query_panics_and_what_is_encoded_comes_back(names in proptest::collection::vec(("[a-z]{1,5}", any::<String>()), 0..6), text in any::<String>()) {
+            let _ = query(&text);
+            let names: std::collections::BTreeMap<String, String> = names.into_iter().collect();
+            let encoded = |text: &str| text.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
+            let pairs: Vec<String> = names.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
+            let fields = query(&pairs.join("&")).unwrap_or_default();
+            prop_assert_eq!(fields.len(), names.len());
+            for (name, value) in &names {
+                prop_assert_eq!(fields[name].as_str(), Some(value.as_str()));
+            }
+        }
+    }
 
     #[test]
     fn paths_are_decoded_and_unclean_ones_sent_on() {
@@ -325,13 +369,18 @@ mod tests {
         for (unclean, clean) in [
             ("/v1/secret/../sys/x", "/v1/sys/x"),
             ("/v1/secret//x?a=1", "/v1/secret/x?a=1"),
-            ("/v1/secret/%2e%2e/x/", "/v1/x/"),
+            ("/v1/secret/%2e/../x/", "/v1/secret/x/"),
             ("/v1/a/./b%20c", "/v1/a/b%20c"),
             ("/../../v1/x", "/v1/x"),
         ] {
             assert_eq!(of(unclean), Err((307, clean.to_owned())), "{unclean}");
         }
         assert_eq!(of("/ui").unwrap_err().0, 404);
+        for hidden in
+            ["/v1/secret/%2e%2e/x", "/v1/secret/..%2fsys/x", "/v1/secret/a%2f%2e%2E", "/v1/secret/a%2f%2fb", "/v1/%2e"]
+        {
+            assert_eq!(of(hidden), Err((400, String::new())), "{hidden}");
+        }
         for bad in ["/v1/%ff", "/v1/a%00", "/v1/%0a", "/v1/%zz"] {
             assert_eq!(of(bad).unwrap_err().0, 400, "{bad}");
         }

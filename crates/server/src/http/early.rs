@@ -94,6 +94,8 @@ async fn health(core: &Core, query: &Object) -> Response<Full<Bytes>> {
         "initialized": status.initialized,
         "sealed": status.sealed,
         "standby": status.sealed,
+        // As Vault has it, and clients of Vault want it: vaultrs reads no answer without.
+        "performance_standby": false,
         "replication_performance_mode": replication,
         "replication_dr_mode": replication,
         "server_time_utc": jiff::Timestamp::now().as_second(),

@@ -1,22 +1,25 @@
 //! Lengths of time as the peer reads and writes them.
 
-/// Reads seconds (`60`) or a duration of Go's (`1h30m`, `250ms`), also with days (`2d`). Fractions of a second are dropped.
+/// Reads seconds (`60`), whole days (`2d`) or a duration of Go's (`1h30m`, `250ms`). Fractions of a second are dropped.
 ///
 /// # Errors
-/// The text for the client.
+/// The text for the client, as the peer has it.
 pub fn parse_seconds(text: &str) -> Result<i64, String> {
-    let bad = || format!("time: invalid duration {text:?}");
-    let trimmed = text.trim();
-    if trimmed.is_empty() {
+    if text.is_empty() {
         return Ok(0);
     }
-    if let Ok(seconds) = trimmed.parse::<i64>() {
-        return Ok(seconds);
+    if let Ok(seconds) = text.parse::<i64>() {
+        return check(seconds);
     }
-    let (negative, mut rest) = match trimmed.as_bytes() {
-        [b'-', ..] => (true, &trimmed[1..]),
-        [b'+', ..] => (false, &trimmed[1..]),
-        _ => (false, trimmed),
+    if let Some(days) = text.strip_suffix('d') {
+        let days: i64 = days.parse().map_err(|_| format!("strconv.ParseInt: parsing {days:?}: invalid syntax"))?;
+        return check(days.checked_mul(86_400).unwrap_or(i64::MAX));
+    }
+    let bad = || format!("time: invalid duration {text:?}");
+    let (negative, mut rest) = match text.as_bytes() {
+        [b'-', ..] => (true, &text[1..]),
+        [b'+', ..] => (false, &text[1..]),
+        _ => (false, text),
     };
     if rest.is_empty() {
         return Err(bad());
@@ -41,8 +44,8 @@ pub fn parse_seconds(text: &str) -> Result<i64, String> {
             "s" => 1_000_000_000,
             "m" => 60_000_000_000,
             "h" => 3_600_000_000_000,
-            "d" => 86_400_000_000_000,
-            _ => return Err(bad()),
+            "" => return Err(format!("time: missing unit in duration {text:?}")),
+            _ => return Err(format!("time: unknown unit {unit:?} in duration {text:?}")),
         };
         nanoseconds += whole.parse::<i128>().unwrap_or(0) * unit;
         if !fraction.is_empty() {
@@ -54,6 +57,15 @@ pub fn parse_seconds(text: &str) -> Result<i64, String> {
     // As much as Go's type holds.
     let seconds = i64::try_from(nanoseconds).map_err(|_| bad())? / 1_000_000_000;
     Ok(if negative { -seconds } else { seconds })
+}
+
+/// Seconds of which the nanoseconds can still be counted.
+fn check(seconds: i64) -> Result<i64, String> {
+    if seconds.checked_mul(1_000_000_000).is_some() {
+        Ok(seconds)
+    } else {
+        Err("multiplication of durations resulted in overflow, one operand may be too large".to_owned())
+    }
 }
 
 /// Writes seconds as Go prints a duration: `1h0m0s`, `0s`.

@@ -20,8 +20,10 @@ pub enum Kind {
     Float,
     /// True or false.
     Bool,
-    /// Seconds, also as a duration.
+    /// Seconds, also as a duration; not less than none.
     Seconds,
+    /// The same, which can be less than none.
+    SignedSeconds,
     /// An object of anything.
     Map,
     /// An object of texts.
@@ -58,7 +60,11 @@ impl Field {
             Kind::Int => int(value).map(drop),
             Kind::Float => float(value).map(drop),
             Kind::Bool => boolean(value).map(drop),
-            Kind::Seconds => seconds(value).map(drop),
+            Kind::Seconds => seconds(value).and_then(|seconds| match seconds {
+                0.. => Ok(()),
+                negative => Err(format!("cannot provide negative value '{negative}'")),
+            }),
+            Kind::SignedSeconds => seconds(value).map(drop),
             Kind::Map => map(value).map(drop),
             // Looked at by whoever asks for it.
             Kind::List => Ok(()),
@@ -98,7 +104,7 @@ pub(super) fn text(value: &Value) -> Result<String, String> {
 
 pub(super) fn int(value: &Value) -> Result<i64, String> {
     match value {
-        Value::Number(digits) => parse_int(digits),
+        Value::Number(digits) => digits.parse().map_err(|_| no_int()),
         Value::String(text) if text.is_empty() => Ok(0),
         Value::String(text) => parse_int(text),
         Value::Bool(value) => Ok(i64::from(*value)),
@@ -112,15 +118,44 @@ pub(super) fn float(value: &Value) -> Result<f64, String> {
     match value {
         Value::Number(digits) => digits.parse().map_err(bad),
         Value::String(text) if text.is_empty() => Ok(0.0),
-        Value::String(text) => text.parse().map_err(bad),
+        // The peer takes what is no number, too: nothing that a limit can be compared with.
+        Value::String(text) => text.parse().map_err(bad).and_then(|number: f64| {
+            if number.is_finite() {
+                Ok(number)
+            } else {
+                Err("'' cannot parse value as 'float64': it is no number".to_owned())
+            }
+        }),
         Value::Bool(value) => Ok(f64::from(u8::from(*value))),
         Value::Null => Ok(0.0),
         other => Err(unexpected("float64", other)),
     }
 }
 
+fn no_int() -> String {
+    "'' cannot parse value as 'int': strconv.ParseInt: invalid syntax".to_owned()
+}
+
+/// A whole number as the peer's language writes it: `0x10`, `0b11`, `010` (which is 8), `1_000`.
 fn parse_int(text: &str) -> Result<i64, String> {
-    text.parse().map_err(|_| "'' cannot parse value as 'int': strconv.ParseInt: invalid syntax".to_owned())
+    let (sign, digits) = match text.as_bytes() {
+        [b'-', ..] => ("-", &text[1..]),
+        [b'+', ..] => ("", &text[1..]),
+        _ => ("", text),
+    };
+    let lower = digits.to_ascii_lowercase();
+    let (base, digits) = match lower.as_bytes() {
+        [b'0', b'x', ..] => (16, &lower[2..]),
+        [b'0', b'b', ..] => (2, &lower[2..]),
+        [b'0', b'o', ..] => (8, &lower[2..]),
+        [b'0', _, ..] => (8, &lower[1..]),
+        _ => (10, lower.as_str()),
+    };
+    let groups: Vec<&str> = digits.split('_').collect();
+    if groups.iter().any(|group| group.is_empty() || group.starts_with(['+', '-'])) {
+        return Err(no_int());
+    }
+    i64::from_str_radix(&format!("{sign}{}", groups.concat()), base).map_err(|_| no_int())
 }
 
 pub(super) fn boolean(value: &Value) -> Result<bool, String> {
@@ -131,7 +166,8 @@ pub(super) fn boolean(value: &Value) -> Result<bool, String> {
             "" | "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
             _ => Err("'' cannot parse value as 'bool': strconv.ParseBool: invalid syntax".to_owned()),
         },
-        Value::Number(digits) => Ok(digits.parse::<f64>().is_ok_and(|number| number != 0.0)),
+        Value::Number(digits) if matches!(digits.as_ref(), "0" | "1") => Ok(digits.as_ref() == "1"),
+        Value::Number(_) => Err("'' cannot parse value as 'bool': strconv.ParseBool: invalid syntax".to_owned()),
         Value::Null => Ok(false),
         other => Err(unexpected("bool", other)),
     }
@@ -139,13 +175,10 @@ pub(super) fn boolean(value: &Value) -> Result<bool, String> {
 
 pub(super) fn seconds(value: &Value) -> Result<i64, String> {
     let seconds = match value {
-        Value::Number(digits) => match digits.parse::<i64>() {
-            Ok(seconds) => seconds,
-            Err(_) => parse_seconds(&format!("{digits}s"))?,
-        },
+        Value::Number(text) => parse_seconds(text)?,
         Value::String(text) => parse_seconds(text)?,
         Value::Null => 0,
-        other => return Err(unexpected("duration", other)),
+        _ => return Err("could not parse duration from input".to_owned()),
     };
     Ok(seconds)
 }
@@ -181,7 +214,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
 /// Of a list every text that has something in it, without the space around it.
 pub(super) fn texts(value: &Value) -> Result<Vec<String>, String> {
     let all = match value {
-        Value::Array(values) => values.iter().map(text).collect::<Result<Vec<_>, _>>()?,
+        Value::Array(values) => items(values, text)?,
         Value::Null => Vec::new(),
         Value::Object(_) | Value::Raw(_) => return Err(unexpected("[]string", value)),
         other => text(other)?.split(',').map(str::to_owned).collect(),
@@ -191,9 +224,33 @@ pub(super) fn texts(value: &Value) -> Result<Vec<String>, String> {
 
 pub(super) fn ints(value: &Value) -> Result<Vec<i64>, String> {
     match value {
-        Value::Array(values) => values.iter().map(int).collect(),
+        Value::Array(values) => items(values, int),
         Value::Null => Ok(Vec::new()),
         Value::Object(_) | Value::Raw(_) => Err(unexpected("[]int", value)),
-        other => text(other)?.split(',').map(str::trim).filter(|text| !text.is_empty()).map(parse_int).collect(),
+        other => {
+            let text = text(other)?;
+            let texts: Vec<&str> = text.split(',').map(str::trim).filter(|text| !text.is_empty()).collect();
+            items(&texts, |text| parse_int(text))
+        }
     }
 }
+
+/// Each of a list; what is wrong with those that cannot be read, with their places.
+fn items<V, T>(values: &[V], read: impl Fn(&V) -> Result<T, String>) -> Result<Vec<T>, String> {
+    let (mut read_ones, mut wrong) = (Vec::with_capacity(values.len()), Vec::new());
+    for (at, value) in values.iter().enumerate() {
+        match read(value) {
+            Ok(one) => read_ones.push(one),
+            Err(error) => wrong.push(error.replacen("''", &format!("'[{at}]'"), 1)),
+        }
+    }
+    if wrong.is_empty() {
+        Ok(read_ones)
+    } else {
+        wrong.truncate(WRONG_SHOWN);
+        Err(format!("decoding failed due to the following error(s):\n\n{}", wrong.join("\n")))
+    }
+}
+
+/// So many that cannot be read are named.
+const WRONG_SHOWN: usize = 20;

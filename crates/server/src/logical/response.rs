@@ -55,6 +55,18 @@ impl Response {
         Self { flat: true, ..Self::data(data) }
     }
 
+    /// Whether there is nothing to say.
+    pub fn is_empty(&self) -> bool {
+        self.status.is_none()
+            && self.data.is_none()
+            && self.auth.is_none()
+            && self.secret.is_none()
+            && self.issued.is_none()
+            && self.wrap_info.is_none()
+            && self.raw.is_none()
+            && self.warnings.is_empty()
+    }
+
     /// Names; none is 404.
     pub fn list(keys: Vec<String>) -> super::Result<Self> {
         if keys.is_empty() {

@@ -50,6 +50,8 @@ pub struct Described {
     pub creates: bool,
     /// What has no effect but its answer.
     pub unchanging: &'static [Operation],
+    /// Whether fields are taken that are not declared.
+    pub takes_any: bool,
 }
 
 impl<E: ?Sized> Route<E> {
@@ -63,6 +65,7 @@ impl<E: ?Sized> Route<E> {
             operations: Vec::new(),
             creates: false,
             unchanging: &[],
+            takes_any: false,
         };
         Self { described, handlers: Vec::new(), exists: None }
     }
@@ -71,6 +74,13 @@ impl<E: ?Sized> Route<E> {
     #[must_use]
     pub const fn fields(mut self, fields: &'static [Field]) -> Self {
         self.described.fields = fields;
+        self
+    }
+
+    /// With any field.
+    #[must_use]
+    pub const fn any_field(mut self) -> Self {
+        self.described.takes_any = true;
         self
     }
 

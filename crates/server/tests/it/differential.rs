@@ -214,15 +214,15 @@ fn without_uuids(text: &str) -> String {
 }
 
 /// Asks both, and lists where the answers differ. What each has saved, from before the first request on.
-fn exchange(
+pub fn exchange(
     text: &'static str,
     servers: [SocketAddr; 2],
-    [mut theirs_saved, mut ours_saved]: [BTreeMap<String, String>; 2],
+    [theirs_saved, ours_saved]: &mut [BTreeMap<String, String>; 2],
 ) -> Vec<String> {
     let mut failures = Vec::new();
     for step in steps(text) {
-        let theirs = ask(servers[0], &step, &mut theirs_saved);
-        let our = ask(servers[1], &step, &mut ours_saved);
+        let theirs = ask(servers[0], &step, theirs_saved);
+        let our = ask(servers[1], &step, ours_saved);
         let mut found = Vec::new();
         if theirs.0 == our.0 {
             compare("", &theirs.1, &our.1, &mut found);
@@ -254,7 +254,7 @@ const OPENED: &str = "disable_unauthed_rekey_endpoints = false\ndisable_unauthed
 fn answers_are_those_of_openbao() {
     let (bao, ours) = (Bao::start(), Ours::dev());
     let root = || BTreeMap::from([("root".to_owned(), ROOT.to_owned())]);
-    let failures = exchange(EXCHANGE, [bao.0.address, ours.address], [root(), root()]);
+    let failures = exchange(EXCHANGE, [bao.0.address, ours.address], &mut [root(), root()]);
     assert!(failures.is_empty(), "{} differences:\n{}", failures.len(), failures.join("\n"));
 }
 
@@ -271,7 +271,7 @@ fn families(address: SocketAddr) -> BTreeMap<String, String> {
 fn the_server_itself_answers_as_openbao_does() {
     let (bao, ours) = (Bao::start(), Ours::dev());
     let root = || BTreeMap::from([("root".to_owned(), ROOT.to_owned())]);
-    let mut failures = exchange(SYSTEM, [bao.0.address, ours.address], [root(), root()]);
+    let mut failures = exchange(SYSTEM, [bao.0.address, ours.address], &mut [root(), root()]);
     let theirs = families(bao.0.address);
     for (name, kind) in families(ours.address).into_iter().filter(|(name, _)| !name.starts_with("bulla_")) {
         if theirs.get(&name) != Some(&kind) {
@@ -304,7 +304,7 @@ fn people_with_shares_get_the_answers_of_openbao() {
     let bao = Bao::with_config(OPENED, "");
     let opened = Opened { generate_root: true, rekey: true, metrics: false };
     let ours = Ours::opened(Arc::new(Memory::default()), Vec::new(), Vec::new(), opened);
-    let saved = [bao.0.address, ours.address].map(|address| {
+    let mut saved = [bao.0.address, ours.address].map(|address| {
         let saved = initialize(address, r#"{"secret_shares":3,"secret_threshold":2}"#, "keys_base64");
         for share in ["share0", "share1"] {
             let body = serde_json::json!({ "key": saved[share] }).to_string();
@@ -312,7 +312,7 @@ fn people_with_shares_get_the_answers_of_openbao() {
         }
         saved
     });
-    let failures = exchange(QUORUM, [bao.0.address, ours.address], saved);
+    let failures = exchange(QUORUM, [bao.0.address, ours.address], &mut saved);
     assert!(failures.is_empty(), "{} differences:\n{}", failures.len(), failures.join("\n"));
 }
 
@@ -324,7 +324,7 @@ fn people_with_recovery_shares_get_the_answers_of_openbao() {
     let seals: Vec<Arc<dyn AutoSeal>> = vec![Arc::new(Fixed::new("1".to_owned(), DataKey::generate().unwrap()))];
     let opened = Opened { generate_root: true, rekey: true, metrics: false };
     let ours = Ours::opened(Arc::new(Memory::default()), seals, Vec::new(), opened);
-    let saved = [bao.0.address, ours.address].map(|address| {
+    let mut saved = [bao.0.address, ours.address].map(|address| {
         let saved = initialize(address, r#"{"recovery_shares":3,"recovery_threshold":2}"#, "recovery_keys_base64");
         let started = Instant::now();
         while http(address, "GET", "/v1/sys/health", &[], "").0 != 200 {
@@ -333,7 +333,7 @@ fn people_with_recovery_shares_get_the_answers_of_openbao() {
         }
         saved
     });
-    let failures = exchange(RECOVERY, [bao.0.address, ours.address], saved);
+    let failures = exchange(RECOVERY, [bao.0.address, ours.address], &mut saved);
     assert!(failures.is_empty(), "{} differences:\n{}", failures.len(), failures.join("\n"));
 }
 
@@ -346,6 +346,6 @@ fn logins_with_signed_tokens_are_those_of_openbao() {
     for (name, text) in [("keys", keys.url()), ("cluster", cluster.url()), ("root", ROOT.to_owned())] {
         texts.insert(name.to_owned(), text);
     }
-    let failures = exchange(LOGINS, [bao.0.address, ours.address], [texts.clone(), texts]);
+    let failures = exchange(LOGINS, [bao.0.address, ours.address], &mut [texts.clone(), texts]);
     assert!(failures.is_empty(), "{} differences:\n{}", failures.len(), failures.join("\n"));
 }

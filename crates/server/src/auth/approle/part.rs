@@ -44,6 +44,12 @@ pub async fn read(call: &Call<'_>) -> Result<Response> {
     let value = shown(&role).remove(field).unwrap_or_default();
     // None of them is nothing here.
     let value = if value == Value::Array(Vec::new()) && field.ends_with("cidrs") { Value::Null } else { value };
+    if call.path.ends_with("/bound-cidr-list") {
+        let old = Response::data(Object::from([("bound_cidr_list".to_owned(), value)]));
+        return Ok(old.warn(
+            "The \"bound_cidr_list\" field is deprecated and will be removed. Please use \"secret_id_bound_cidrs\" instead.",
+        ));
+    }
     Ok(Response::data(Object::from([(field.to_owned(), value)])))
 }
 
@@ -69,6 +75,9 @@ async fn set(call: &Call<'_>, data: &Object) -> Result<Response> {
 
 /// Sets it to what a new role has.
 pub async fn delete(call: &Call<'_>) -> Result<Response> {
+    if find_role(call).await?.is_none() {
+        return Ok(Response::empty());
+    }
     let field = field(call);
     set(call, &Object::from([(field.to_owned(), shown(&Role::default()).remove(field).unwrap_or_default())])).await
 }

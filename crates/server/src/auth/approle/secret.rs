@@ -160,11 +160,11 @@ pub async fn destroy(call: &Call<'_>) -> Result<Response> {
 }
 
 async fn by_accessor(call: &Call<'_>) -> Result<(String, SecretId)> {
-    need_role(call).await?;
     let accessor = call.input.text("secret_id_accessor")?.unwrap_or_default();
     if accessor.is_empty() || accessor.contains('/') {
         return Err(Error::bad_request("missing secret_id_accessor"));
     }
+    need_role(call).await?;
     let missing = || Error::new(404, format!("failed to find accessor entry for secret_id_accessor: {accessor:?}"));
     let key = call.storage.get(&format!("accessor/{}/{accessor}", name(call))).await?.ok_or_else(missing)?;
     let key = String::from_utf8_lossy(&key).into_owned();

@@ -26,7 +26,7 @@ pub async fn own(_: &Token, call: &Call<'_>) -> Result<Response> {
 pub async fn by_accessor(method: &Token, call: &Call<'_>) -> Result<Response> {
     let accessor = call.input.text("accessor")?.unwrap_or_default();
     if accessor.is_empty() {
-        return Err(Error::bad_request("missing accessor"));
+        return Err(Error::wrapped(400, "missing accessor"));
     }
     let open = method.open()?;
     let invalid = || Error::wrapped(400, "invalid accessor");

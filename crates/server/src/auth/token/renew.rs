@@ -25,7 +25,7 @@ pub async fn own(method: &Token, call: &Call<'_>) -> Result<Response> {
 pub async fn by_accessor(method: &Token, call: &Call<'_>) -> Result<Response> {
     let accessor = call.input.text("accessor")?.unwrap_or_default();
     if accessor.is_empty() {
-        return Err(Error::bad_request("missing accessor"));
+        return Err(Error::wrapped(400, "missing accessor"));
     }
     let hash = method.open()?.tokens.by_accessor(&accessor).await?;
     let hash = hash.ok_or_else(|| Error::wrapped(400, "invalid accessor"))?;

@@ -43,7 +43,7 @@ pub async fn alone(method: &Token, call: &Call<'_>) -> Result<Response> {
 pub async fn by_accessor(method: &Token, call: &Call<'_>) -> Result<Response> {
     let accessor = call.input.text("accessor")?.unwrap_or_default();
     if accessor.is_empty() {
-        return Err(Error::bad_request("missing accessor"));
+        return Err(Error::wrapped(400, "missing accessor"));
     }
     let open = method.open()?;
     match open.tokens.by_accessor(&accessor).await? {

@@ -94,7 +94,8 @@ impl Kv2 {
 
     /// Deletes an entry with all its versions.
     pub(super) async fn delete_all(&self, call: &Call<'_>) -> Result<Response> {
-        let path = entry_path(call)?;
+        // In a folder's place there is no entry.
+        let Ok(path) = entry_path(call) else { return Ok(Response::empty()) };
         let (key, mut attempt) = (meta_key(path), 0);
         loop {
             let mut transaction = call.storage.begin();
@@ -129,6 +130,15 @@ impl Kv2 {
 
     pub(super) async fn list_detailed(&self, call: &Call<'_>) -> Result<Response> {
         let (folder, names) = Self::names(call).await?;
+        Self::detailed(call, &folder, names).await
+    }
+
+    pub(super) async fn scan_detailed(&self, call: &Call<'_>) -> Result<Response> {
+        let folder = call.input.capture("path");
+        Self::detailed(call, folder, call.storage.scan(&meta_key(folder)).await?).await
+    }
+
+    async fn detailed(call: &Call<'_>, folder: &str, names: Vec<String>) -> Result<Response> {
         let mut info = Object::new();
         for name in &names {
             if name.ends_with('/') {
@@ -182,8 +192,10 @@ fn custom(value: &Value) -> Result<BTreeMap<String, Option<String>>> {
         if key.is_empty() || key.len() > CUSTOM.1 {
             return Err(fail(format!("length of key {key:?} must be between 1 and {}", CUSTOM.1)));
         }
-        if text.as_ref().is_some_and(|text| text.len() > CUSTOM.2) {
-            return Err(fail(format!("the value of key {key:?} is longer than {}", CUSTOM.2)));
+        if let Some(length) = text.as_ref().map(String::len).filter(|length| *length == 0 || *length > CUSTOM.2) {
+            let most = CUSTOM.2;
+            let wrong = format!("length of value for key {key:?} is {length} but must be 0 < len(value) <= {most}");
+            return Err(Error::wrapped(400, &format!("custom_metadata validation failed: {wrong}")));
         }
         if key.chars().chain(text.iter().flat_map(|text| text.chars())).any(char::is_control) {
             return Err(fail(format!("key {key:?} or its value has characters that cannot be printed")));

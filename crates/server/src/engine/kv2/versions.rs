@@ -11,12 +11,12 @@ impl Kv2 {
     }
 
     pub(super) async fn delete_versions(&self, call: &Call<'_>) -> Result<Response> {
-        let versions = versions(call)?;
+        let versions = versions(call, "No version number provided")?;
         self.change(call, |_| versions.clone(), delete).await
     }
 
     pub(super) async fn undelete_versions(&self, call: &Call<'_>) -> Result<Response> {
-        let versions = versions(call)?;
+        let versions = versions(call, "No version number provided")?;
         let undelete = |version: &mut Version| {
             if !version.destroyed {
                 version.deleted = 0;
@@ -27,7 +27,7 @@ impl Kv2 {
     }
 
     pub(super) async fn destroy_versions(&self, call: &Call<'_>) -> Result<Response> {
-        let versions = versions(call)?;
+        let versions = versions(call, "no version number provided")?;
         let destroy = |version: &mut Version| {
             version.destroyed = true;
             Contents::Go
@@ -42,7 +42,8 @@ impl Kv2 {
         which: impl Fn(&Meta) -> Vec<u64> + Send + Sync,
         change: impl Fn(&mut Version) -> Contents + Send + Sync,
     ) -> Result<Response> {
-        let path = entry_path(call)?;
+        // In a folder's place there is no entry.
+        let Ok(path) = entry_path(call) else { return Ok(Response::empty()) };
         let (key, mut attempt) = (meta_key(path), 0);
         loop {
             let mut transaction = call.storage.begin();
@@ -77,10 +78,10 @@ fn delete(version: &mut Version) -> Contents {
     Contents::Stay
 }
 
-fn versions(call: &Call<'_>) -> Result<Vec<u64>> {
+fn versions(call: &Call<'_>, none: &str) -> Result<Vec<u64>> {
     let versions = call.input.ints("versions")?.unwrap_or_default();
     if versions.is_empty() {
-        return Err(Error::bad_request("No version number provided"));
+        return Err(Error::bad_request(none));
     }
     Ok(versions.into_iter().filter_map(|version| u64::try_from(version).ok()).collect())
 }

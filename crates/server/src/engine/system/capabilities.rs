@@ -7,13 +7,8 @@ use crate::core::policy::Acl;
 use crate::json::{Object, Value};
 use crate::logical::{Call, Error, Response, Result, TokenText};
 
-pub async fn of_caller(system: &System, call: &Call<'_>) -> Result<Response> {
-    // Older clients give the token they come with once more.
-    if let Some(token) = call.input.text("token")?.filter(|token| !token.is_empty())
-        && call.request.token.as_ref().is_none_or(|own| own.expose() != token)
-    {
-        return of_token(system, call).await;
-    }
+/// Of the token that the request comes with. One in the body, as older clients send it once more, is not looked at.
+pub async fn of_caller(_: &System, call: &Call<'_>) -> Result<Response> {
     let caller = call.caller.ok_or_else(Error::no_token)?;
     shown(call, &caller.acl)
 }
@@ -28,6 +23,9 @@ pub async fn of_token(system: &System, call: &Call<'_>) -> Result<Response> {
 
 pub async fn of_accessor(system: &System, call: &Call<'_>) -> Result<Response> {
     let accessor = call.input.text("accessor")?.unwrap_or_default();
+    if accessor.is_empty() {
+        return Err(Error::bad_request("missing accessor"));
+    }
     let invalid = || Error::wrapped(400, "invalid accessor");
     let open = system.open()?;
     let hash = open.tokens.by_accessor(&accessor).await?.ok_or_else(invalid)?;

@@ -52,10 +52,11 @@ fn read(system: &System, call: &Call<'_>, class: Class) -> Result<Response> {
     let place = place(call, class);
     let mount = system.open()?.mounts.at(&place.full);
     if !place.tune {
-        let missing = || Error::bad_request(format!("No secret engine mount at {}", place.path));
+        let what = if class == Class::Auth { "auth engine" } else { "secret engine mount" };
+        let missing = || Error::bad_request(format!("No {what} at {}", place.path));
         return Ok(Response::flat(show::entry(&mount.ok_or_else(missing)?.entry)));
     }
-    let missing = || Error::bad_request(format!("cannot fetch sysview for path {:?}", place.path));
+    let missing = || Error::bad_request(format!("cannot fetch sysview for path {:?}", place.full));
     let mount = mount.ok_or_else(missing)?;
     let mut shown = object! {
         "default_lease_ttl": mount.info.default_ttl,
@@ -92,7 +93,7 @@ async fn mount(system: &System, call: &Call<'_>, class: Class) -> Result<Respons
     if kind.is_empty() {
         return Err(Error::bad_request("backend type must be specified as a string"));
     }
-    let mut options = input.text_map("options")?;
+    let mut options = Some(input.text_map("options")?.unwrap_or_default());
     let kind = match kind.as_str() {
         "kv-v2" => {
             options.get_or_insert_default().insert("version".to_owned(), "2".to_owned());
@@ -110,7 +111,6 @@ async fn mount(system: &System, call: &Call<'_>, class: Class) -> Result<Respons
     let mut config = Config::default();
     if class == Class::Auth {
         config.token_type = Some(TokenType::DefaultService);
-        options.get_or_insert_default();
     }
     if let Some(given) = input.map("config")? {
         apply(&mut config, &given, system)?;
@@ -139,7 +139,7 @@ async fn tune(system: &System, call: &Call<'_>, place: &Place) -> Result<Respons
     let failed = |error: Error| {
         let why = error.messages.join("; ");
         if why == "no mount entry found" {
-            Error::bad_request(format!("tune of path {:?} failed: {why}", place.path))
+            Error::bad_request(format!("tune of path {:?} failed: {why}", place.full))
         } else {
             error
         }
@@ -237,6 +237,10 @@ pub async fn unmount_auth(system: &System, call: &Call<'_>) -> Result<Response> 
 
 async fn unmount(system: &System, call: &Call<'_>, class: Class) -> Result<Response> {
     let place = place(call, class);
+    if place.tune {
+        // What is tuned cannot be deleted, and the mount is not what was asked for.
+        return Err(Error::unsupported_operation());
+    }
     if is_protected(&place.full) {
         return Err(Error::bad_request(format!("cannot unmount {:?}", place.path)));
     }

@@ -10,11 +10,18 @@ use crate::json::Object;
 use crate::logical::{Call, Error, Response, Result};
 
 pub async fn list(system: &System, _: &Call<'_>) -> Result<Response> {
-    Response::list(system.open()?.policies.names().await?)
+    Response::list(names(system).await?)
+}
+
+/// All of them; `root`, which is nowhere kept, at the end.
+async fn names(system: &System) -> Result<Vec<String>> {
+    let mut names = system.open()?.policies.names().await?;
+    names.sort_by_key(|name| name == crate::core::policy::ROOT);
+    Ok(names)
 }
 
 pub async fn list_old(system: &System, _: &Call<'_>) -> Result<Response> {
-    let names = system.open()?.policies.names().await?;
+    let names = names(system).await?;
     Ok(Response::flat(object! { "keys": names.as_slice(), "policies": names.as_slice() }))
 }
 
@@ -29,7 +36,14 @@ pub async fn read_old(system: &System, call: &Call<'_>) -> Result<Response> {
 async fn find(system: &System, call: &Call<'_>, text: &str) -> Result<Object> {
     let name = name(call);
     if name == crate::core::policy::ROOT {
-        return Ok(object! { "name": name, text: "" });
+        return Ok(object! {
+            "allow_slashes_in_identity_templates": false,
+            "allow_wildcards_in_identity_templates": false,
+            "cas_required": false,
+            "name": name,
+            text: "",
+            "version": 0,
+        });
     }
     let policy: Policy = system.open()?.policies.read(&name).await?.ok_or_else(Error::not_found)?;
     Ok(object! {
@@ -59,10 +73,27 @@ pub async fn write(system: &System, call: &Call<'_>) -> Result<Response> {
     if text.is_empty() {
         return Err(Error::bad_request("'policy' parameter not supplied or empty"));
     }
+    refuse_unsupported(call)?;
     // As text or in base64, without saying which.
     let decoded = STANDARD.decode(text.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
     system.open()?.policies.write(&name, &decoded.unwrap_or(text)).await?;
     Ok(Response::empty())
+}
+
+/// What would make a policy weaker than whoever writes it thinks, if it were passed over.
+fn refuse_unsupported(call: &Call<'_>) -> Result<()> {
+    let input = &call.input;
+    let mut asked = None;
+    for name in ["cas", "expiration", "ttl"] {
+        asked = asked.or(input.raw(name).filter(|value| !value.is_null()).map(|_| name));
+    }
+    for name in ["cas_required", "allow_slashes_in_identity_templates", "allow_wildcards_in_identity_templates"] {
+        asked = asked.or(input.bool(name)?.filter(|asked| *asked).map(|_| name));
+    }
+    match asked {
+        Some(name) => Err(Error::bad_request(format!("{name} of a policy is not supported by this server yet"))),
+        None => Ok(()),
+    }
 }
 
 pub async fn delete(system: &System, call: &Call<'_>) -> Result<Response> {

@@ -6,10 +6,9 @@ use crate::json::{Object, Value};
 
 /// All of it.
 pub fn entry(entry: &Entry) -> Object {
-    object! {
+    let mut shown = object! {
         "accessor": entry.accessor.as_str(),
         "config": config(&entry.config),
-        "deprecation_status": "supported",
         "description": entry.description.as_str(),
         "external_entropy_access": false,
         "local": entry.local,
@@ -20,7 +19,12 @@ pub fn entry(entry: &Entry) -> Object {
         "seal_wrap": entry.seal_wrap,
         "type": entry.kind.as_str(),
         "uuid": entry.uuid.as_str(),
+    };
+    // What can be mounted by anybody can be given up one day; what is always there cannot.
+    if !matches!(entry.kind.as_str(), "system" | "cubbyhole" | "token") {
+        shown.insert("deprecation_status".to_owned(), "supported".into());
     }
+    shown
 }
 
 /// What is tuned, as it was set.

@@ -46,7 +46,7 @@ pub async fn hash(_: &System, call: &Call<'_>) -> Result<Response> {
         Some("base64") => STANDARD.encode(sum.as_ref()),
         Some(other) => {
             return Err(Error::bad_request(format!(
-                "unsupported encoding format {other:?}; must be \"hex\" or \"base64\""
+                "unsupported encoding format {other}; must be \"hex\" or \"base64\""
             )));
         }
     };

@@ -198,7 +198,7 @@ fn schema(kind: Kind) -> Object {
         Kind::Int => object! { "type": "integer" },
         Kind::Float => object! { "type": "number", "format": "float" },
         Kind::Bool => object! { "type": "boolean" },
-        Kind::Seconds => object! { "type": "integer", "format": "seconds" },
+        Kind::Seconds | Kind::SignedSeconds => object! { "type": "integer", "format": "seconds" },
         Kind::Map => object! { "type": "object", "format": "map" },
         Kind::TextMap => object! { "type": "object", "format": "kvpairs" },
         Kind::Texts => object! { "type": "array", "items": object! { "type": "string" } },

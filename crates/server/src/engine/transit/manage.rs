@@ -100,9 +100,15 @@ impl Transit {
     pub(super) async fn soft_delete(&self, call: &Call<'_>, gone: bool) -> Result<Response> {
         let change = self.keys.change(call.storage, name(call)?).await?;
         let Some(key) = &change.key else { return Ok(Response::empty()) };
+        let done = key.policy.soft_deleted == gone;
         let policy = Policy { soft_deleted: gone, ..key.policy.clone() };
         let key = change.store(policy).await?;
-        Ok(Response::data(shown(&key, &[])?))
+        let response = Response::data(shown(&key, &[])?);
+        Ok(match (done, gone) {
+            (false, _) => response,
+            (true, true) => response.warn("key was already marked as soft deleted"),
+            (true, false) => response.warn("key was already restored"),
+        })
     }
 
     pub(super) async fn rotate_key(&self, call: &Call<'_>) -> Result<Response> {

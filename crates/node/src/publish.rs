@@ -374,7 +374,9 @@ impl Publisher {
             if let (Ok(class), Ok(_)) = (&class, &done) {
                 self.note(&request.target, &class.provider, versions);
             }
-            self.reports.tell(Report { request, class: class.as_deref().ok().map(Deref::deref), versions, content, outcome }).await;
+            self.reports
+                .tell(Report { request, class: class.as_deref().ok().map(Deref::deref), versions, content, outcome })
+                .await;
             return done.map(drop);
         };
         let done = match &class {
@@ -396,7 +398,9 @@ impl Publisher {
         if let Ok(class) = &class {
             self.note(&request.target, &class.provider, versions);
         }
-        self.reports.tell(Report { request, class: class.as_deref().ok().map(Deref::deref), versions, content, outcome }).await;
+        self.reports
+            .tell(Report { request, class: class.as_deref().ok().map(Deref::deref), versions, content, outcome })
+            .await;
         Ok(())
     }
 

@@ -177,8 +177,7 @@ impl Publisher {
         let provider = self.provider(class)?;
         // A class that has changed is asked for whole: who knows the versions need not know what became of the class.
         let current = if old.class == class.version() { old.versions.as_slice() } else { &[] };
-        let answer =
-            self.fetch(provider.as_ref(), class, &Ask { current, ..self.ask(request, class, old) }).await?;
+        let answer = self.fetch(provider.as_ref(), class, &Ask { current, ..self.ask(request, class, old) }).await?;
         let record = Record {
             versions: answer.versions,
             class: class.version().to_owned(),

@@ -3,6 +3,8 @@
 //! What a connection costs is bounded as at the server: how many there are, how long a request's head may take, how large a body is.
 
 mod forward;
+mod path;
+mod redact;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -178,3 +180,6 @@ async fn answer_all(
     }
     let _ = connection.await;
 }
+
+#[cfg(test)]
+mod tests;

@@ -75,6 +75,15 @@ impl Program {
     }
 }
 
+impl Drop for Program {
+    /// With the shell, what it has started.
+    fn drop(&mut self) {
+        if self.is_group {
+            self.signal(Signal::KILL);
+        }
+    }
+}
+
 /// What a shell answers for a program that ended so.
 pub(crate) fn code(status: ExitStatus) -> u8 {
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(255);
@@ -118,6 +127,18 @@ mod tests {
         assert!(run(&line(&["exit 3"])).await.unwrap_err().contains("status 3"));
         assert!(run(&line(&["kill -9 $$"])).await.unwrap_err().contains("status 137"));
         assert!(run(&line(&["/nowhere/x", "y"])).await.unwrap_err().contains("cannot run /nowhere/x"));
+    }
+
+    #[tokio::test]
+    async fn what_a_shell_started_ends_when_nobody_wants_it_any_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let there = folder.path().join("there");
+        let text = format!("(sleep 2; echo > {}) & wait", there.display());
+        let program = Program::start(&[text], &BTreeMap::new(), Input::Nothing).unwrap();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        drop(program);
+        tokio::time::sleep(Duration::from_millis(2500)).await;
+        assert!(!there.exists());
     }
 
     #[tokio::test]

@@ -11,11 +11,12 @@ use tokio::sync::Semaphore;
 use tokio::sync::mpsc::Sender;
 use tokio::time::sleep;
 
-use super::certificate::{self, Found};
+use super::certificate::{self, Certificate, Found};
 use super::need::{Need, versioned, versioned_list};
 use super::secret::{self, Renewed};
 use crate::api::{self, Api, Call, at, is_true_at, number_at, text_at};
 use crate::config::Rendering;
+use crate::login::RENEWAL;
 use crate::renewal::{Lease, Next, Renewable};
 
 /// What became of it.
@@ -65,7 +66,8 @@ pub(super) async fn run(
     let Some(token) = token.plain() else { return };
     if let Need::Certificate { file, .. } = &need
         && let Ok(bytes) = file::read(file, LONGEST)
-        && let Ok(Found { value, keeps_for: Some(wait) }) = certificate::read(bytes.expose())
+        && let Ok(Found { value, keeps_for: Some(wait), certificate: Certificate::WithKey }) =
+            certificate::read(bytes.expose())
     {
         // It was issued before this process began.
         if tell.send((need.clone(), News::Value(value))).await.is_err() {
@@ -74,32 +76,24 @@ pub(super) async fn run(
         sleep(wait).await;
     }
     let mut tries = 0;
+    let mut short = 0;
     loop {
         let place = following.places.acquire().await;
-        let read = read(&need, &following.api, token).await;
+        let read = read(&need, &following.api, token).await.and_then(|answer| understood(&need, answer));
         drop(place);
         match read {
-            Ok(answer) => {
+            Ok((answer, value, stays)) => {
                 tries = 0;
-                let (value, keeps_for) = match &need {
-                    Need::List { .. } => (keys(&answer), Some(following.rendering.static_interval)),
-                    Need::Certificate { .. } => match certificate::read(certificate::texts(&answer).expose()) {
-                        // One that ends at once is asked for again, but not as fast as that goes.
-                        Ok(found) => (found.value, Some(found.keeps_for.unwrap_or(LOOK))),
-                        Err(why) => {
-                            tracing::warn!(%need, why, "it cannot be read");
-                            sleep(REST).await;
-                            continue;
-                        }
-                    },
-                    _ => (secret::shown(&answer), None),
-                };
                 if tell.send((need.clone(), News::Value(value))).await.is_err() {
                     return;
                 }
-                match keeps_for {
-                    Some(wait) => sleep(wait).await,
-                    None => stay(&need, &answer, &following, token).await,
+                short = if matches!(stays, Stays::Shortly) { short + 1 } else { 0 };
+                let rendering = &following.rendering;
+                match stays {
+                    Stays::For(wait) => sleep(wait).await,
+                    Stays::Shortly => sleep(until_next(short, rendering)).await,
+                    Stays::AsUsual => sleep(rendering.static_interval).await,
+                    Stays::WithItsLease => stay(&need, &answer, &following, token).await,
                 }
             }
             Err(why) => {
@@ -114,6 +108,37 @@ pub(super) async fn run(
             }
         }
     }
+}
+
+/// Until when an answer is good.
+enum Stays {
+    For(Duration),
+    /// It is nearly over as it comes.
+    Shortly,
+    /// As long as what has no lease.
+    AsUsual,
+    WithItsLease,
+}
+
+/// An answer, what templates see of it, and until when it is good.
+fn understood(need: &Need, answer: Value) -> Result<(Value, Value, Stays), String> {
+    let (value, stays) = match need {
+        Need::List { .. } => (keys(&answer), Stays::AsUsual),
+        Need::Certificate { .. } => {
+            let found = certificate::read(certificate::texts(&answer).expose())?;
+            if found.certificate == Certificate::Missing {
+                return Err("there is no certificate in the server's answer".to_owned());
+            }
+            (found.value, found.keeps_for.map_or(Stays::Shortly, Stays::For))
+        }
+        _ => (secret::shown(&answer), Stays::WithItsLease),
+    };
+    Ok((answer, value, stays))
+}
+
+/// How long until the next of answers that are all nearly over as they come: asked as fast as that goes, a server would be busy with one agent.
+fn until_next(short: u32, rendering: &Rendering) -> Duration {
+    Backoff { first: LOOK, limit: rendering.static_interval.max(LOOK) }.after(short)
 }
 
 async fn read(need: &Need, api: &Api, token: &SecretString) -> Result<Value, String> {
@@ -188,9 +213,11 @@ async fn stay(need: &Need, answer: &Value, following: &Following, token: &Secret
     };
     let mut lease = Lease::new(seconds);
     let mut renewable = Renewable::Yes;
+    let mut failures = 0;
     loop {
         match lease.next(renewable) {
             Next::EndAfter(wait) => return sleep(wait).await,
+            Next::RenewAfter(wait) if failures > 0 => sleep(RENEWAL.after(failures).min(wait)).await,
             Next::RenewAfter(wait) => sleep(wait).await,
         }
         let (call, of): (_, &[&str]) = match &renewed {
@@ -202,6 +229,7 @@ async fn stay(need: &Need, answer: &Value, following: &Following, token: &Secret
         };
         match following.api.ask(call).await {
             Ok(answer) => {
+                failures = 0;
                 let answer = at(&answer, of);
                 let left = Duration::from_secs(number_at(&answer, &["lease_duration"]).unwrap_or(0));
                 tracing::debug!(%need, seconds = left.as_secs(), "its lease is renewed");
@@ -210,9 +238,13 @@ async fn stay(need: &Need, answer: &Value, following: &Following, token: &Secret
                 }
                 lease = lease.renewed(left);
             }
-            Err(error) => {
+            Err(error) if error.is_refusal() || lease.is_over() => {
                 tracing::warn!(%need, %error, "its lease is not renewed: it is read again");
                 return;
+            }
+            Err(error) => {
+                failures += 1;
+                tracing::warn!(%need, %error, "its lease is not renewed yet");
             }
         }
     }

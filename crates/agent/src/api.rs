@@ -143,7 +143,7 @@ impl Api {
     pub(crate) async fn ask(&self, call: Call<'_>) -> Result<Value, ApiError> {
         let mut headers = HeaderMap::new();
         if let Some(ttl) = call.wrap
-            && let Ok(value) = HeaderValue::from_str(&format!("{}s", ttl.as_secs()))
+            && let Ok(value) = HeaderValue::from_str(&format!("{}s", ttl.as_millis().div_ceil(1000)))
         {
             headers.insert(WRAP_TTL, value);
         }

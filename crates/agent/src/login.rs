@@ -48,8 +48,6 @@ impl Token {
 /// The token that is current, for all who use it.
 pub(crate) type Current = watch::Receiver<Option<Arc<Token>>>;
 
-/// How often a renewal is tried again.
-pub(crate) const RENEWAL: Backoff = Backoff { first: Duration::from_secs(1), limit: Duration::from_secs(30) };
 /// How often a token is looked up because a request with it was refused, which is mostly for want of a policy. A token may not be allowed to look
 /// itself up: then each new one is taken for lost, less and less often.
 const DOUBT: Backoff = Backoff { first: Duration::from_secs(15), limit: Duration::from_mins(10) };
@@ -156,11 +154,13 @@ async fn keep(token: &SecretString, lease: Option<(Lease, Renewable)>, doubts: &
     let mut lease = lease;
     let mut failures = 0;
     loop {
-        let next = lease.map(|(lease, renewable)| lease.next(renewable));
+        let next = lease.map(|(lease, renewable)| match failures {
+            0 => lease.next(renewable),
+            failures => lease.after_failures(failures),
+        });
         let pause = async {
             match next {
                 None => std::future::pending().await,
-                Some(Next::RenewAfter(wait)) if failures > 0 => sleep(RENEWAL.after(failures).min(wait)).await,
                 Some(Next::EndAfter(wait) | Next::RenewAfter(wait)) => sleep(wait).await,
             }
         };

@@ -86,7 +86,8 @@ pub async fn run(config: Config, host: Host) -> Result<u8, String> {
     }
     let pid_file = PidFile::write(config.pid_file.as_deref())?;
     let mut tasks = Tasks::start(&config, &host, &own, (tell_token, tokens), stopped);
-    let deadline = host.patience.filter(|_| config.exit_after_auth).map(|patience| Instant::now() + patience);
+    let deadline =
+        host.patience.filter(|_| config.exit_after_auth).and_then(|patience| Instant::now().checked_add(patience));
     let done = tasks.done();
     tokio::pin!(done);
     let mut look = tokio::time::interval(LOOK);

@@ -1,6 +1,7 @@
 //! What reaches the server, and what comes back.
 #![allow(clippy::unwrap_used)]
 
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use bulla_core::SecretString;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::{Forward, Listener};
+use super::{Forward, Listener, bind_unix};
 use crate::api::{Api, Whose};
 use crate::config::{ListenerConfig, Place, ProxyToken};
 use crate::login::Token;
@@ -163,4 +164,27 @@ async fn the_agents_own_paths_need_the_header_too() {
     let (address, _held) = proxy(upstream.api(Whose::Others)).await;
     assert_eq!(ask(&address, "POST", "/agent/v1/quit", &[]).await.0, 412);
     assert_eq!(ask(&address, "POST", "/agent/v1/quit", &[SAID]).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_socket_has_its_mode_and_only_one_that_nobody_listens_on_is_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+    let listener = bind_unix(&path, Some(0o660)).await.unwrap();
+    assert_eq!(mode(), 0o660);
+    tokio::net::UnixStream::connect(&path).await.unwrap();
+    listener.accept().await.unwrap();
+    assert!(bind_unix(&path, Some(0o660)).await.is_err());
+    drop(listener);
+    let _again = bind_unix(&path, Some(0o600)).await.unwrap();
+    assert_eq!(mode(), 0o600);
+    // Before any mode is set.
+    let other = folder.path().join("other");
+    let flags = rustix::net::SocketFlags::CLOEXEC;
+    let (family, kind) = (rustix::net::AddressFamily::UNIX, rustix::net::SocketType::STREAM);
+    let socket = rustix::net::socket_with(family, kind, flags, None).unwrap();
+    rustix::fs::fchmod(&socket, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+    rustix::net::bind(&socket, &rustix::net::SocketAddrUnix::new(&other).unwrap()).unwrap();
+    assert_eq!(std::fs::metadata(&other).unwrap().permissions().mode() & 0o777, 0o600);
 }

@@ -46,6 +46,10 @@ impl Program {
                 (command, false)
             }
         };
+        // What the agent was given to log in with is not theirs, unless a template says so.
+        for name in ["VAULT_TOKEN", "BAO_TOKEN"] {
+            command.env_remove(name);
+        }
         command.envs(more).kill_on_drop(true);
         if input == Input::Nothing {
             command.stdin(Stdio::null());

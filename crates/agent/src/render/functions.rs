@@ -144,12 +144,15 @@ fn file(asked: &Asked, sandbox: Option<&Path>, args: &Args<'_>) -> Result<Value,
         return Ok("".into());
     }
     if let Some(sandbox) = sandbox {
+        // So that it is told at once. Whoever reads it looks again.
         let inside = |path: &Path| std::fs::canonicalize(path).map_err(|_| "the file cannot be found");
         if !inside(path)?.starts_with(inside(sandbox)?) {
             return Err("the file is outside of sandbox_path".into());
         }
     }
-    Ok(asked.answer(Need::File { path: path.to_owned() }).unwrap_or_else(|| "".into()))
+    Ok(asked
+        .answer(Need::File { path: path.to_owned(), sandbox: sandbox.map(Path::to_owned) })
+        .unwrap_or_else(|| "".into()))
 }
 
 fn write_to_file(asked: &Asked, args: &Args<'_>) -> Result<Value, Failure> {

@@ -3,15 +3,19 @@
 //! Answers are kept as a template's values: their strings are wiped when nobody needs them any more.
 
 use std::ffi::OsString;
+use std::sync::Arc;
 use std::time::Duration;
 
+use bulla_core::backoff::Backoff;
 use bulla_core::{Env, SecretString, json};
-use bulla_kms::vault_http::{Again, Http, Reply, Request};
+use bulla_kms::vault_http::{Again, Http, HttpError, Reply, Request};
 use bulla_kms::{vault_client, vault_variable as variable};
 use bulla_template::{Limits, Value};
 use bytes::Bytes;
-use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Method, StatusCode};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, timeout_at};
 use zeroize::Zeroizing;
 
 use crate::config::Vault;
@@ -28,7 +32,18 @@ const LIMITS: Limits = Limits { steps: 100_000_000, output: 0, memory: 256 << 20
 pub(crate) struct Api {
     http: Http,
     timeout: Duration,
+    /// How often what is passed on is sent again.
+    repeats: u32,
+    /// Told when a request with a token was refused: perhaps the server does not know the token any more.
+    pub(crate) doubt: Arc<Notify>,
 }
+
+/// The most often that what is passed on is sent again: whoever asks is waiting, and may ask again.
+const REPEATS: u32 = 2;
+/// Between two of those.
+const AGAIN: Backoff = Backoff { first: Duration::from_millis(250), limit: Duration::from_secs(2) };
+/// What says how the server is, whatever its status: it is not sent again.
+const STATES: [&str; 2] = ["sys/health", "sys/seal-status"];
 
 /// Why a request came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -51,13 +66,13 @@ impl ApiError {
     }
 }
 
-/// How often what is passed on is sent.
+/// Whose requests are sent.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Repeat {
-    /// Once: whoever asks repeats it.
-    Never,
-    /// As the configuration says.
-    Configured,
+pub(crate) enum Whose {
+    /// The agent's own, each once: whoever asks repeats it.
+    Own,
+    /// Others', which are passed on: to the path that they name and no other, and again a few times if that may help.
+    Others,
 }
 
 impl Api {
@@ -65,13 +80,54 @@ impl Api {
     ///
     /// # Errors
     /// What of the settings cannot be used.
-    pub(crate) fn new(vault: &Vault, flags: &Vault, env: &dyn Env, repeat: Repeat) -> Result<Self, String> {
-        let variables = Variables { vault, flags, env, repeat };
+    pub(crate) fn new(vault: &Vault, flags: &Vault, env: &dyn Env, whose: Whose) -> Result<Self, String> {
+        let variables = Variables { vault, flags, env };
         let address = variables.setting("ADDR", |vault| vault.address.clone());
         let address = address.and_then(|address| address.into_string().ok());
         let address = address.unwrap_or_else(|| "https://127.0.0.1:8200".to_owned());
         let client = vault_client::connect(&variables, &address)?;
-        Ok(Self { http: client.http, timeout: client.timeout })
+        let (http, repeats) = match whose {
+            Whose::Own => (client.http, 0),
+            Whose::Others => (client.http.keep_path(), vault.retries().min(REPEATS)),
+        };
+        Ok(Self { http, timeout: client.timeout, repeats, doubt: Arc::default() })
+    }
+
+    /// Sends somebody else's request, again if need be; the last answer, whatever its status.
+    pub(crate) async fn pass_on(&self, request: &Request<'_>) -> Result<Reply, ApiError> {
+        let until = Instant::now() + self.timeout;
+        let repeats = if STATES.contains(&request.path.trim_end_matches('/')) { 0 } else { self.repeats };
+        let mut last = None;
+        for attempt in 0..=repeats {
+            if attempt > 0 {
+                let wait = AGAIN.after(attempt);
+                if Instant::now() + wait >= until {
+                    break;
+                }
+                sleep(wait).await;
+            }
+            let Ok(sent) = timeout_at(until, self.http.send(request)).await else { break };
+            let again = match &sent {
+                Ok(reply) => {
+                    worth_repeating(reply.status, &request.method)
+                        && reply.retry_after.is_none_or(|wait| wait <= AGAIN.limit)
+                }
+                Err(error) => matches!(error, HttpError::Unreachable(_)) && request.method == Method::GET,
+            };
+            last = Some(sent);
+            if !again {
+                break;
+            }
+        }
+        match last {
+            Some(Ok(reply)) => Ok(reply),
+            Some(Err(error)) => Err(ApiError::Unreachable(format!("the server: {error}"))),
+            None => Err(self.too_late()),
+        }
+    }
+
+    fn too_late(&self) -> ApiError {
+        ApiError::Unreachable(format!("the server gives no answer in {} s", self.timeout.as_secs()))
     }
 
     /// Sends a request as it is; the answer, whatever its status.
@@ -79,7 +135,7 @@ impl Api {
         match tokio::time::timeout(self.timeout, self.http.send(request)).await {
             Ok(Ok(reply)) => Ok(reply),
             Ok(Err(error)) => Err(ApiError::Unreachable(format!("the server: {error}"))),
-            Err(_) => Err(ApiError::Unreachable(format!("the server gives no answer in {} s", self.timeout.as_secs()))),
+            Err(_) => Err(self.too_late()),
         }
     }
 
@@ -87,7 +143,7 @@ impl Api {
     pub(crate) async fn ask(&self, call: Call<'_>) -> Result<Value, ApiError> {
         let mut headers = HeaderMap::new();
         if let Some(ttl) = call.wrap
-            && let Ok(value) = HeaderValue::from_str(&format!("{}s", ttl.as_secs()))
+            && let Ok(value) = HeaderValue::from_str(&format!("{}s", ttl.as_millis().div_ceil(1000)))
         {
             headers.insert(WRAP_TTL, value);
         }
@@ -104,6 +160,9 @@ impl Api {
             })
             .await?;
         let status = reply.status.as_u16();
+        if status == 403 && call.token.is_some() {
+            self.doubt.notify_one();
+        }
         if !reply.status.is_success() {
             return Err(ApiError::Refused { status, why: reason(reply.body.expose()) });
         }
@@ -218,6 +277,15 @@ fn reason(body: &[u8]) -> String {
     text.chars().take(LONGEST_SHOWN).collect()
 }
 
+/// Whether somebody else's request that was answered so may be answered otherwise soon, and is not done twice.
+fn worth_repeating(status: StatusCode, method: &Method) -> bool {
+    match status.as_u16() {
+        412 | 429 | 503 => true,
+        502 | 504 => method == Method::GET,
+        _ => false,
+    }
+}
+
 /// A path as it is written in an address.
 fn encoded(path: &str) -> String {
     path.replace('%', "%25").replace('\\', "%5C")
@@ -229,7 +297,6 @@ struct Variables<'a> {
     vault: &'a Vault,
     flags: &'a Vault,
     env: &'a dyn Env,
-    repeat: Repeat,
 }
 
 impl Variables<'_> {
@@ -254,10 +321,8 @@ impl Env for Variables<'_> {
             variable::NAMESPACE => self.setting("NAMESPACE", |vault| vault.namespace.clone()),
             // What they say is in the address already; it never leads to another agent.
             variable::ADDR | variable::AGENT_ADDR | variable::TOKEN => None,
-            variable::MAX_RETRIES => match self.repeat {
-                Repeat::Never => Some("0".into()),
-                Repeat::Configured => Some(self.vault.retries().to_string().into()),
-            },
+            // What is sent again, and when, is decided here.
+            variable::MAX_RETRIES => Some("0".into()),
             _ if name.starts_with("BULLA_") || name.starts_with("SOPS_") => None,
             _ => rest.map_or_else(|| self.env.var(name), |rest| peer_variable(self.env, rest)),
         }
@@ -283,9 +348,7 @@ mod tests {
         let env = BTreeMap::from([("VAULT_CACERT", "/vault"), ("BAO_CACERT", "/bao"), ("VAULT_TOKEN", "hunter2")]);
         let env: BTreeMap<String, String> = env.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
         let (none, empty) = (Vault::default(), BTreeMap::<String, String>::new());
-        let read = |flags: &Vault, env: &dyn Env, name: &str| {
-            Variables { vault: &vault, flags, env, repeat: Repeat::Never }.text(name)
-        };
+        let read = |flags: &Vault, env: &dyn Env, name: &str| Variables { vault: &vault, flags, env }.text(name);
         assert_eq!(read(&none, &empty, variable::CACERT).as_deref(), Some("/file"));
         assert_eq!(read(&none, &env, variable::CACERT).as_deref(), Some("/bao"));
         let flags = Vault { ca_cert: Some("/flag".into()), ..Vault::default() };

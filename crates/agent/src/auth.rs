@@ -18,12 +18,14 @@ const LONGEST: u64 = 1 << 20;
 pub(crate) struct Login {
     method: Method,
     remembered: Option<SecretString>,
+    /// The wrapping token that what is remembered was in.
+    unwrapped: Option<SecretString>,
     role_id: Option<SecretString>,
 }
 
 impl Login {
     pub(crate) fn new(method: Method) -> Self {
-        Self { method, remembered: None, role_id: None }
+        Self { method, remembered: None, unwrapped: None, role_id: None }
     }
 
     pub(crate) fn method(&self) -> &Method {
@@ -42,7 +44,8 @@ impl Login {
                     self.role_id = Some(role);
                 }
                 let role = self.role_id.as_ref().ok_or("there is no role id")?;
-                approle::body(&files, role, wrapping_path.as_deref(), &mut self.remembered, api).await?
+                let memory = (&mut self.remembered, &mut self.unwrapped);
+                approle::body(&files, role, wrapping_path.as_deref(), memory, api).await?
             }
             MethodKind::Kubernetes { role, token } => {
                 let token = read(token)?.ok_or_else(|| format!("{}: it is empty", token.display()))?;
@@ -73,9 +76,14 @@ async fn token_file(path: &Path, remembered: &mut Option<SecretString>, api: &Ap
     }
     let lookup = Call::get("auth/token/lookup-self", remembered.as_ref());
     let answer = api.ask(lookup).await.map_err(|error| format!("{}: {error}", path.display()))?;
+    let has_end = api::text_at(&answer, &["data", "expire_time"]).is_some();
+    if has_end && api::number_at(&answer, &["data", "ttl"]).unwrap_or(0) == 0 {
+        return Err(format!("{}: the token in it is over", path.display()));
+    }
     let data = |key: &str| api::at(&answer, &["data", key]);
     let auth = Value::map([
         ("client_token".into(), data("id")),
+        ("accessor".into(), data("accessor")),
         ("lease_duration".into(), data("ttl")),
         ("renewable".into(), data("renewable")),
     ]);

@@ -21,6 +21,8 @@ mod renewal;
 mod run;
 mod sink;
 mod supervise;
+#[cfg(test)]
+mod testing;
 
 pub use config::Config;
 pub use run::{Host, run};

@@ -3,6 +3,8 @@
 //! What a connection costs is bounded as at the server: how many there are, how long a request's head may take, how large a body is.
 
 mod forward;
+mod path;
+mod redact;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -16,6 +18,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, watch};
@@ -32,6 +35,8 @@ const HEAD_TIME: Duration = Duration::from_secs(10);
 const WRITE_TIME: Duration = Duration::from_secs(30);
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+/// How many connections wait to be accepted.
+const BACKLOG: i32 = 1024;
 /// How many connections a listener has at once.
 const CONNECTIONS: usize = 1024;
 
@@ -145,16 +150,22 @@ enum Accepted {
 async fn bind_unix(path: &Path, mode: Option<u32>) -> std::io::Result<UnixListener> {
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|there| there.file_type().is_socket());
     if is_socket {
-        if tokio::net::UnixStream::connect(path).await.is_ok() {
-            return Err(std::io::ErrorKind::AddrInUse.into());
+        match tokio::net::UnixStream::connect(path).await {
+            // Nobody listens on it any more. One that cannot be reached for another reason may be in use.
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)?,
+            Err(error) => return Err(error),
+            Ok(_) => return Err(std::io::ErrorKind::AddrInUse.into()),
         }
-        std::fs::remove_file(path)?;
     }
-    let listener = UnixListener::bind(path)?;
-    if let Some(mode) = mode {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
-    }
-    Ok(listener)
+    let Some(mode) = mode else { return UnixListener::bind(path) };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    // What the socket itself has, its file has from the beginning: there is no time in which others could connect.
+    rustix::fs::fchmod(&socket, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR)?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    UnixListener::from_std(std::os::unix::net::UnixListener::from(socket))
 }
 
 /// Answers the requests of one connection.
@@ -178,3 +189,6 @@ async fn answer_all(
     }
     let _ = connection.await;
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,7 @@ pub(crate) mod engine;
 mod follow;
 mod functions;
 mod need;
+mod outside;
 mod secret;
 
 pub(crate) use engine::{Engine, Event, Kind};

@@ -5,7 +5,11 @@
 
 use std::time::Duration;
 
+use bulla_core::backoff::Backoff;
 use tokio::time::Instant;
+
+/// How often a renewal is tried again.
+const RENEWAL: Backoff = Backoff { first: Duration::from_secs(1), limit: Duration::from_secs(30) };
 
 /// A lease that is kept alive.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +74,12 @@ impl Lease {
         }
         Next::RenewAfter(sleep)
     }
+
+    /// The same when renewals failed, so many in a row: the next may not, as long as something is left.
+    pub(crate) fn after_failures(&self, failures: u32) -> Next {
+        let left = self.left().saturating_sub(self.grace);
+        if left.is_zero() { Next::EndAfter(left) } else { Next::RenewAfter(RENEWAL.after(failures).min(left)) }
+    }
 }
 
 fn grace(left: Duration) -> Duration {
@@ -94,6 +104,8 @@ mod tests {
             assert!(wait >= Duration::from_secs(210) && wait <= Duration::from_secs(220), "{wait:?}");
             let Next::EndAfter(wait) = lease.next(Renewable::No) else { panic!("{lease:?}") };
             assert!(wait >= Duration::from_mins(4) && wait <= Duration::from_secs(270), "{wait:?}");
+            let Next::RenewAfter(wait) = lease.after_failures(1) else { panic!("{lease:?}") };
+            assert!(wait <= Duration::from_secs(1), "{wait:?}");
             // The longest a token may live comes near.
             let lease = lease.renewed(Duration::from_secs(90));
             assert!(matches!(lease.next(Renewable::Yes), Next::EndAfter(_)), "{lease:?}");

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::api::{Api, Repeat};
+use crate::api::{Api, Whose};
 use crate::auth::Login;
 use crate::config::{Config, Place, ProxyToken, Vault};
 use crate::proxy::{Forward, Listener};
@@ -52,8 +52,8 @@ pub async fn run(config: Config, host: Host) -> Result<u8, String> {
     for note in &config.notes {
         tracing::warn!("{note}");
     }
-    let api = |repeat| Api::new(&config.vault, &host.flags, host.env.as_ref(), repeat).map(Arc::new);
-    let own = api(Repeat::Never)?;
+    let api = |whose| Api::new(&config.vault, &host.flags, host.env.as_ref(), whose).map(Arc::new);
+    let own = api(Whose::Own)?;
     if let Some(auth) = &config.auto_auth {
         sink::check(&auth.sinks)?;
     }
@@ -71,7 +71,8 @@ pub async fn run(config: Config, host: Host) -> Result<u8, String> {
             _ => Security::Plain,
         };
         let forward = Forward {
-            api: api(Repeat::Configured)?,
+            api: api(Whose::Others)?,
+            doubt: Arc::clone(&own.doubt),
             token: config.proxy_token,
             current: tokens.clone(),
             require_request_header: listener.require_request_header,
@@ -85,7 +86,8 @@ pub async fn run(config: Config, host: Host) -> Result<u8, String> {
     }
     let pid_file = PidFile::write(config.pid_file.as_deref())?;
     let mut tasks = Tasks::start(&config, &host, &own, (tell_token, tokens), stopped);
-    let deadline = host.patience.filter(|_| config.exit_after_auth).map(|patience| Instant::now() + patience);
+    let deadline =
+        host.patience.filter(|_| config.exit_after_auth).and_then(|patience| Instant::now().checked_add(patience));
     let done = tasks.done();
     tokio::pin!(done);
     let mut look = tokio::time::interval(LOOK);
@@ -124,7 +126,7 @@ struct Tasks {
     others: JoinSet<()>,
     program: JoinSet<Result<Option<u8>, String>>,
     events: mpsc::Receiver<Event>,
-    variables: Option<mpsc::Sender<Vec<(String, bulla_core::SecretBytes)>>>,
+    variables: Option<watch::Sender<supervise::Variables>>,
     progress: watch::Receiver<Progress>,
     written: watch::Receiver<bool>,
 }
@@ -169,7 +171,7 @@ impl Tasks {
         let engine = Engine::new(kind, templates, following, &host.env, (tell_event, tell_progress));
         tasks.others.spawn(engine.run(tokens));
         if let Some(exec) = &config.exec {
-            let (tell, variables) = mpsc::channel(1);
+            let (tell, variables) = watch::channel(None);
             tasks.variables = Some(tell);
             tasks.program.spawn(supervise::run(exec.clone(), variables, stopped));
         }
@@ -197,7 +199,7 @@ impl Tasks {
                 Some(event) = self.events.recv() => match event {
                     Event::Failed(why) => return End::Badly(why),
                     Event::Variables(all) => if let Some(tell) = &self.variables {
-                        let _ = tell.send(all).await;
+                        tell.send_replace(Some(all));
                     },
                 },
                 else => std::future::pending().await,

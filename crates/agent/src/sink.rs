@@ -85,7 +85,7 @@ async fn write_all(sinks: &[SinkConfig], token: &Token, api: &Api) {
 async fn write(sink: &SinkConfig, token: &Token, api: &Api) -> Result<(), String> {
     let wrapped: SecretBytes;
     let text = match (token, sink.wrap_ttl) {
-        (Token::Plain(token), Some(ttl)) => {
+        (Token::Plain { token, .. }, Some(ttl)) => {
             let body = api::form(&[("token", token.expose())]);
             let call = Call { wrap: Some(ttl), ..Call::put("sys/wrapping/wrap", body, Some(token)) };
             wrapped = wrap_info(&api.ask(call).await.map_err(|error| format!("wrapping it: {error}"))?)?;

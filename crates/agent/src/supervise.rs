@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bulla_core::SecretBytes;
 use rustix::process::Signal;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::config::{ExecConfig, Restart};
@@ -21,7 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// What changes within this time is one change.
 const TOGETHER: Duration = Duration::from_secs(2);
 
-type Variables = Vec<(String, SecretBytes)>;
+/// All variables by name, once they are there.
+pub(crate) type Variables = Option<Vec<(String, SecretBytes)>>;
 
 /// Runs the program. Answers its status, or nothing if it was stopped.
 ///
@@ -29,11 +30,11 @@ type Variables = Vec<(String, SecretBytes)>;
 /// If it cannot be started.
 pub(crate) async fn run(
     config: ExecConfig,
-    mut variables: mpsc::Receiver<Variables>,
+    mut variables: watch::Receiver<Variables>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<Option<u8>, String> {
     let mut running: Option<Program> = None;
-    let mut current: Variables = Vec::new();
+    let mut current: Variables = None;
     let mut next: Option<(Variables, Instant)> = None;
     loop {
         let due = next.as_ref().map(|(_, at)| *at);
@@ -44,7 +45,9 @@ pub(crate) async fn run(
                 }
                 return Ok(None);
             }
-            Some(new) = variables.recv() => {
+            // Only the newest count; who tells them does not wait for us.
+            Ok(()) = variables.changed() => {
+                let new = variables.borrow_and_update().clone();
                 if new == current {
                     next = None;
                 } else {
@@ -70,6 +73,10 @@ pub(crate) async fn run(
                     tracing::info!("a variable has changed: the program is started again");
                     end(program, config.stop_signal).await;
                 }
+                // It may have been said while the one before ended.
+                if *stop.borrow() {
+                    return Ok(None);
+                }
                 running = Some(Program::start(&config.command, &environment(&new), Input::Ours)?);
                 current = new;
             }
@@ -81,7 +88,7 @@ pub(crate) async fn run(
 fn environment(variables: &Variables) -> BTreeMap<OsString, OsString> {
     // Nothing after a byte of zero would arrive.
     let value = |value: &SecretBytes| value.expose().split(|&byte| byte == 0).next().unwrap_or_default().to_vec();
-    variables.iter().map(|(name, text)| (name.into(), OsString::from_vec(value(text)))).collect()
+    variables.iter().flatten().map(|(name, text)| (name.into(), OsString::from_vec(value(text)))).collect()
 }
 
 async fn is_stopped(stop: &mut watch::Receiver<bool>) {
@@ -108,5 +115,36 @@ async fn end(program: &mut Program, signal: Signal) {
         tracing::warn!("the program did not end in time, and is killed");
         program.signal(Signal::KILL);
         let _ = program.wait().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_program_that_is_stopped_while_it_is_started_again_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        let line = format!("echo $V >> {}; trap 'sleep 1; exit 0' TERM; while :; do sleep 0.1; done", log.display());
+        let command = vec!["/bin/sh".to_owned(), "-c".to_owned(), line];
+        let config = ExecConfig { command, restart: Restart::Always, stop_signal: Signal::TERM };
+        let all = |value: &str| Some(vec![("V".to_owned(), SecretBytes::from(value.as_bytes()))]);
+        let (tell, variables) = watch::channel(None);
+        let (stop, stopped) = watch::channel(false);
+        let running = tokio::spawn(run(config, variables, stopped));
+        tell.send_replace(all("1"));
+        let began = || std::fs::read_to_string(&log).unwrap_or_default();
+        while began().is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        tell.send_replace(all("2"));
+        // It is told to end, and takes its time.
+        tokio::time::sleep(TOGETHER + Duration::from_millis(400)).await;
+        stop.send_replace(true);
+        assert_eq!(timeout(PATIENCE, running).await.unwrap().unwrap(), Ok(None));
+        assert_eq!(began(), "1\n");
     }
 }

@@ -23,22 +23,27 @@ pub(super) fn role_id(path: &Path, is_known: bool) -> Result<Option<SecretString
     }
 }
 
-/// The body of a login. `remembered` is the secret that was read before.
+/// The body of a login. `remembered` is the secret that was read before, `unwrapped` the wrapping token that it was in: that works once, and its file
+/// may stay.
 pub(super) async fn body(
     files: &Files<'_>,
     role_id: &SecretString,
     wrapping_path: Option<&str>,
-    remembered: &mut Option<SecretString>,
+    (remembered, unwrapped): (&mut Option<SecretString>, &mut Option<SecretString>),
     api: &Api,
 ) -> Result<Bytes, String> {
     let Some(path) = files.secret_id else { return Ok(api::form(&[("role_id", role_id.expose())])) };
     if is_there(path) {
         match read(path)? {
             Some(text) => {
-                *remembered = Some(match wrapping_path {
-                    Some(expected) => unwrap(text, expected, api).await?,
-                    None => text,
-                });
+                match wrapping_path {
+                    Some(_) if remembered.is_some() && unwrapped.as_ref() == Some(&text) => {}
+                    Some(expected) => {
+                        *remembered = Some(unwrap(&text, expected, api).await?);
+                        *unwrapped = Some(text);
+                    }
+                    None => *remembered = Some(text),
+                }
                 if files.remove
                     && let Err(error) = std::fs::remove_file(path)
                 {
@@ -56,7 +61,7 @@ pub(super) async fn body(
 }
 
 /// The secret in a wrapping token. Where that does not come from the path it should, somebody else wrapped it.
-async fn unwrap(token: SecretString, expected: &str, api: &Api) -> Result<SecretString, String> {
+async fn unwrap(token: &SecretString, expected: &str, api: &Api) -> Result<SecretString, String> {
     let told = |what: &str, error: &dyn std::fmt::Display| format!("the wrapped secret id: {what}: {error}");
     let lookup = Call::put("sys/wrapping/lookup", api::form(&[("token", token.expose())]), None);
     let found = api.ask(lookup).await.map_err(|error| told("looking it up", &error))?;
@@ -65,7 +70,7 @@ async fn unwrap(token: SecretString, expected: &str, api: &Api) -> Result<Secret
         tracing::error!(expected, "SECURITY: the wrapped secret id was not made by the path it should come from");
         return Err("unable to validate wrapping token creation path".to_owned());
     }
-    let unwrap = Call::put("sys/wrapping/unwrap", Bytes::new(), Some(&token));
+    let unwrap = Call::put("sys/wrapping/unwrap", Bytes::new(), Some(token));
     let answer = api.ask(unwrap).await.map_err(|error| told("unwrapping it", &error))?;
     text_at(&answer, &["data", "secret_id"]).ok_or_else(|| told("unwrapping it", &"there is no secret id in it"))
 }

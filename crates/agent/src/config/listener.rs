@@ -71,8 +71,10 @@ fn tcp(fields: &mut Fields<'_>) -> Result<Place, String> {
     let address = fields.text("address")?.filter(|address| !address.is_empty());
     let address = address.unwrap_or_else(|| "127.0.0.1:8200".to_owned());
     let files = (fields.text("tls_cert_file")?, fields.text("tls_key_file")?);
-    // The one that a client of today offers anyway.
-    let _ = fields.text("tls_min_version")?;
+    // Less than 1.2 is never spoken; what is less than that asks for nothing.
+    if fields.text("tls_min_version")?.is_some_and(|version| version == "tls13") {
+        return Err(fields.wrong("tls_min_version = \"tls13\" is not offered: 1.2 and 1.3 are spoken; take it out"));
+    }
     if fields.truth("tls_disable")?.unwrap_or(false) {
         return Ok(Place::Tcp(address, None));
     }

@@ -89,6 +89,7 @@ fn what_makes_no_sense_is_refused_in_the_peers_words() {
         ),
         ("listener \"tcp\" { address = \"127.0.0.1:1\" }", "'tls_cert_file'"),
         ("listener \"tcp\" { tls_disable = true tls_client_ca_file = \"/x\" }", "tls_client_ca_file is not offered"),
+        ("listener \"tcp\" { tls_disable = true tls_min_version = \"tls13\" }", "1.2 and 1.3 are spoken"),
         ("listener \"tcp\" { tls_disable = true role = \"metrics_only\" }", "metrics"),
         ("api_proxy { use_auto_auth_token = true }", "requires at least 1 listener"),
         (

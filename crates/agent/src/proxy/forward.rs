@@ -3,22 +3,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bulla_core::json::{self, Value};
+use bulla_core::json;
 use bulla_core::{SecretBytes, SecretString};
-use bulla_kms::vault_http::{Again, Request};
+use bulla_kms::vault_http::{Again, Reply, Request};
 use bytes::Bytes;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
+    ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap,
+    HeaderName, HeaderValue, RANGE, TRANSFER_ENCODING,
 };
 use http::{Method, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use tokio::sync::watch;
-use zeroize::{Zeroize, Zeroizing};
+use tokio::sync::{Notify, watch};
 
-use crate::api::Api;
+use super::path::Asked;
+use super::redact;
+use crate::api::{Api, WRAP_TTL};
 use crate::config::ProxyToken;
-use crate::login::Current;
+use crate::login::{Current, Token};
 
 /// The largest body of a request, as the server has it.
 const LONGEST: usize = 32 << 20;
@@ -41,6 +43,8 @@ const OF_CONNECTIONS: [&str; 8] = [
 /// How requests are passed on.
 pub(crate) struct Forward {
     pub(crate) api: Arc<Api>,
+    /// Told when the server refused the agent's token.
+    pub(crate) doubt: Arc<Notify>,
     pub(crate) token: ProxyToken,
     pub(crate) current: Current,
     pub(crate) require_request_header: bool,
@@ -56,61 +60,62 @@ impl Forward {
     pub(crate) async fn answer(&self, request: http::Request<Incoming>) -> Answer {
         let (head, body) = request.into_parts();
         let path = head.uri.path();
-        if path.starts_with("/agent/v1/") {
-            return self.own(&head.method, path);
-        }
         if self.require_request_header {
             let mut said = head.headers.get_all(REQUEST).iter();
             if said.next().is_none_or(|value| value != "true") || said.next().is_some() {
                 return error(StatusCode::PRECONDITION_FAILED, "missing \"X-Vault-Request\" header");
             }
         }
+        if path.starts_with("/agent/v1/") {
+            return self.own(&head.method, path);
+        }
         let Some(path) = path.strip_prefix("/v1/") else {
             return error(StatusCode::NOT_FOUND, "only what is below /v1/ is passed on");
         };
-        if path.split('/').any(|part| matches!(part, "." | "..")) {
-            return error(StatusCode::BAD_REQUEST, "the path leads elsewhere");
-        }
+        let asked = match Asked::read(path) {
+            Ok(asked) => asked,
+            Err(why) => return error(StatusCode::BAD_REQUEST, why),
+        };
         let body = match tokio::time::timeout(BODY_TIME, Limited::new(body, LONGEST).collect()).await {
             Ok(Ok(body)) => body.to_bytes(),
             Ok(Err(_)) => return error(StatusCode::PAYLOAD_TOO_LARGE, "failed to read request body"),
             Err(_) => return error(StatusCode::REQUEST_TIMEOUT, "failed to read request body"),
         };
         let own = self.current.borrow().clone();
-        let own = own.as_ref().and_then(|token| token.plain());
-        let given = head.headers.get(TOKEN).and_then(|value| value.to_str().ok()).filter(|text| !text.is_empty());
-        let given = given.map(SecretString::from);
+        let plain = own.as_ref().and_then(|token| token.plain());
+        let given = given(&head.headers);
         let token = match self.token {
             ProxyToken::Never => given.as_ref(),
-            ProxyToken::IfMissing => given.as_ref().or(own),
-            ProxyToken::Always => own,
+            ProxyToken::IfMissing => given.as_ref().or(plain),
+            ProxyToken::Always => plain,
         };
+        // Whose token is used, if it is the agent's.
+        let own = own.as_deref().filter(|_| self.token != ProxyToken::Never && token.is_some() && token == plain);
+        if own.is_some() && asked.tells_of_tokens() && head.headers.contains_key(WRAP_TTL) {
+            return error(StatusCode::BAD_REQUEST, "what tells of the agent's token is not wrapped");
+        }
         tracing::debug!(method = %head.method, path, "a request is passed on");
         let sent = Request {
             method: head.method.clone(),
             path,
             query: head.uri.query(),
-            body: body.clone(),
-            headers: passed(&head.headers, &[HOST, CONTENT_LENGTH, TOKEN]),
+            body,
+            // What is packed, or a part, cannot be looked at.
+            headers: passed(&head.headers, &[HOST, CONTENT_LENGTH, TOKEN, ACCEPT_ENCODING, RANGE]),
             token,
-            again: if head.method == Method::GET { Again::OnTrouble } else { Again::IfNothingWasDone },
+            again: Again::IfNothingWasDone,
         };
-        let reply = match self.api.pass(&sent).await {
+        let reply = match self.api.pass_on(&sent).await {
             Ok(reply) => reply,
             Err(why) => {
                 tracing::warn!(%why, "a request was not passed on");
                 return error(StatusCode::BAD_GATEWAY, &format!("failed to get the response: {why}"));
             }
         };
-        let own = own.filter(|_| self.token != ProxyToken::Never && reply.status == StatusCode::OK);
-        let text = match own {
-            Some(own) if is_about(own, token, path, &body) => without_token(&reply.body).unwrap_or(reply.body),
-            _ => reply.body,
-        };
-        let mut answer = Response::new(Full::new(Bytes::from_owner(Wiped(text))));
-        *answer.status_mut() = reply.status;
-        *answer.headers_mut() = passed(&reply.headers, &[CONTENT_LENGTH, TRANSFER_ENCODING]);
-        answer
+        if own.is_some() && reply.status == StatusCode::FORBIDDEN {
+            self.doubt.notify_one();
+        }
+        answer(reply, own, &asked)
     }
 
     /// What the agent itself is asked.
@@ -126,6 +131,39 @@ impl Forward {
             _ => error(StatusCode::NOT_FOUND, "there is nothing here"),
         }
     }
+}
+
+/// What the server answered. What was asked with the agent's own token does not tell who asks of that token.
+fn answer(reply: Reply, own: Option<&Token>, asked: &Asked) -> Answer {
+    let is_packed = |name: &HeaderName| reply.headers.get_all(name).iter().any(|value| value != "identity");
+    let text = match own {
+        Some(_) if is_packed(&CONTENT_ENCODING) => None,
+        Some(own) => {
+            let ours: Vec<&SecretString> = own.plain().into_iter().chain(own.accessor()).collect();
+            redact::without(reply.body, &ours, asked)
+        }
+        None => Some(reply.body),
+    };
+    let Some(text) = text else {
+        return error(
+            StatusCode::BAD_GATEWAY,
+            "the server's answer may tell of the agent's token, and is not passed on",
+        );
+    };
+    let mut answer = Response::new(Full::new(Bytes::from_owner(Wiped(text))));
+    *answer.status_mut() = reply.status;
+    *answer.headers_mut() = passed(&reply.headers, &[CONTENT_LENGTH, TRANSFER_ENCODING]);
+    answer
+}
+
+/// The token that a request has, in either place where the server looks for one.
+fn given(headers: &HeaderMap) -> Option<SecretString> {
+    let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let bearer = || text(&AUTHORIZATION)?.strip_prefix("Bearer ").map(str::trim);
+    text(&TOKEN)
+        .filter(|text| !text.is_empty())
+        .or_else(|| bearer().filter(|text| !text.is_empty()))
+        .map(SecretString::from)
 }
 
 /// The headers that are passed on: not those of one connection, nor what `Connection` names.
@@ -145,37 +183,6 @@ fn passed(headers: &HeaderMap, but: &[HeaderName]) -> HeaderMap {
         }
     }
     passed
-}
-
-/// Whether an answer has the agent's own token in it: a request that it was added to does not tell it to who asks.
-fn is_about(own: &SecretString, used: Option<&SecretString>, path: &str, body: &[u8]) -> bool {
-    match path.trim_end_matches('/') {
-        "auth/token/lookup-self" | "auth/token/renew-self" => used == Some(own),
-        "auth/token/lookup" | "auth/token/renew" => match json::parse_object(body) {
-            Ok(asked) => match asked.get("token").and_then(Value::as_str) {
-                Some("") | None => used == Some(own),
-                Some(token) => SecretString::from(token) == *own,
-            },
-            Err(_) => used == Some(own),
-        },
-        _ => false,
-    }
-}
-
-/// The answer without the token and its accessor.
-fn without_token(body: &SecretBytes) -> Option<SecretBytes> {
-    let mut answer = json::parse_object(body.expose()).ok()?;
-    for (part, keys) in [("data", ["id", "accessor"]), ("auth", ["client_token", "accessor"])] {
-        if let Some(Value::Object(object)) = answer.get_mut(part) {
-            for key in keys {
-                if let Some(Value::String(mut text)) = object.remove(key) {
-                    text.zeroize();
-                }
-            }
-        }
-    }
-    let text = Zeroizing::new(json::object_to_vec(&answer));
-    Some(SecretBytes::from(text.as_slice()))
 }
 
 fn error(status: StatusCode, why: &str) -> Answer {
@@ -218,19 +225,5 @@ mod tests {
         }
         let passed = passed(&headers, &[HOST, TOKEN]);
         assert_eq!(passed.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-vault-namespace"]);
-    }
-
-    #[test]
-    fn who_asks_does_not_learn_the_agents_token() {
-        let (own, other) = (SecretString::from("own"), SecretString::from("other"));
-        assert!(is_about(&own, Some(&own), "auth/token/lookup-self", b""));
-        assert!(!is_about(&own, Some(&other), "auth/token/lookup-self", b""));
-        assert!(is_about(&own, Some(&other), "auth/token/lookup", br#"{"token":"own"}"#));
-        assert!(!is_about(&own, Some(&own), "auth/token/lookup", br#"{"token":"x"}"#));
-        assert!(is_about(&own, Some(&own), "auth/token/renew", b"{}"));
-        assert!(!is_about(&own, Some(&own), "secret/data/x", b""));
-        let answer = br#"{"data":{"accessor":"a","id":"own","ttl":5},"auth":null}"#;
-        let stripped = without_token(&SecretBytes::from(answer.as_slice())).unwrap();
-        assert_eq!(stripped.expose(), br#"{"auth":null,"data":{"ttl":5}}"#);
     }
 }

@@ -3,6 +3,10 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bulla_template::{Text, Value};
+use tokio_rustls::rustls::crypto::aws_lc_rs::sign::any_supported_type;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::sign::CertifiedKey;
 use x509_parser::pem::parse_x509_pem;
 
 use crate::api::{LONGEST, at};
@@ -13,6 +17,16 @@ pub(super) struct Found {
     pub(super) value: Value,
     /// Nothing, if there is no certificate in it, or one that is nearly over.
     pub(super) keeps_for: Option<Duration>,
+    /// Whether there is a certificate in it.
+    pub(super) certificate: Certificate,
+}
+
+/// Whether there is one, and the key that it is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Certificate {
+    WithKey,
+    Alone,
+    Missing,
 }
 
 /// The texts of an answer, in which the certificate, its key and its authority are.
@@ -72,7 +86,19 @@ pub(super) fn read(text: &[u8]) -> Result<Found, String> {
     // As it is, and as with all other secrets, below Data.
     let value = Value::map(parts().into_iter().chain([("Data".into(), Value::map(parts()))]));
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs().cast_signed();
-    Ok(Found { value, keeps_for: life.and_then(|(start, end)| keeps_for(start, end, now)) })
+    let certificate = match (&own, &key) {
+        (Some(own), Some(key)) if is_pair(own, key) => Certificate::WithKey,
+        (Some(_), _) => Certificate::Alone,
+        (None, _) => Certificate::Missing,
+    };
+    Ok(Found { value, certificate, keeps_for: life.and_then(|(start, end)| keeps_for(start, end, now)) })
+}
+
+/// Whether a key is the one that a certificate is for.
+fn is_pair(certificate: &Text, key: &Text) -> bool {
+    let key = PrivateKeyDer::from_pem_slice(key.expose()).ok().and_then(|key| any_supported_type(&key).ok());
+    let certificate = CertificateDer::from_pem_slice(certificate.expose()).ok();
+    key.zip(certificate).is_some_and(|(key, own)| CertifiedKey::new(vec![own], key).keys_match().is_ok())
 }
 
 /// Nine tenths of what is left, a little more or less; nothing, if that is less than a tenth of the whole.
@@ -128,7 +154,7 @@ mod tests {
         let key = b"-----BEGIN RSA PRIVATE KEY-----\nAA==\n-----END RSA PRIVATE KEY-----\n".to_vec();
         assert_eq!(found, [(b"RSA PRIVATE KEY".to_vec(), key.clone())]);
         let found = read(text).unwrap();
-        assert!(found.keeps_for.is_none());
+        assert!(found.keeps_for.is_none() && found.certificate == Certificate::Missing);
         let Value::Text(shown) = at(&found.value, &["Data", "Key"]) else { panic!() };
         assert_eq!(shown.expose(), key);
         assert!(read(b"-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----").is_err());

@@ -46,6 +46,10 @@ impl Program {
                 (command, false)
             }
         };
+        // What the agent was given to log in with is not theirs, unless a template says so.
+        for name in ["VAULT_TOKEN", "BAO_TOKEN"] {
+            command.env_remove(name);
+        }
         command.envs(more).kill_on_drop(true);
         if input == Input::Nothing {
             command.stdin(Stdio::null());
@@ -71,6 +75,15 @@ impl Program {
         let sent = if self.is_group { kill_process_group(pid, signal) } else { kill_process(pid, signal) };
         if let Err(error) = sent {
             tracing::warn!(%error, ?signal, "the program could not be given a signal");
+        }
+    }
+}
+
+impl Drop for Program {
+    /// With the shell, what it has started.
+    fn drop(&mut self) {
+        if self.is_group {
+            self.signal(Signal::KILL);
         }
     }
 }
@@ -118,6 +131,18 @@ mod tests {
         assert!(run(&line(&["exit 3"])).await.unwrap_err().contains("status 3"));
         assert!(run(&line(&["kill -9 $$"])).await.unwrap_err().contains("status 137"));
         assert!(run(&line(&["/nowhere/x", "y"])).await.unwrap_err().contains("cannot run /nowhere/x"));
+    }
+
+    #[tokio::test]
+    async fn what_a_shell_started_ends_when_nobody_wants_it_any_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let there = folder.path().join("there");
+        let text = format!("(sleep 2; echo > {}) & wait", there.display());
+        let program = Program::start(&[text], &BTreeMap::new(), Input::Nothing).unwrap();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        drop(program);
+        tokio::time::sleep(Duration::from_millis(2500)).await;
+        assert!(!there.exists());
     }
 
     #[tokio::test]

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use bulla_core::file::{self, Fresh, NewMode, replace_as};
 
+use rustix::fs::OFlags;
+
 use super::functions::ExtraFile;
 use crate::config::TemplateConfig;
 
@@ -33,12 +35,16 @@ pub(super) fn write(template: &TemplateConfig, contents: &[u8]) -> Result<Writte
     make_folders(path, template.create_dest_dirs)?;
     let user = id(template.user.as_deref(), "passwd")?;
     let group = id(template.group.as_deref(), "group")?;
-    let there = fs::metadata(path).ok();
+    // Whoever may write to the folder may have put something there: neither a link nor a stranger's file says who is to read this one.
+    let is_trusted = |owner: u32| owner == 0 || owner == rustix::process::geteuid().as_raw() || Some(owner) == user;
+    let there = fs::symlink_metadata(path).ok();
+    let there = there.filter(|there| there.is_file() && is_trusted(there.uid()));
     let has_owner = |there: &fs::Metadata| {
         user.is_none_or(|user| user == there.uid()) && group.is_none_or(|group| group == there.gid())
     };
     if let Some(there) = &there
         && has_owner(there)
+        && template.perms.is_none_or(|perms| perms == there.permissions().mode() & 0o7777)
         && there.len() == contents.len() as u64
         && file::read(path, LONGEST).is_ok_and(|before| before.expose() == contents)
     {
@@ -76,7 +82,15 @@ pub(super) fn write_extra(extra: &ExtraFile) -> Result<(), String> {
         return replace_as(&extra.path, extra.contents.expose(), fresh).map_err(|error| failed(&error));
     }
     let append = || -> io::Result<()> {
-        let mut file = fs::OpenOptions::new().append(true).create(true).mode(extra.mode & 0o600).open(&extra.path)?;
+        // Not through a link, nor to a pipe that somebody reads, nor into a file that has another name.
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let mut open = fs::OpenOptions::new();
+        open.append(true).create(true).mode(extra.mode & 0o600).custom_flags(flags.bits().cast_signed());
+        let mut file = open.open(&extra.path)?;
+        let there = file.metadata()?;
+        if !there.is_file() || there.nlink() != 1 {
+            return Err(io::Error::other("it is no file of its own"));
+        }
         std::os::unix::fs::fchown(&file, user, group)?;
         file.set_permissions(fs::Permissions::from_mode(extra.mode))?;
         io::Write::write_all(&mut file, extra.contents.expose())
@@ -155,16 +169,47 @@ mod tests {
     }
 
     #[test]
+    fn a_mode_that_is_asked_for_comes_back_and_a_link_says_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, other) = (folder.path().join("x"), folder.path().join("y"));
+        let mode = || fs::symlink_metadata(&path).unwrap().permissions().mode() & 0o7777;
+        let private = template(&path, "perms = \"0400\"");
+        write(&private, b"1").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+        assert_eq!(write(&private, b"1").unwrap(), Written::Yes);
+        assert_eq!((mode(), write(&private, b"1").unwrap()), (0o400, Written::Unchanged));
+        fs::remove_file(&path).unwrap();
+        write_extra(&extra(&other, 0o666)).unwrap();
+        std::os::unix::fs::symlink(&other, &path).unwrap();
+        assert_eq!(write(&template(&path, ""), b"a\n").unwrap(), Written::Yes);
+        assert_eq!((mode(), fs::read(&path).unwrap()), (MODE, b"a\n".to_vec()));
+        assert!(fs::symlink_metadata(&path).unwrap().is_file());
+    }
+
+    #[test]
+    fn nothing_is_appended_through_a_link_or_to_a_pipe() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        write_extra(&extra(&path("real"), 0o600)).unwrap();
+        std::os::unix::fs::symlink(path("real"), path("link")).unwrap();
+        fs::hard_link(path("real"), path("twin")).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, path("pipe"), rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+        for name in ["link", "twin", "pipe"] {
+            let appended = ExtraFile { append: true, ..extra(&path(name), 0o600) };
+            assert!(write_extra(&appended).is_err(), "{name}");
+        }
+        assert_eq!(fs::read(path("real")).unwrap(), b"a\n");
+    }
+
+    fn extra(path: &Path, mode: u32) -> ExtraFile {
+        let (user, group) = (String::new(), String::new());
+        ExtraFile { path: path.to_owned(), user, group, mode, contents: "a\n".into(), append: false }
+    }
+
+    #[test]
     fn a_second_file_is_written_whole_or_appended_to() {
         let folder = tempfile::tempdir().unwrap();
-        let mut extra = ExtraFile {
-            path: folder.path().join("c/y"),
-            user: String::new(),
-            group: String::new(),
-            mode: 0o640,
-            contents: "a\n".into(),
-            append: false,
-        };
+        let mut extra = extra(&folder.path().join("c/y"), 0o640);
         write_extra(&extra).unwrap();
         extra.append = true;
         write_extra(&extra).unwrap();

@@ -11,8 +11,9 @@ use tokio::sync::Semaphore;
 use tokio::sync::mpsc::Sender;
 use tokio::time::sleep;
 
-use super::certificate::{self, Found};
+use super::certificate::{self, Certificate, Found};
 use super::need::{Need, versioned, versioned_list};
+use super::outside;
 use super::secret::{self, Renewed};
 use crate::api::{self, Api, Call, at, is_true_at, number_at, text_at};
 use crate::config::Rendering;
@@ -45,7 +46,7 @@ impl Following {
 
 /// How often a file is looked at.
 const LOOK: Duration = Duration::from_secs(2);
-/// The largest file.
+/// The largest file with a certificate.
 const LONGEST: u64 = 8 << 20;
 /// Between two tries.
 const AGAIN: Backoff = Backoff { first: Duration::from_millis(250), limit: Duration::from_mins(1) };
@@ -59,13 +60,14 @@ pub(super) async fn run(
     token: Arc<crate::login::Token>,
     tell: Sender<(Need, News)>,
 ) {
-    if let Need::File { path } = &need {
-        return follow_file(path, &need, &following, &tell).await;
+    if let Need::File { path, sandbox } = &need {
+        return follow_file((path, sandbox.as_deref()), &need, &following, &tell).await;
     }
     let Some(token) = token.plain() else { return };
     if let Need::Certificate { file, .. } = &need
         && let Ok(bytes) = file::read(file, LONGEST)
-        && let Ok(Found { value, keeps_for: Some(wait) }) = certificate::read(bytes.expose())
+        && let Ok(Found { value, keeps_for: Some(wait), certificate: Certificate::WithKey }) =
+            certificate::read(bytes.expose())
     {
         // It was issued before this process began.
         if tell.send((need.clone(), News::Value(value))).await.is_err() {
@@ -74,32 +76,24 @@ pub(super) async fn run(
         sleep(wait).await;
     }
     let mut tries = 0;
+    let mut short = 0;
     loop {
         let place = following.places.acquire().await;
-        let read = read(&need, &following.api, token).await;
+        let read = read(&need, &following.api, token).await.and_then(|answer| understood(&need, answer));
         drop(place);
         match read {
-            Ok(answer) => {
+            Ok((answer, value, stays)) => {
                 tries = 0;
-                let (value, keeps_for) = match &need {
-                    Need::List { .. } => (keys(&answer), Some(following.rendering.static_interval)),
-                    Need::Certificate { .. } => match certificate::read(certificate::texts(&answer).expose()) {
-                        // One that ends at once is asked for again, but not as fast as that goes.
-                        Ok(found) => (found.value, Some(found.keeps_for.unwrap_or(LOOK))),
-                        Err(why) => {
-                            tracing::warn!(%need, why, "it cannot be read");
-                            sleep(REST).await;
-                            continue;
-                        }
-                    },
-                    _ => (secret::shown(&answer), None),
-                };
                 if tell.send((need.clone(), News::Value(value))).await.is_err() {
                     return;
                 }
-                match keeps_for {
-                    Some(wait) => sleep(wait).await,
-                    None => stay(&need, &answer, &following, token).await,
+                short = if matches!(stays, Stays::Shortly) { short + 1 } else { 0 };
+                let rendering = &following.rendering;
+                match stays {
+                    Stays::For(wait) => sleep(wait).await,
+                    Stays::Shortly => sleep(until_next(short, rendering)).await,
+                    Stays::AsUsual => sleep(rendering.static_interval).await,
+                    Stays::WithItsLease => stay(&need, &answer, &following, token).await,
                 }
             }
             Err(why) => {
@@ -114,6 +108,37 @@ pub(super) async fn run(
             }
         }
     }
+}
+
+/// Until when an answer is good.
+enum Stays {
+    For(Duration),
+    /// It is nearly over as it comes.
+    Shortly,
+    /// As long as what has no lease.
+    AsUsual,
+    WithItsLease,
+}
+
+/// An answer, what templates see of it, and until when it is good.
+fn understood(need: &Need, answer: Value) -> Result<(Value, Value, Stays), String> {
+    let (value, stays) = match need {
+        Need::List { .. } => (keys(&answer), Stays::AsUsual),
+        Need::Certificate { .. } => {
+            let found = certificate::read(certificate::texts(&answer).expose())?;
+            if found.certificate == Certificate::Missing {
+                return Err("there is no certificate in the server's answer".to_owned());
+            }
+            (found.value, found.keeps_for.map_or(Stays::Shortly, Stays::For))
+        }
+        _ => (secret::shown(&answer), Stays::WithItsLease),
+    };
+    Ok((answer, value, stays))
+}
+
+/// How long until the next of answers that are all nearly over as they come: asked as fast as that goes, a server would be busy with one agent.
+fn until_next(short: u32, rendering: &Rendering) -> Duration {
+    Backoff { first: LOOK, limit: rendering.static_interval.max(LOOK) }.after(short)
 }
 
 async fn read(need: &Need, api: &Api, token: &SecretString) -> Result<Value, String> {
@@ -188,8 +213,10 @@ async fn stay(need: &Need, answer: &Value, following: &Following, token: &Secret
     };
     let mut lease = Lease::new(seconds);
     let mut renewable = Renewable::Yes;
+    let mut failures = 0;
     loop {
-        match lease.next(renewable) {
+        let next = if failures == 0 { lease.next(renewable) } else { lease.after_failures(failures) };
+        match next {
             Next::EndAfter(wait) => return sleep(wait).await,
             Next::RenewAfter(wait) => sleep(wait).await,
         }
@@ -202,6 +229,7 @@ async fn stay(need: &Need, answer: &Value, following: &Following, token: &Secret
         };
         match following.api.ask(call).await {
             Ok(answer) => {
+                failures = 0;
                 let answer = at(&answer, of);
                 let left = Duration::from_secs(number_at(&answer, &["lease_duration"]).unwrap_or(0));
                 tracing::debug!(%need, seconds = left.as_secs(), "its lease is renewed");
@@ -210,20 +238,29 @@ async fn stay(need: &Need, answer: &Value, following: &Following, token: &Secret
                 }
                 lease = lease.renewed(left);
             }
-            Err(error) => {
+            Err(error) if error.is_refusal() || lease.is_over() => {
                 tracing::warn!(%need, %error, "its lease is not renewed: it is read again");
                 return;
+            }
+            Err(error) => {
+                failures += 1;
+                tracing::warn!(%need, %error, "its lease is not renewed yet");
             }
         }
     }
 }
 
 /// A file that is not there is waited for.
-async fn follow_file(path: &Path, need: &Need, following: &Following, tell: &Sender<(Need, News)>) {
+async fn follow_file(
+    (path, sandbox): (&Path, Option<&Path>),
+    need: &Need,
+    following: &Following,
+    tell: &Sender<(Need, News)>,
+) {
     let mut last: Option<bulla_core::SecretBytes> = None;
     let mut tries = 0;
     loop {
-        let news = match file::read(path, LONGEST) {
+        let news = match outside::read(path, sandbox) {
             Ok(bytes) if last.as_ref() == Some(&bytes) => None,
             Ok(bytes) => {
                 let value = Value::text(bytes.expose());
@@ -233,10 +270,10 @@ async fn follow_file(path: &Path, need: &Need, following: &Following, tell: &Sen
             }
             // The one that was read stays.
             Err(_) if last.is_some() => None,
-            Err(error) => {
+            Err(why) => {
                 tries += 1;
                 let is_last = tries > following.retries;
-                (tries == 1 || is_last).then(|| News::Failed { why: error.to_string(), is_last })
+                (tries == 1 || is_last).then(|| News::Failed { why, is_last })
             }
         };
         if let Some(news) = news
@@ -245,5 +282,82 @@ async fn follow_file(path: &Path, need: &Need, following: &Following, tell: &Sen
             return;
         }
         sleep(LOOK).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+    use tokio::sync::mpsc;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::api::Whose;
+    use crate::login::Token;
+    use crate::testing::{Upstream, reply};
+
+    const RENDERING: Rendering = Rendering {
+        exit_on_retry_failure: false,
+        static_interval: Duration::from_mins(5),
+        connections: 1,
+        lease_threshold: 0.9,
+    };
+
+    fn follow(need: Need, upstream: &Upstream) -> mpsc::Receiver<(Need, News)> {
+        let (tell, told) = mpsc::channel(64);
+        let token = Token::Plain { token: SecretString::from("t"), accessor: None };
+        let following = Following::new(upstream.api(Whose::Own), RENDERING, 12);
+        tokio::spawn(run(need, Arc::new(following), Arc::new(token), tell));
+        told
+    }
+
+    async fn next(told: &mut mpsc::Receiver<(Need, News)>) -> News {
+        timeout(Duration::from_secs(20), told.recv()).await.unwrap().unwrap().1
+    }
+
+    #[test]
+    fn certificates_that_end_as_they_come_are_asked_for_less_and_less_often() {
+        assert!(until_next(1, &RENDERING) <= LOOK);
+        assert!(until_next(20, &RENDERING) >= RENDERING.static_interval / 2);
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_a_certificate_is_a_failure() {
+        let upstream = Upstream::start(|_| reply(200, &[], r#"{"data":{"certificate":"none"}}"#)).await;
+        let file = Path::new("/nowhere/x");
+        let mut told = follow(Need::certificate("pki/issue/x", &[], file).unwrap(), &upstream);
+        for _ in 0..2 {
+            let News::Failed { why, .. } = next(&mut told).await else { panic!("it is taken for one") };
+            assert!(why.contains("no certificate"), "{why}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lease_is_given_up_when_it_is_refused_and_not_when_it_fails_once() {
+        let (reads, renewals) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let upstream = Upstream::start(move |request| match request.uri().path() {
+            "/v1/db/creds/x" => {
+                let number = reads.fetch_add(1, SeqCst);
+                let lease = r#""lease_id":"l","renewable":true,"lease_duration":6"#;
+                reply(200, &[], &format!(r#"{{{lease},"data":{{"n":"{number}"}}}}"#))
+            }
+            "/v1/sys/leases/renew" => match renewals.fetch_add(1, SeqCst) {
+                0 => reply(500, &[], r#"{"errors":["in trouble"]}"#),
+                1 => reply(200, &[], r#"{"lease_duration":6,"renewable":true}"#),
+                _ => reply(400, &[], r#"{"errors":["lease not found"]}"#),
+            },
+            _ => reply(403, &[], "{}"),
+        })
+        .await;
+        let mut told = follow(Need::secret("db/creds/x", &[]).unwrap(), &upstream);
+        for number in ["0", "1"] {
+            let News::Value(value) = next(&mut told).await else { panic!("it cannot be read") };
+            assert_eq!(text_at(&value, &["Data", "n"]).unwrap().expose(), number);
+        }
+        let renewals = upstream.seen().iter().filter(|one| one.contains("leases/renew")).count();
+        assert_eq!(renewals, 3);
     }
 }

@@ -53,11 +53,23 @@ impl Asked {
     }
 
     fn answer(&self, need: Need) -> Option<Value> {
-        let answer = lock(&self.answers).get(&need).cloned();
+        // A template may change the maps that it has; those of others are not the same ones.
+        let answer = lock(&self.answers).get(&need).map(apart);
         let mut record = lock(&self.record);
         record.is_incomplete |= answer.is_none();
         record.used.insert(need);
         answer
+    }
+}
+
+/// A value that shares no map with another.
+fn apart(value: &Value) -> Value {
+    match value {
+        Value::Map(map) => Value::map(map.entries().iter().map(|(key, value)| (key.clone(), apart(value)))),
+        Value::List(list) if list.items.iter().any(|item| matches!(item, Value::Map(_) | Value::List(_))) => {
+            Value::list(list.items.iter().map(apart).collect())
+        }
+        other => other.clone(),
     }
 }
 
@@ -132,12 +144,15 @@ fn file(asked: &Asked, sandbox: Option<&Path>, args: &Args<'_>) -> Result<Value,
         return Ok("".into());
     }
     if let Some(sandbox) = sandbox {
+        // So that it is told at once. Whoever reads it looks again.
         let inside = |path: &Path| std::fs::canonicalize(path).map_err(|_| "the file cannot be found");
         if !inside(path)?.starts_with(inside(sandbox)?) {
             return Err("the file is outside of sandbox_path".into());
         }
     }
-    Ok(asked.answer(Need::File { path: path.to_owned() }).unwrap_or_else(|| "".into()))
+    Ok(asked
+        .answer(Need::File { path: path.to_owned(), sandbox: sandbox.map(Path::to_owned) })
+        .unwrap_or_else(|| "".into()))
 }
 
 fn write_to_file(asked: &Asked, args: &Args<'_>) -> Result<Value, Failure> {
@@ -213,6 +228,19 @@ mod tests {
         }
         assert_eq!(run(text, &asked, &[]).unwrap(), "xkf");
         assert!(!asked.take().is_incomplete);
+    }
+
+    #[test]
+    fn what_one_template_does_to_a_secret_no_other_sees() {
+        let asked = Asked::new(Answers::default());
+        let inner = Value::map([("a".into(), "x".into())]);
+        let data = Value::map([("data".into(), inner.clone()), ("list".into(), Value::list(vec![inner]))]);
+        let need = Need::secret("kv/app", &[]).unwrap();
+        lock(&asked.answers).insert(need, Value::map([("Data".into(), data)]));
+        let change = r#"{{ with secret "kv/app" }}{{ $_ := sprig_set .Data.data "a" "y" }}{{ $_ := sprig_set (index .Data.list 0) "a" "y" }}{{ .Data.data.a }}{{ end }}"#;
+        let read = r#"{{ with secret "kv/app" }}{{ .Data.data.a }}{{ (index .Data.list 0).a }}{{ end }}"#;
+        assert_eq!(run(change, &asked, &[]).unwrap(), "y");
+        assert_eq!(run(read, &asked, &[]).unwrap(), "xx");
     }
 
     #[test]

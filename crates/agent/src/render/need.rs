@@ -22,8 +22,8 @@ pub(crate) enum Need {
     List { path: String },
     /// `pkiCert "PATH" "key=value"`, in a template for this file.
     Certificate { path: String, data: BTreeMap<Text, Text>, file: PathBuf },
-    /// `file "PATH"`.
-    File { path: PathBuf },
+    /// `file "PATH"`, in a template that may read below a folder alone.
+    File { path: PathBuf, sandbox: Option<PathBuf> },
 }
 
 /// As the peer's log has it; what is written is not shown.
@@ -34,7 +34,7 @@ impl fmt::Display for Need {
             Self::Write { path, .. } => write!(f, "vault.write({path})"),
             Self::Certificate { path, .. } => write!(f, "vault.pki({path})"),
             Self::List { path } => write!(f, "vault.list({path})"),
-            Self::File { path } => write!(f, "file({})", path.display()),
+            Self::File { path, .. } => write!(f, "file({})", path.display()),
         }
     }
 }

@@ -61,7 +61,9 @@ fn or_empty_list(value: Value) -> Value {
 /// Whether a versioned secret was deleted: then the server answers with what it was, and nothing in it.
 pub(super) fn is_deleted(answer: &Value) -> bool {
     let metadata = at(answer, &["data", "metadata"]);
-    matches!(metadata, Value::Map(_)) && text_at(&metadata, &["deletion_time"]).is_some()
+    // One that lives has a time, too, if its end is set: `delete_version_after`.
+    let has_end = text_at(&metadata, &["deletion_time"]).is_some() || is_true_at(&metadata, &["destroyed"]);
+    has_end && at(answer, &["data", "data"]).is_nil()
 }
 
 /// What of a secret can be renewed.
@@ -171,6 +173,10 @@ mod tests {
             assert!(lease(&answer(text)).is_none(), "{text}");
         }
         assert!(is_deleted(&answer(r#"{"data":{"data":null,"metadata":{"deletion_time":"2026"}}}"#)));
+        assert!(is_deleted(&answer(r#"{"data":{"data":null,"metadata":{"deletion_time":"","destroyed":true}}}"#)));
         assert!(!is_deleted(&answer(r#"{"data":{"data":{},"metadata":{"deletion_time":""}}}"#)));
+        let lives =
+            r#"{"data":{"data":{"a":"b"},"metadata":{"deletion_time":"2999-01-01T00:00:00Z","destroyed":false}}}"#;
+        assert!(!is_deleted(&answer(lives)));
     }
 }

@@ -29,6 +29,7 @@ pub struct Http {
     client: Client,
     retries: u32,
     redirects: Redirects,
+    redirect_path: RedirectPath,
     longest_answer: usize,
 }
 
@@ -67,6 +68,13 @@ pub enum Redirects {
     SameOrigin,
     /// Nowhere.
     None,
+}
+
+/// Whether a redirect may lead to another path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RedirectPath {
+    Any,
+    Same,
 }
 
 /// A request.
@@ -170,7 +178,14 @@ impl Http {
         }
         let names = Names { resolver: setup.resolver, stand_in, may_reach: setup.may_reach };
         let client = builder.dns_resolver(Arc::new(names)).build().map_err(|error| HttpError::Setup(causes(&error)))?;
-        Ok(Self { base, host, client, retries, redirects, longest_answer: setup.longest_answer })
+        let (redirect_path, longest_answer) = (RedirectPath::Any, setup.longest_answer);
+        Ok(Self { base, host, client, retries, redirects, redirect_path, longest_answer })
+    }
+
+    /// The same, but it follows no redirect to another path or query: for who decides by the path what may be asked.
+    #[must_use]
+    pub fn keep_path(self) -> Self {
+        Self { redirect_path: RedirectPath::Same, ..self }
     }
 
     /// Sends a request, again if need be, and reads the answer.
@@ -246,6 +261,9 @@ impl Http {
             Redirects::SameOrigin => target.origin() == url.origin(),
             Redirects::None => false,
         };
+        let is_same = |target: &Url| target.path() == url.path() && target.query() == url.query();
+        let is_allowed =
+            |target: &Url| is_allowed(target) && (self.redirect_path == RedirectPath::Any || is_same(target));
         match target.filter(is_allowed) {
             Some(target) => Ok(Some(target)),
             None => Err(HttpError::Redirected(printable(location.unwrap_or("nowhere")))),

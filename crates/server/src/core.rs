@@ -203,14 +203,19 @@ impl Core {
         Ok(open)
     }
 
-    /// Forgets all keys. Requests that are under way end; then nothing is left.
-    async fn stop(&self) {
-        let open = self.open.write().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(open) = open else { return };
+    /// Takes from whoever comes next what there is while the server is unsealed.
+    fn close(&self) -> Option<Arc<Open>> {
+        let open = self.open.write().unwrap_or_else(PoisonError::into_inner).take()?;
         // In the middle of what it does, too: it has the keys.
         if let Some(sweeper) = open.sweeper.get() {
             sweeper.abort();
         }
+        Some(open)
+    }
+
+    /// Forgets all keys. Requests that are under way end; then nothing is left.
+    async fn stop(&self) {
+        let Some(open) = self.close() else { return };
         if let Err(error) = open.barrier.note_encryptions().await {
             tracing::warn!(%error, "how many records the key has encrypted could not be noted");
         }

@@ -220,10 +220,12 @@ impl Core {
             cluster_id: random::uuid()?,
         };
         let hash = auto.then(|| recovery_hash(&share_key));
+        let mut unfinished = Unfinished(Some(self));
         let made = self.fill(root_key, &stored, hash.as_ref().map(AsRef::as_ref), step).await;
         if made.is_err() || !auto {
             self.stop().await;
         }
+        unfinished.0 = None;
         let root_token = made?;
         *self.progress() = Progress::default();
         Ok(Initialized { shares, recovery: auto, root_token })
@@ -275,6 +277,15 @@ impl Core {
         if left > 0 {
             tracing::error!(left, "audit devices did not take in time what they were given");
         }
+    }
+}
+
+/// A server whose keys are being made. Dropped before they are, it is sealed: with keys that nobody has it serves nobody.
+struct Unfinished<'a>(Option<&'a Core>);
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        drop(self.0.and_then(Core::close));
     }
 }
 

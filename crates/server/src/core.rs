@@ -71,6 +71,8 @@ pub struct Core {
     progress: Mutex<sealing::Progress>,
     /// The server got another seal since it started.
     has_migrated: AtomicBool,
+    /// When shares for a migration were wrong.
+    wrong_shares: Mutex<Option<std::time::Instant>>,
     /// Whether it is about to end.
     stopping: watch::Sender<bool>,
     /// Why this server is never opened.
@@ -140,6 +142,7 @@ impl Core {
             changing: tokio::sync::Mutex::default(),
             progress: Mutex::default(),
             has_migrated: AtomicBool::new(false),
+            wrong_shares: Mutex::default(),
             stopping: watch::Sender::new(false),
             unfinished: OnceLock::new(),
             stays_sealed: AtomicBool::new(false),

@@ -262,6 +262,9 @@ impl Core {
 
     /// Forgets all keys. Shares open it again; a seal that needs nobody does so at the next start.
     pub async fn seal(&self) {
+        // At once, whatever else is being done: a key service may take its time. Then what was being opened meanwhile.
+        self.stays_sealed.store(true, Ordering::Relaxed);
+        self.stop().await;
         let _changing = self.changing.lock().await;
         *self.progress() = Progress::default();
         self.stays_sealed.store(true, Ordering::Relaxed);

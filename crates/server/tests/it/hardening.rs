@@ -393,3 +393,14 @@ fn what_is_counted_is_read_by_everybody_where_the_listener_says_so() {
     let (status, text) = page(&sealed, "");
     assert!(status == 200 && text.contains("vault_core_unsealed{cluster=\"\"} 0\n"), "{status} {text}");
 }
+
+#[test]
+fn a_login_that_is_none_counts_where_roles_have_quotas() {
+    let ours = Ours::dev();
+    ours.root("POST", "sys/auth/approle", r#"{"type":"approle"}"#);
+    ours.root("POST", "auth/approle/role/r", "{}");
+    ours.root("POST", "sys/quotas/rate-limit/all", r#"{"rate":2,"interval":"1h","path":"auth/approle"}"#);
+    ours.root("POST", "sys/quotas/rate-limit/one", r#"{"rate":100,"path":"auth/approle","role":"r"}"#);
+    let statuses = ["{", r#"{"role_id":["no text"]}"#, "{"].map(|body| ours.ask("", "POST", "auth/approle/login", body).0);
+    assert_eq!(statuses, [400, 400, 429]);
+}

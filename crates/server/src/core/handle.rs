@@ -57,15 +57,14 @@ impl Core {
                     let performed = open.perform(&request, target.as_ref(), caller.as_ref());
                     let mut performed = std::pin::pin!(AssertUnwindSafe(performed).catch_unwind());
                     let at_once = if is_held { performed.as_mut().now_or_never() } else { None };
-                    let done = match at_once {
-                        Some(done) => done,
-                        None => {
-                            if is_held {
-                                // It takes its time, in which the process may end.
-                                open.audit.request(&mut asked).await?;
-                            }
-                            performed.await
+                    let done = if let Some(done) = at_once {
+                        done
+                    } else {
+                        if is_held {
+                            // It takes its time, in which the process may end.
+                            open.audit.request(&mut asked).await?;
                         }
+                        performed.await
                     };
                     match done {
                         Ok(result) => result,

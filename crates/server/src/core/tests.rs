@@ -333,3 +333,15 @@ async fn a_login_counts_for_its_role_however_that_is_written_and_for_its_mount_i
         assert_eq!(verdict.left.map(|(limit, ..)| limit), Some(limit), "{:?}", request.data.keys());
     }
 }
+
+#[tokio::test]
+async fn leases_of_more_tokens_than_one_page_has_are_all_listed() {
+    let world = World::new().await;
+    for _ in 0..501 {
+        world.child().await;
+    }
+    let open = world.core.open().unwrap();
+    assert_eq!(open.leases_of_tokens("").await.unwrap(), ["auth/"]);
+    assert_eq!(open.leases_of_tokens("auth/token/create/").await.unwrap().len(), 501);
+    assert_eq!(open.tokens_below("auth/token/").await.unwrap().len(), 501);
+}

@@ -1,6 +1,5 @@
 //! What is answered without a token, and while the server is sealed: `sys/init`, `sys/seal-status`, `sys/unseal`, `sys/health`, `sys/leader`.
 
-use std::future::Future;
 use std::sync::Arc;
 
 use base64::Engine;
@@ -14,7 +13,7 @@ use super::asked::Asked;
 use crate::core::{API_VERSION, Core, Init, SealStatus, hex};
 use crate::http::answer;
 use crate::json::{Object, Value};
-use crate::logical::{Error, Operation, Result};
+use crate::logical::{Error, Operation, Pinned, Result};
 use crate::seal::{Shares, shamir};
 
 /// The answer, if the path is one of these.
@@ -132,7 +131,7 @@ async fn initialize(core: &Arc<Core>, body: &Object) -> Result<Object> {
         )));
     }
     let ours = Arc::clone(core);
-    let made = to_its_end(async move { ours.initialize(Init { shares }).await }).await?;
+    let made = to_its_end(Box::pin(async move { ours.initialize(Init { shares }).await })).await?;
     let texts = |form: fn(&[u8]) -> String| {
         Value::from(made.shares.iter().map(|share| form(share.expose())).collect::<Vec<_>>())
     };
@@ -163,10 +162,10 @@ async fn unseal(core: &Arc<Core>, body: &Object) -> Result<Object> {
     let ours = Arc::clone(core);
     if is_set("migrate") {
         let share = shamir::parse_share(key).ok_or_else(bad)?;
-        to_its_end(async move { ours.unless_stopping(ours.unseal_and_migrate(share)).await }).await?;
+        to_its_end(Box::pin(async move { ours.unless_stopping(ours.unseal_and_migrate(share)).await })).await?;
     } else if core.is_sealed() {
         let share = shamir::parse_share(key).ok_or_else(bad)?;
-        to_its_end(async move { ours.unless_stopping(ours.unseal(share)).await }).await?;
+        to_its_end(Box::pin(async move { ours.unless_stopping(ours.unseal(share)).await })).await?;
     }
     Ok(shown(core, &core.seal_status().await?))
 }
@@ -175,7 +174,7 @@ async fn unseal(core: &Arc<Core>, body: &Object) -> Result<Object> {
 static PLACES: Semaphore = Semaphore::const_new(16);
 
 /// Does it by itself once it has its place: a client that goes away, or waits for too long, leaves nothing half-done.
-async fn to_its_end<T: Send + 'static>(doing: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+async fn to_its_end<T: Send + 'static>(doing: Pinned<'static, T>) -> Result<T> {
     let place = PLACES.acquire().await.map_err(|error| Error::internal(&error))?;
     let doing = tokio::spawn(async move {
         let _place = place;

@@ -401,6 +401,7 @@ fn a_login_that_is_none_counts_where_roles_have_quotas() {
     ours.root("POST", "auth/approle/role/r", "{}");
     ours.root("POST", "sys/quotas/rate-limit/all", r#"{"rate":2,"interval":"1h","path":"auth/approle"}"#);
     ours.root("POST", "sys/quotas/rate-limit/one", r#"{"rate":100,"path":"auth/approle","role":"r"}"#);
-    let statuses = ["{", r#"{"role_id":["no text"]}"#, "{"].map(|body| ours.ask("", "POST", "auth/approle/login", body).0);
+    let statuses =
+        ["{", r#"{"role_id":["no text"]}"#, "{"].map(|body| ours.ask("", "POST", "auth/approle/login", body).0);
     assert_eq!(statuses, [400, 400, 429]);
 }

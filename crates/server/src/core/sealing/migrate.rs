@@ -3,7 +3,7 @@
 //! The configuration says both: the new seal is there, and the old one too, `disabled`. People agree by their shares, of the unseal key or of the
 //! recovery key; these stay as they are, and are those of the other key afterwards. The new seal's record, a new root key and the keyring under it are written
 //! in one step: whatever happens, either the old seal opens the server, or the new one. What the old seal could open, from a copy of the storage, does
-//! not open what is written later.
+//! not open what is written later. What was written before, and stays as it is, it goes on opening: its terms are kept.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};

@@ -6,6 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::SecretBytes;
+use crate::env::{Env, ProcessEnv};
 
 mod lock;
 mod replace;
@@ -63,8 +64,9 @@ pub fn read(path: &Path, limit: u64) -> Result<SecretBytes, FileError> {
 
 /// Reads a key file: like [`read`], and refuses one that group or others may read.
 ///
-/// One that belongs to root, and that a process of another user reads as a member of its group, is what root gave to that group: so does
-/// Kubernetes with the volumes of a pod that has an `fsGroup` (mode 0440), and so do administrators of servers. It may be read by the group.
+/// One that belongs to root, and that a process of another user reads as a member of its group, is what root gave to that group: so do
+/// administrators of servers, with the group that the process runs as, and so does Kubernetes with the volumes of a pod that has an `fsGroup` (mode 0440),
+/// which is another group of the process. It may be read by the group. Outside of Kubernetes other groups are those of people, and do not count.
 ///
 /// The mode of pipes and devices is not looked at: `<(command)` of a shell is a way to hand over a key.
 ///
@@ -79,18 +81,25 @@ pub fn read_key(path: &Path, limit: u64) -> Result<SecretBytes, FileError> {
     read_from(file, path, metadata.len(), limit)
 }
 
-/// The mode of a regular file that group or others may read or write, unless root gave it to a group of this process ([`read_key`]); `None` for any
+/// The mode of a regular file that group or others may read or write, unless root gave it to the group of this process ([`read_key`]); `None` for any
 /// other file.
 pub fn exposed_mode(metadata: &Metadata) -> Option<u32> {
     let mode = metadata.permissions().mode() & 0o7777;
     let is_given = || {
-        let mut groups = rustix::process::getgroups().unwrap_or_default();
-        groups.push(rustix::process::getegid());
-        let groups: Vec<u32> = groups.into_iter().map(rustix::process::Gid::as_raw).collect();
+        let groups = groups(&ProcessEnv);
         let user = rustix::process::geteuid().as_raw();
         is_given_to_group(mode, (metadata.uid(), metadata.gid()), user, &groups)
     };
     (metadata.is_file() && mode & 0o077 != 0 && !is_given()).then_some(mode)
+}
+
+/// The groups of this process to which a key is given: its own, and in Kubernetes, where nobody else is in them, all.
+fn groups(env: &dyn Env) -> Vec<u32> {
+    let mut groups = vec![rustix::process::getegid()];
+    if env.var("KUBERNETES_SERVICE_HOST").is_some() {
+        groups.extend(rustix::process::getgroups().unwrap_or_default());
+    }
+    groups.into_iter().map(rustix::process::Gid::as_raw).collect()
 }
 
 /// Whether a file of `owner`'s, user and group, is root's, and for its group to read alone, of which the process is.
@@ -133,6 +142,18 @@ pub fn read_from(mut source: impl Read, name: &Path, expected: u64, limit: u64) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn outside_of_kubernetes_a_key_is_given_to_the_group_that_the_process_runs_as_alone() {
+        use std::collections::{BTreeMap, BTreeSet};
+
+        let own = rustix::process::getegid().as_raw();
+        let all = rustix::process::getgroups().unwrap().into_iter().map(rustix::process::Gid::as_raw);
+        let all: BTreeSet<u32> = all.chain([own]).collect();
+        assert_eq!(groups(&BTreeMap::new()), [own]);
+        let pod = BTreeMap::from([("KUBERNETES_SERVICE_HOST".to_owned(), "10.0.0.1".to_owned())]);
+        assert_eq!(groups(&pod).into_iter().collect::<BTreeSet<_>>(), all);
+    }
 
     #[test]
     fn what_root_gives_to_a_group_of_the_process_is_for_it() {

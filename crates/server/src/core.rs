@@ -71,6 +71,8 @@ pub struct Core {
     progress: Mutex<sealing::Progress>,
     /// The server got another seal since it started.
     has_migrated: AtomicBool,
+    /// When shares for a migration were wrong.
+    wrong_shares: Mutex<Option<std::time::Instant>>,
     /// Whether it is about to end.
     stopping: watch::Sender<bool>,
     /// Why this server is never opened.
@@ -140,6 +142,7 @@ impl Core {
             changing: tokio::sync::Mutex::default(),
             progress: Mutex::default(),
             has_migrated: AtomicBool::new(false),
+            wrong_shares: Mutex::default(),
             stopping: watch::Sender::new(false),
             unfinished: OnceLock::new(),
             stays_sealed: AtomicBool::new(false),
@@ -203,14 +206,19 @@ impl Core {
         Ok(open)
     }
 
-    /// Forgets all keys. Requests that are under way end; then nothing is left.
-    async fn stop(&self) {
-        let open = self.open.write().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(open) = open else { return };
+    /// Takes from whoever comes next what there is while the server is unsealed.
+    fn close(&self) -> Option<Arc<Open>> {
+        let open = self.open.write().unwrap_or_else(PoisonError::into_inner).take()?;
         // In the middle of what it does, too: it has the keys.
         if let Some(sweeper) = open.sweeper.get() {
             sweeper.abort();
         }
+        Some(open)
+    }
+
+    /// Forgets all keys. Requests that are under way end; then nothing is left.
+    async fn stop(&self) {
+        let Some(open) = self.close() else { return };
         if let Err(error) = open.barrier.note_encryptions().await {
             tracing::warn!(%error, "how many records the key has encrypted could not be noted");
         }

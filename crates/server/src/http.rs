@@ -182,19 +182,26 @@ async fn answer(
     if opened.metrics && path == "sys/metrics" && head.method == http::Method::GET {
         return metrics(core, &head.uri);
     }
+    let counted = if asks_role { path.clone() } else { String::new() };
     let asked = match asked::read(&head, body, path, address).await {
         Ok(asked) => asked,
+        // Whoever sends what is no login is counted too.
+        Err(response) if asks_role => {
+            let verdict = core.open().ok().and_then(|open| open.quotas.count(&counted, address.ip(), None));
+            return match verdict {
+                Some(verdict) if !verdict.allowed => limited::refuse(core, &verdict, &head, counted, address).await,
+                Some(verdict) => limited::mark(*response, &verdict),
+                None => *response,
+            };
+        }
         Err(response) => return *response,
     };
     // The role is in the body, which is a login's and short.
-    let verdict = if asks_role { core.count_login(&asked.request).await } else { Ok(verdict) };
+    let verdict = if asks_role { core.count_login(&asked.request).await } else { verdict };
     let mut response = match verdict {
-        Ok(Some(verdict)) if !verdict.allowed => {
-            limited::refuse(core, &verdict, &head, asked.request.path, address).await
-        }
-        Ok(Some(verdict)) => limited::mark(admitted(core, asked).await, &verdict),
-        Ok(None) => admitted(core, asked).await,
-        Err(error) => answer::error(&error),
+        Some(verdict) if !verdict.allowed => limited::refuse(core, &verdict, &head, asked.request.path, address).await,
+        Some(verdict) => limited::mark(admitted(core, asked).await, &verdict),
+        None => admitted(core, asked).await,
     };
     if let Some(namespace) = head.headers.get("x-vault-namespace").filter(|namespace| !namespace.is_empty()) {
         response.headers_mut().insert("x-vault-namespace", namespace.clone());

@@ -25,9 +25,11 @@ impl Server {
     /// Runs what was prepared, and waits until its health is as expected.
     pub(crate) fn of(mut command: Command, address: SocketAddr, expected: u16) -> Self {
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let server = Self { child, address };
+        let mut server = Self { child, address };
         let started = Instant::now();
         while http(address, "GET", "/v1/sys/health", &[], "").0 != expected {
+            let ended = server.child.try_wait().unwrap();
+            assert!(ended.is_none(), "it ended: {ended:?}");
             assert!(started.elapsed() < Duration::from_mins(1), "it is not ready");
             std::thread::sleep(Duration::from_millis(5));
         }

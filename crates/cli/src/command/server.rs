@@ -24,7 +24,7 @@ use clap::Args;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 use zeroize::Zeroizing;
 
@@ -164,23 +164,20 @@ async fn serve_until_stopped(app: &App, flags: &Flags, config: &Config) -> Resul
         None
     };
     let (stop, stopped) = watch::channel(false);
-    let mut serving = Vec::new();
     let mut certificates = Certificates::default();
-    for listener in &config.listeners {
-        if let Some(warning) = listener.warning() {
-            tracing::warn!("{warning}");
+    let listening = listen(&core, config, &mut certificates, &stopped).await;
+    let announced = match (&listening, &dev) {
+        (Ok(_), Some(dev)) => announce_dev(dev, &config.listeners),
+        _ => Ok(()),
+    };
+    let serving = match announced.and(listening) {
+        Ok(serving) => serving,
+        Err(error) => {
+            // What was written down up to now is not lost.
+            core.end().await;
+            return Err(error);
         }
-        let security = match &listener.tls {
-            None => Security::Plain,
-            Some((certificate, key)) => Security::Tls(certificates.add(certificate, key).map_err(Failure::generic)?),
-        };
-        let socket = TcpListener::bind(&listener.address).await;
-        let socket = socket.map_err(|error| failed(&format!("cannot listen on {}: {error}", listener.address)))?;
-        serving.push(tokio::spawn(serve(socket, Arc::clone(&core), security, listener.opened, stopped.clone())));
-    }
-    if let Some(dev) = dev {
-        announce_dev(&dev, &config.listeners)?;
-    }
+    };
     let mut retry = tokio::time::interval(Duration::from_secs(5));
     // After one that took long the others have their turn first.
     retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -230,6 +227,32 @@ async fn serve_until_stopped(app: &App, flags: &Flags, config: &Config) -> Resul
     }
     core.end().await;
     outcome
+}
+
+/// Serves at all addresses of the configuration, once each can be listened on.
+async fn listen(
+    core: &Arc<Core>,
+    config: &Config,
+    certificates: &mut Certificates,
+    stopped: &watch::Receiver<bool>,
+) -> Result<Vec<JoinHandle<()>>, Failure> {
+    let mut sockets = Vec::new();
+    for listener in &config.listeners {
+        if let Some(warning) = listener.warning() {
+            tracing::warn!("{warning}");
+        }
+        let security = match &listener.tls {
+            None => Security::Plain,
+            Some((certificate, key)) => Security::Tls(certificates.add(certificate, key).map_err(Failure::generic)?),
+        };
+        let socket = TcpListener::bind(&listener.address)
+            .await
+            .map_err(|error| Failure::generic(format!("cannot listen on {}: {error}", listener.address)))?;
+        sockets.push((socket, security, listener.opened));
+    }
+    let serve =
+        |(socket, security, opened)| tokio::spawn(serve(socket, Arc::clone(core), security, opened, stopped.clone()));
+    Ok(sockets.into_iter().map(serve).collect())
 }
 
 /// Says what came of a try to unseal; what goes on being so once.

@@ -21,8 +21,8 @@ mod secret;
 use super::params::{self, Params};
 use crate::barrier::View;
 use crate::core::{Link, hex, now_nanos};
-use crate::json::{Object, Value};
-use crate::logical::{Access, Auth, Call, Engine, Error, Field, Kind, Operation, Response, Result, Route};
+use crate::json::Object;
+use crate::logical::{Access, Auth, Call, Engine, Error, Field, Input, Kind, Operation, Response, Result, Route};
 
 /// The method.
 pub struct AppRole {
@@ -167,8 +167,9 @@ impl Engine for AppRole {
     }
 
     async fn login_role(&self, storage: &View, data: &Object) -> Result<Option<String>> {
-        let Some(id) = data.get("role_id").and_then(Value::as_str) else { return Ok(None) };
-        let name = storage.get(&role::id_key(id)).await?;
+        let id = Input::of(data).text("role_id")?.filter(|id| id.len() <= LONGEST_ID);
+        let Some(id) = id else { return Ok(None) };
+        let name = storage.get(&role::id_key(&id)).await?;
         Ok(name.map(|name| String::from_utf8_lossy(&name).into_owned()))
     }
 
@@ -180,6 +181,9 @@ impl Engine for AppRole {
         }
     }
 }
+
+/// No role has a longer id: its hex is in a key of the storage.
+const LONGEST_ID: usize = crate::storage::MAX_KEY / 2;
 
 fn role_key(name: &str) -> String {
     format!("role/{}", name.to_lowercase())

@@ -20,8 +20,8 @@ mod role;
 use super::jose::{Claims, Fetch, Jws, Keys, Limits, Remote, Source, TokenError, address};
 use super::{legacy, params};
 use crate::barrier::View;
-use crate::json::{Object, Value};
-use crate::logical::{Access, Auth, Engine, Error, Field, Kind, Operation, Result, Route};
+use crate::json::Object;
+use crate::logical::{Access, Auth, Engine, Error, Field, Input, Kind, Operation, Result, Route};
 use config::Config;
 
 /// The method.
@@ -141,7 +141,7 @@ impl Engine for Jwt {
     }
 
     async fn login_role(&self, storage: &View, data: &Object) -> Result<Option<String>> {
-        let given = data.get("role").and_then(Value::as_str).unwrap_or_default().to_lowercase();
+        let given = Input::of(data).text("role")?.unwrap_or_default().to_lowercase();
         if !given.is_empty() {
             return Ok(Some(given));
         }

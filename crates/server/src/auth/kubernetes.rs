@@ -30,8 +30,8 @@ mod selector;
 use super::jose::{Limits, is_open};
 use super::{legacy, params};
 use crate::barrier::View;
-use crate::json::{Object, Value};
-use crate::logical::{Access, Auth, Engine, Error, Field, Kind, Operation, Result, Route};
+use crate::json::Object;
+use crate::logical::{Access, Auth, Engine, Error, Field, Input, Kind, Operation, Result, Route};
 use cluster::Cluster;
 
 /// The method.
@@ -141,7 +141,7 @@ impl Engine for Kubernetes {
     }
 
     async fn login_role(&self, _: &View, data: &Object) -> Result<Option<String>> {
-        Ok(data.get("role").and_then(Value::as_str).map(str::to_owned))
+        Input::of(data).text("role")
     }
 
     async fn renew_login(&self, storage: &View, auth: Auth) -> Result<Auth> {

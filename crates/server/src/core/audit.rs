@@ -110,7 +110,9 @@ impl Device {
         match rest {
             (None, line) => self.write(line).await,
             (Some(asked), answered) => {
-                futures_util::future::join(self.write(asked), self.write(answered)).await == (true, true)
+                // One after the other: a far side has them in this order.
+                let has_asked = self.write(asked).await;
+                self.write(answered).await && has_asked
             }
         }
     }

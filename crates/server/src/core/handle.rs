@@ -12,7 +12,7 @@ use super::mount::{Class, Mount};
 use super::token::Entry;
 use super::ttl::{self, Wanted};
 use super::{Core, Open, lease, now_millis, policy};
-use crate::json::Object;
+use crate::json::{Object, Value};
 use crate::logical::{
     Access, Auth, Call, Caller, Error, Found, Issued, Kind, Operation, Request, Response, Result, Secret, TokenType,
 };
@@ -48,13 +48,25 @@ impl Core {
         };
         let answer = async {
             let mut asked = open.audit.asked(&record);
-            if admitted.is_ok() && !changes_nothing(&request, target.as_ref()) {
+            let is_held = changes_nothing(&request, target.as_ref()) && is_short(&request.data);
+            if admitted.is_ok() && !is_held {
                 open.audit.request(&mut asked).await?;
             }
             let result = match &admitted {
                 Ok(()) => {
                     let performed = open.perform(&request, target.as_ref(), caller.as_ref());
-                    match AssertUnwindSafe(performed).catch_unwind().await {
+                    let mut performed = std::pin::pin!(AssertUnwindSafe(performed).catch_unwind());
+                    let at_once = if is_held { performed.as_mut().now_or_never() } else { None };
+                    let done = if let Some(done) = at_once {
+                        done
+                    } else {
+                        if is_held {
+                            // It takes its time, in which the process may end.
+                            open.audit.request(&mut asked).await?;
+                        }
+                        performed.await
+                    };
+                    match done {
                         Ok(result) => result,
                         // It is an answer too.
                         Err(_) => Err(Error::internal(&"a request was not answered: its handler panicked")),
@@ -304,6 +316,21 @@ fn changes_nothing(request: &Request, target: Option<&Target>) -> bool {
     // A wrapped answer is a token.
     request.wrap_ttl.is_none() && found.is_none_or(|found| found.described.unchanging.contains(&request.operation))
 }
+
+/// Whether what is asked is done in a moment, by all that one can see of it: few values, none of them long.
+fn is_short(data: &Object) -> bool {
+    let is_short = |value: &Value| match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => true,
+        Value::String(text) => text.len() <= SHORT,
+        Value::Array(values) => values.is_empty(),
+        _ => false,
+    };
+    data.len() <= FEW && data.values().all(is_short)
+}
+
+/// How many fields a request has that is held, and how long they are.
+const FEW: usize = 16;
+const SHORT: usize = 4 << 10;
 
 /// Whether an answer is the only place in which something is that everything depends on.
 fn is_irreplaceable(result: &Result<Response>) -> bool {

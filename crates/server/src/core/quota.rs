@@ -344,17 +344,14 @@ impl Quotas {
 }
 
 impl Core {
-    /// Counts a login, whose role its method tells.
-    ///
-    /// # Errors
-    /// If the method cannot look.
-    pub async fn count_login(&self, request: &Request) -> Result<Option<Verdict>> {
-        let (open, Some(address)) = (self.open()?, request.remote) else { return Ok(None) };
+    /// Counts a login, whose role its method tells. One of which it cannot tell is counted as one of no role: what is wrong with it, its handler says.
+    pub async fn count_login(&self, request: &Request) -> Option<Verdict> {
+        let (open, address) = (self.open().ok()?, request.remote?);
         let role = match open.mounts.route(&request.path) {
-            Some((mount, _)) => mount.backend.login_role(&mount.view, &request.data).await?,
+            Some((mount, _)) => mount.backend.login_role(&mount.view, &request.data).await.ok().flatten(),
             None => None,
         };
-        Ok(open.quotas.count(&request.path, address, role.as_deref()))
+        open.quotas.count(&request.path, address, role.as_deref())
     }
 }
 

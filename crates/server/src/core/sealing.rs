@@ -220,10 +220,12 @@ impl Core {
             cluster_id: random::uuid()?,
         };
         let hash = auto.then(|| recovery_hash(&share_key));
+        let mut unfinished = Unfinished(Some(self));
         let made = self.fill(root_key, &stored, hash.as_ref().map(AsRef::as_ref), step).await;
         if made.is_err() || !auto {
             self.stop().await;
         }
+        unfinished.0 = None;
         let root_token = made?;
         *self.progress() = Progress::default();
         Ok(Initialized { shares, recovery: auto, root_token })
@@ -260,6 +262,9 @@ impl Core {
 
     /// Forgets all keys. Shares open it again; a seal that needs nobody does so at the next start.
     pub async fn seal(&self) {
+        // At once, whatever else is being done: a key service may take its time. Then what was being opened meanwhile.
+        self.stays_sealed.store(true, Ordering::Relaxed);
+        self.stop().await;
         let _changing = self.changing.lock().await;
         *self.progress() = Progress::default();
         self.stays_sealed.store(true, Ordering::Relaxed);
@@ -275,6 +280,15 @@ impl Core {
         if left > 0 {
             tracing::error!(left, "audit devices did not take in time what they were given");
         }
+    }
+}
+
+/// A server whose keys are being made. Dropped before they are, it is sealed: with keys that nobody has it serves nobody.
+struct Unfinished<'a>(Option<&'a Core>);
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        drop(self.0.and_then(Core::close));
     }
 }
 

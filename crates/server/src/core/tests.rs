@@ -298,3 +298,50 @@ async fn a_record_of_the_seal_that_nobody_wrote_opens_nothing() {
         assert_eq!(core.is_initialized().await.unwrap_err().status, 500, "{pointer}");
     }
 }
+
+#[tokio::test]
+async fn a_login_counts_for_its_role_however_that_is_written_and_for_its_mount_if_it_names_none() {
+    let world = World::new().await;
+    for (path, data) in [
+        ("sys/auth/approle", object! { "type": "approle" }),
+        ("auth/approle/role/r", object! {}),
+        ("auth/approle/role/r/role-id", object! { "role_id": "1234" }),
+        ("sys/quotas/rate-limit/all", object! { "path": "auth/approle", "rate": 100 }),
+        ("sys/quotas/rate-limit/one", object! { "path": "auth/approle", "role": "r", "rate": 1 }),
+    ] {
+        world.ask(Operation::Update, path, data).await.unwrap();
+    }
+    for (data, limit) in [
+        (object! { "role_id": "1234" }, 1),
+        (object! { "role_id": 1234 }, 1),
+        (object! { "role_id": "other" }, 100),
+        (object! { "role_id": "x".repeat(40_000) }, 100),
+        (object! { "role_id": vec!["no text"] }, 100),
+        (object! {}, 100),
+    ] {
+        let request = Request {
+            id: String::new(),
+            operation: Operation::Update,
+            path: "auth/approle/login".to_owned(),
+            data,
+            token: None,
+            wrap_ttl: None,
+            remote: Some([127, 0, 0, 1].into()),
+            remote_port: 1,
+        };
+        let verdict = world.core.count_login(&request).await.unwrap();
+        assert_eq!(verdict.left.map(|(limit, ..)| limit), Some(limit), "{:?}", request.data.keys());
+    }
+}
+
+#[tokio::test]
+async fn leases_of_more_tokens_than_one_page_has_are_all_listed() {
+    let world = World::new().await;
+    for _ in 0..501 {
+        world.child().await;
+    }
+    let open = world.core.open().unwrap();
+    assert_eq!(open.leases_of_tokens("").await.unwrap(), ["auth/"]);
+    assert_eq!(open.leases_of_tokens("auth/token/create/").await.unwrap().len(), 501);
+    assert_eq!(open.tokens_below("auth/token/").await.unwrap().len(), 501);
+}

@@ -161,9 +161,9 @@ impl Tokens {
         Ok(entry.map(|entry| entry.hash))
     }
 
-    /// The hashes of all tokens.
-    pub async fn hashes(&self) -> Result<Vec<String>> {
-        Ok(self.view.list("id/", "", 0).await?)
+    /// The hashes of tokens, of so many behind `after`.
+    pub async fn hashes(&self, after: &str, limit: usize) -> Result<Vec<String>> {
+        Ok(self.view.list("id/", after, limit).await?)
     }
 
     /// The accessors of all tokens.

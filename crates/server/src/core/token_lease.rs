@@ -2,6 +2,8 @@
 //!
 //! There is nothing stored for it. The id is the path that made the token and `h` and the token's hash, which is good for nothing else.
 
+use std::collections::BTreeSet;
+
 use super::Open;
 use super::mount::AUTH;
 use super::token::Entry;
@@ -23,26 +25,52 @@ impl Open {
         if !(AUTH.starts_with(prefix) || prefix.starts_with(AUTH)) {
             return Ok(Vec::new());
         }
-        let mut names = Vec::new();
-        for (hash, entry) in self.tokens_below(prefix).await? {
-            let id = format!("{}/h{hash}", entry.path);
-            let Some(rest) = id.strip_prefix(prefix) else { continue };
-            names.push(rest.find('/').map_or(rest, |slash| &rest[..=slash]).to_owned());
+        // A name that many tokens have below it is here once, and of the tokens there are never more than a page.
+        let (mut names, mut after) = (BTreeSet::new(), String::new());
+        while let Some(last) = self
+            .page_below(prefix, &after, |hash, entry| {
+                let id = format!("{}/h{hash}", entry.path);
+                let Some(rest) = id.strip_prefix(prefix) else { return };
+                let name = rest.find('/').map_or(rest, |slash| &rest[..=slash]);
+                if !names.contains(name) {
+                    names.insert(name.to_owned());
+                }
+            })
+            .await?
+        {
+            after = last;
         }
-        Ok(names)
+        Ok(names.into_iter().collect())
     }
 
-    /// The tokens that have an end and were made below `prefix`, and their hashes.
-    pub async fn tokens_below(&self, prefix: &str) -> Result<Vec<(String, Entry)>> {
-        let mut below = Vec::new();
-        for hash in self.tokens.hashes().await? {
-            if let Some(entry) = self.tokens.by_hash(&hash).await?
-                && format!("{}/", entry.path).starts_with(prefix)
-                && entry.expires != 0
-            {
-                below.push((hash, entry));
-            }
+    /// The hashes of the tokens that have an end and were made below `prefix`.
+    pub async fn tokens_below(&self, prefix: &str) -> Result<Vec<String>> {
+        let (mut below, mut after) = (Vec::new(), String::new());
+        while let Some(last) = self.page_below(prefix, &after, |hash, _| below.push(hash.to_owned())).await? {
+            after = last;
         }
         Ok(below)
     }
+
+    /// Shows those of the next tokens behind the hash `after`, and gives the last that was looked at.
+    async fn page_below(
+        &self,
+        prefix: &str,
+        after: &str,
+        mut show: impl FnMut(&str, &Entry),
+    ) -> Result<Option<String>> {
+        let hashes = self.tokens.hashes(after, PAGE).await?;
+        for hash in &hashes {
+            if let Some(entry) = self.tokens.by_hash(hash).await?
+                && format!("{}/", entry.path).starts_with(prefix)
+                && entry.expires != 0
+            {
+                show(hash, &entry);
+            }
+        }
+        Ok(hashes.into_iter().next_back())
+    }
 }
+
+/// How many tokens are looked at in one go.
+const PAGE: usize = 500;

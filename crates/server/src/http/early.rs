@@ -7,12 +7,13 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::Response;
 use http_body_util::Full;
+use tokio::sync::Semaphore;
 
 use super::asked::Asked;
 use crate::core::{API_VERSION, Core, Init, SealStatus, hex};
 use crate::http::answer;
 use crate::json::{Object, Value};
-use crate::logical::{Error, Operation, Result};
+use crate::logical::{Error, Operation, Pinned, Result};
 use crate::seal::{Shares, shamir};
 
 /// The answer, if the path is one of these.
@@ -108,7 +109,7 @@ async fn health(core: &Core, query: &Object) -> Response<Full<Bytes>> {
     answer::json(code, &shown)
 }
 
-async fn initialize(core: &Core, body: &Object) -> Result<Object> {
+async fn initialize(core: &Arc<Core>, body: &Object) -> Result<Object> {
     for name in ["pgp_keys", "recovery_pgp_keys", "root_token_pgp_key"] {
         let given = body.get(name);
         if given
@@ -131,7 +132,8 @@ async fn initialize(core: &Core, body: &Object) -> Result<Object> {
             core.seal_kind()
         )));
     }
-    let made = core.initialize(Init { shares }).await?;
+    let ours = Arc::clone(core);
+    let made = to_its_end(Box::pin(async move { ours.initialize(Init { shares }).await })).await?;
     let texts = |form: fn(&[u8]) -> String| {
         Value::from(made.shares.iter().map(|share| form(share.expose())).collect::<Vec<_>>())
     };
@@ -148,7 +150,7 @@ async fn initialize(core: &Core, body: &Object) -> Result<Object> {
     Ok(shown)
 }
 
-async fn unseal(core: &Core, body: &Object) -> Result<Object> {
+async fn unseal(core: &Arc<Core>, body: &Object) -> Result<Object> {
     let is_set = |name: &str| matches!(body.get(name), Some(Value::Bool(true)));
     if is_set("reset") {
         core.reset_unseal();
@@ -159,10 +161,29 @@ async fn unseal(core: &Core, body: &Object) -> Result<Object> {
         return Err(Error::bad_request("'key' must be specified in request body as JSON, or 'reset' set to true"));
     }
     let bad = || Error::bad_request("'key' must be a valid hex or base64 string");
+    let ours = Arc::clone(core);
     if is_set("migrate") {
-        core.unless_stopping(core.unseal_and_migrate(shamir::parse_share(key).ok_or_else(bad)?)).await?;
+        let share = shamir::parse_share(key).ok_or_else(bad)?;
+        to_its_end(Box::pin(async move { ours.unless_stopping(ours.unseal_and_migrate(share)).await })).await?;
     } else if core.is_sealed() {
-        core.unless_stopping(core.unseal(shamir::parse_share(key).ok_or_else(bad)?)).await?;
+        let share = shamir::parse_share(key).ok_or_else(bad)?;
+        to_its_end(Box::pin(async move { ours.unless_stopping(ours.unseal(share)).await })).await?;
     }
     Ok(shown(core, &core.seal_status().await?))
 }
+
+/// How many of those there are at once: one is done after the other, and nobody leaves behind as many as he likes.
+static PLACES: Semaphore = Semaphore::const_new(16);
+
+/// Does it by itself once it has its place: a client that goes away, or waits for too long, leaves nothing half-done.
+async fn to_its_end<T: Send + 'static>(doing: Pinned<'static, T>) -> Result<T> {
+    let place = PLACES.acquire().await.map_err(|error| Error::internal(&error))?;
+    let doing = tokio::spawn(async move {
+        let _place = place;
+        doing.await
+    });
+    doing.await.unwrap_or_else(|error| Err(Error::internal(&error)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -51,6 +51,13 @@ pub struct Input<'a> {
     pub fields: &'static [Field],
 }
 
+impl<'a> Input<'a> {
+    /// Of a body alone, of which nothing is declared.
+    pub const fn of(data: &'a Object) -> Self {
+        Self { captures: Vec::new(), data, fields: &[] }
+    }
+}
+
 impl Input<'_> {
     /// Whether each field that is there has its type.
     pub(super) fn check(&self) -> Result<()> {

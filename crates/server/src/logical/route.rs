@@ -100,7 +100,8 @@ impl<E: ?Sized> Route<E> {
     }
 
     /// These operations have no effect but their answer: nothing is written, nobody else is asked, nothing is remembered that decides anything later. What was
-    /// asked is written down with what is answered, and not before it is done.
+    /// asked is written down with what is answered if that comes at once, and before if it takes its time: of a process that ends in the moment between, there is no
+    /// record.
     #[must_use]
     pub const fn unchanging(mut self, operations: &'static [Operation]) -> Self {
         self.described.unchanging = operations;

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use redb::{Database, ReadableDatabase, TableDefinition, TableError};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 use tokio::sync::oneshot;
 
 use self::writer::{Job, Writer};
@@ -178,8 +180,11 @@ fn make(path: &Path) -> Result<(), redb::Error> {
     drop(database(file)?);
     let named = match std::fs::hard_link(&new, path) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        // Not every file system has links.
-        Err(_) => std::fs::rename(&new, path),
+        // Not every file system has links. What somebody else put there meanwhile stays.
+        Err(_) => match renameat_with(CWD, &new, CWD, path, RenameFlags::NOREPLACE) {
+            Err(error) if error == Errno::EXIST => Ok(()),
+            renamed => renamed.map_err(std::io::Error::from),
+        },
         Ok(()) => Ok(()),
     };
     let _ = std::fs::remove_file(&new);

@@ -435,3 +435,15 @@ fn an_escape_leads_out_of_no_mount_and_no_cubbyhole() {
     assert_eq!(ours.ask(&token, "GET", "other/secret", "").0, 403);
     assert_eq!(ours.ask(&token, "GET", "cubbyhole/mine", "").0, 404);
 }
+
+#[test]
+fn a_login_that_is_none_counts_where_roles_have_quotas() {
+    let ours = Ours::dev();
+    ours.root("POST", "sys/auth/approle", r#"{"type":"approle"}"#);
+    ours.root("POST", "auth/approle/role/r", "{}");
+    ours.root("POST", "sys/quotas/rate-limit/all", r#"{"rate":2,"interval":"1h","path":"auth/approle"}"#);
+    ours.root("POST", "sys/quotas/rate-limit/one", r#"{"rate":100,"path":"auth/approle","role":"r"}"#);
+    let statuses =
+        ["{", r#"{"role_id":["no text"]}"#, "{"].map(|body| ours.ask("", "POST", "auth/approle/login", body).0);
+    assert_eq!(statuses, [400, 400, 429]);
+}

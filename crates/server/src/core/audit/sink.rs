@@ -140,17 +140,18 @@ impl Sink {
         let size = line.len();
         if self.state.waiting.fetch_add(size, Ordering::Relaxed) + size > WAITING_BYTES.max(size) {
             self.state.waiting.fetch_sub(size, Ordering::Relaxed);
-            self.state.sinks.lose(1);
+            self.state.sinks.lose(records(&line));
             return None;
         }
         let (answer, answered) = oneshot::channel();
+        let count = records(&line);
         let job = Job { line, answer };
         let taken = match &self.way {
             Way::Thread(jobs) | Way::File(jobs, _) => jobs.try_send(job).is_ok(),
             Way::Http(http) => http.send(job),
         };
         if !taken {
-            self.state.sinks.lose(1);
+            self.state.sinks.lose(count);
             self.state.waiting.fetch_sub(size, Ordering::Relaxed);
         }
         taken.then_some(answered)
@@ -185,6 +186,12 @@ impl Sink {
         let Way::File(_, file) = &self.way else { panic!("no file") };
         file.hold()
     }
+}
+
+/// How many records there are in `text`: each ends a line.
+fn records(text: &[u8]) -> u64 {
+    let lines = text.iter().filter(|byte| **byte == b'\n').count();
+    u64::try_from(lines).unwrap_or(u64::MAX).max(1)
 }
 
 impl State {

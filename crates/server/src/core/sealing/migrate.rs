@@ -3,11 +3,11 @@
 //! The configuration says both: the new seal is there, and the old one too, `disabled`. People agree by their shares, of the unseal key or of the
 //! recovery key; these stay as they are, and are those of the other key afterwards. The new seal's record, a new root key and the keyring under it are written
 //! in one step: whatever happens, either the old seal opens the server, or the new one. What the old seal could open, from a copy of the storage, does
-//! not open what is written later.
+//! not open what is written later. What was written before, and stays as it is, it goes on opening: its terms are kept.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bulla_core::{DataKey, SecretBytes};
 
@@ -21,6 +21,9 @@ use crate::storage::{Batch, StorageError};
 
 /// How long seals have to wrap the root key anew beside everything else.
 const KEEP_UP: Duration = Duration::from_secs(15);
+
+/// For how long after wrong shares none are taken, where a key service is asked before it is known that they are wrong: anybody may bring some.
+const PAUSE: Duration = Duration::from_secs(2);
 
 /// What a server leaves.
 pub(super) enum Left<'a> {
@@ -79,7 +82,9 @@ impl Core {
         };
         let barrier = self.open_barrier(root_key).await?;
         if matches!(left, Left::Seals(_)) {
-            check_recovery(&barrier, &key).await?;
+            let checked = check_recovery(&barrier, &key).await;
+            *self.wrong_shares_at() = checked.as_ref().err().map(|_| Instant::now());
+            checked?;
         }
         let fresh = DataKey::generate()?;
         let mut changed = stored.clone();
@@ -100,11 +105,30 @@ impl Core {
                 own(&barrier).to_write(RECOVERY, recovery.as_ref().map(AsRef::as_ref))?,
             ],
         };
-        barrier.replace_root_key(&fresh, batch).await.map_err(not_written)?;
-        self.has_migrated.store(true, Ordering::Relaxed);
+        let replaced = barrier.replace_root_key(&fresh, batch).await;
+        if !replaced.as_ref().is_err_and(|error| !is_unknown(error)) {
+            // Whoever sealed it before wants it open by now. Its new seal does that, should it fail here.
+            self.has_migrated.store(true, Ordering::Relaxed);
+            self.stays_sealed.store(false, Ordering::Relaxed);
+        }
+        replaced.map_err(not_written)?;
         let by = |stored: &Stored| stored.root_key.iter().map(Wrapped::by).collect::<Vec<_>>().join(", ");
         tracing::warn!(from = by(stored), to = by(&changed), "the server has another seal");
-        self.start(barrier, (changed.cluster_name.clone(), changed.cluster_id.clone())).await?;
+        let opened = self.start(barrier, (changed.cluster_name.clone(), changed.cluster_id.clone())).await;
+        opened.map(drop).map_err(|error| not_opened(&error, self.has_auto_seal()))
+    }
+
+    fn wrong_shares_at(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.wrong_shares.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// # Errors
+    /// 429 if shares for a migration were wrong a moment ago. None is forgotten.
+    pub(super) fn check_pause(&self, left: &Left<'_>) -> Result<()> {
+        let pauses = self.wrong_shares_at().is_some_and(|at| at.elapsed() < PAUSE);
+        if matches!(left, Left::Seals(_)) && pauses {
+            return Err(Error::new(429, "shares were wrong a moment ago: give this one again in a few seconds"));
+        }
         Ok(())
     }
 
@@ -161,10 +185,23 @@ async fn check_recovery(barrier: &Arc<Barrier>, key: &DataKey) -> Result<()> {
     ))
 }
 
+fn not_opened(error: &Error, by_itself: bool) -> Error {
+    tracing::error!(%error, "the server has its new seal, but could not be opened");
+    let next = if by_itself { "the new seal opens it without anybody" } else { "the same shares open it" };
+    Error::new(
+        error.status,
+        format!("the server has its new seal, but could not be opened: {error}; {next} once that is mended"),
+    )
+}
+
+fn is_unknown(error: &BarrierError) -> bool {
+    matches!(error, BarrierError::Storage(StorageError::Unknown(_)))
+}
+
 fn not_written(error: BarrierError) -> Error {
     tracing::error!(%error, "the server did not get another seal");
     match error {
-        BarrierError::Storage(StorageError::Unknown(_)) => Error::new(
+        error if is_unknown(&error) => Error::new(
             500,
             "the storage does not say whether the server has its new seal: sys/seal-status says so when it answers again; the shares are the same either way",
         ),

@@ -161,7 +161,8 @@ impl Core {
         let _changing = self.changing.lock().await;
         let found = self.stored_record().await?;
         let left = found.as_ref().and_then(|(_, stored)| self.left(stored));
-        let migrated = self.has_migrated.load(Ordering::Relaxed) && !self.is_sealed();
+        // Also one that could not be opened afterwards: the same shares do that, if it is opened by shares.
+        let migrated = self.has_migrated.load(Ordering::Relaxed);
         match (purpose, &left) {
             (Purpose::Migrate, None) if !migrated => {
                 return Err(Error::new(500, "can't perform a seal migration, no migration seal found"));
@@ -175,6 +176,9 @@ impl Core {
         if !self.is_sealed() {
             return Ok(Attempt::Open);
         }
+        if left.is_none() && !stored.is_shamir() && purpose == Purpose::Migrate {
+            return Err(Error::bad_request("the server has its new seal already, which opens it without shares"));
+        }
         if left.is_none() && !stored.is_shamir() {
             return Err(Error::bad_request("this server is unsealed by its seal, not by shares"));
         }
@@ -182,6 +186,9 @@ impl Core {
             return Err(Error::bad_request(
                 "this server has no recovery key, whose shares would say that it may leave its seal: let the seal open it, make one with sys/rotate/recovery/init, and disable the seal again",
             ));
+        }
+        if let Some(left) = &left {
+            self.check_pause(left)?;
         }
         let Some(given) = self.progress().take(share, stored.shares.threshold)? else { return Ok(Attempt::More) };
         if let Some(left) = left {

@@ -17,6 +17,15 @@ impl Engine for Looks {
             Route::<Self>::new("unchanging", "Counted, without effect")
                 .unchanging(&[Operation::Read])
                 .on(Operation::Read, |engine, _| Box::pin(engine.count())),
+            Route::<Self>::new("slow", "Counted after a while, without effect").unchanging(&[Operation::Read]).on(
+                Operation::Read,
+                |engine, _| {
+                    Box::pin(async {
+                        tokio::task::yield_now().await;
+                        engine.count().await
+                    })
+                },
+            ),
             Route::<Self>::new("panics", "Panics")
                 .unchanging(&[Operation::Read])
                 .on(Operation::Read, |_, _| Box::pin(async { panic!("as it should") })),
@@ -69,14 +78,19 @@ async fn what_has_an_effect_is_written_down_before_and_the_rest_with_its_answer(
         }
     };
     ask(Operation::Update, "sys/mounts/l", object! { "type": "looks" }, None).await.unwrap();
-    for (name, wrap, written) in [
-        ("plain", None, 1),
-        ("unchanging", None, 0),
+    for (name, data, wrap, written) in [
+        ("plain", object! {}, None, 1),
+        ("unchanging", object! {}, None, 0),
+        ("unchanging", object! { "plaintext": "x".repeat(4096) }, None, 0),
+        // What can take its time, and what does.
+        ("unchanging", object! { "plaintext": "x".repeat(4097) }, None, 1),
+        ("unchanging", object! { "batch_input": vec!["x"] }, None, 1),
+        ("slow", object! {}, None, 1),
         // The wrapped answer is a token.
-        ("unchanging", Some(Duration::from_mins(1)), 1),
+        ("unchanging", object! {}, Some(Duration::from_mins(1)), 1),
     ] {
         let before = records(&path).len();
-        let response = ask(Operation::Read, &format!("l/{name}"), object! {}, wrap).await.unwrap();
+        let response = ask(Operation::Read, &format!("l/{name}"), data, wrap).await.unwrap();
         let request = ("request".to_owned(), format!("l/{name}"));
         let after = records(&path).split_off(before);
         assert_eq!(after, [request.clone(), ("response".to_owned(), request.1)], "{name}");

@@ -98,7 +98,6 @@ async fn below(system: &System, prefix: &str) -> Result<(Vec<Lease>, Vec<String>
     }
     let below_auth = prefix.starts_with(crate::core::mount::AUTH);
     let tokens = if below_auth { open.tokens_below(prefix).await? } else { Vec::new() };
-    let tokens = tokens.into_iter().map(|(hash, _)| hash).collect();
     Ok((leases, tokens))
 }
 

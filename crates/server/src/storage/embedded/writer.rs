@@ -57,6 +57,17 @@ struct Turn {
     written: Option<Instant>,
 }
 
+/// Somebody who writes. If that panics, the storage has failed.
+struct Watched<'a>(&'a Writer);
+
+impl Drop for Watched<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() && !self.0.failed.swap(true, Ordering::Relaxed) {
+            tracing::error!("writing to the storage panicked; nothing is written before the next start");
+        }
+    }
+}
+
 impl Writer {
     pub fn new(database: Database) -> Self {
         Self {
@@ -80,7 +91,11 @@ impl Writer {
         if self.waiting.load(Ordering::Relaxed) > 0 || batch.writes.len() > FEW || batch.size() > FEW_BYTES {
             return Err(batch);
         }
-        let Ok(mut turn) = self.turn.try_lock() else { return Err(batch) };
+        let mut turn = match self.turn.try_lock() {
+            Ok(turn) => turn,
+            Err(TryLockError::Poisoned(turn)) => turn.into_inner(),
+            Err(TryLockError::WouldBlock) => return Err(batch),
+        };
         if turn.takes >= QUICK {
             return Err(batch);
         }
@@ -111,6 +126,7 @@ impl Writer {
 
     /// Commits what comes, in groups, until nobody can send any more.
     pub fn write_all(&self, jobs: &mpsc::Receiver<Job>) {
+        let _watched = Watched(self);
         while let Some(first) = self.next(jobs) {
             let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
             let mut bytes = first.batch.size();
@@ -148,7 +164,7 @@ impl Writer {
                             drop(runtime.spawn(async {}));
                         }
                     }
-                    Err(TryLockError::Poisoned(_)) => {}
+                    Err(TryLockError::Poisoned(turn)) => self.settle(&mut turn.into_inner()),
                 },
             }
         }
@@ -156,6 +172,7 @@ impl Writer {
 
     /// One transaction for all batches; tells of each whether it was written, when that is so.
     fn write(&self, turn: &mut Turn, batches: &[Batch], mut tell: impl FnMut(usize, Result<(), StorageError>)) {
+        let _watched = Watched(self);
         let begun = Instant::now();
         match write_group(&self.database, batches) {
             Ok(outcomes) => {
@@ -270,5 +287,24 @@ fn holds(table: &Table<'_, &str, &[u8]>, batch: &Batch) -> Result<bool, redb::Er
 impl Batch {
     fn size(&self) -> usize {
         self.writes.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+
+    #[test]
+    fn a_storage_whose_writing_panicked_has_failed() {
+        let database = Database::builder().create_with_backend(redb::backends::InMemoryBackend::new()).unwrap();
+        let writer = Writer::new(database);
+        let batch = Batch { conditions: Vec::new(), writes: vec![("a".to_owned(), Some(b"1".to_vec()))] };
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            let mut turn = writer.turn.lock().unwrap();
+            writer.write(&mut turn, slice::from_ref(&batch), |_, _| panic!("as it should"));
+        }));
+        assert!(panicked.is_err() && writer.has_failed() && writer.turn.is_poisoned());
     }
 }

@@ -49,7 +49,7 @@ impl Shared {
             if written == Written::Yes {
                 state.works();
             } else {
-                state.sinks.lose(u64::try_from(answers.len()).unwrap_or(u64::MAX));
+                state.sinks.lose(super::records(&text));
             }
             for answer in answers {
                 let _ = answer.send(written);
@@ -86,7 +86,7 @@ impl Shared {
         // What is to be opened, or moved away, is the thread's.
         let written = (target.is_prompt() && !state.is_to_be_reopened()).then(|| put(target.as_mut(), text, state))?;
         if written != Written::Yes {
-            state.sinks.lose(1);
+            state.sinks.lose(super::records(text));
         }
         Some(written)
     }

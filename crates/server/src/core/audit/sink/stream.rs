@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -13,9 +14,12 @@ use super::file::Target;
 /// Standard output, or another stream of bytes. Nothing of it waits in this process: what is not written is known not to be.
 pub struct Stream {
     file: File,
-    /// It ends in the middle of a record.
-    torn: bool,
+    /// It ends in the middle of a record. Whoever writes to the same has this.
+    torn: Arc<Mutex<bool>>,
 }
+
+/// Whether standard output ends in the middle of a record: whichever device left it so, before the server was sealed or after.
+static STDOUT: LazyLock<Arc<Mutex<bool>>> = LazyLock::new(Arc::default);
 
 impl Stream {
     /// Standard output.
@@ -23,11 +27,7 @@ impl Stream {
     /// # Errors
     /// The system's: it is closed.
     pub fn stdout() -> io::Result<Self> {
-        Ok(Self::new(io::stdout().as_fd().try_clone_to_owned()?.into()))
-    }
-
-    pub const fn new(file: File) -> Self {
-        Self { file, torn: false }
+        Ok(Self { file: io::stdout().as_fd().try_clone_to_owned()?.into(), torn: Arc::clone(&STDOUT) })
     }
 }
 
@@ -37,7 +37,8 @@ impl Target for Stream {
     }
 
     fn put(&mut self, text: &[u8]) -> io::Result<()> {
-        write_whole(&mut self.file, &mut self.torn, text)
+        let mut torn = self.torn.lock().unwrap_or_else(PoisonError::into_inner);
+        write_whole(&mut self.file, &mut torn, text)
     }
 }
 
@@ -101,7 +102,7 @@ mod tests {
     fn pipe() -> (File, Stream) {
         let (read, write) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC).unwrap();
         rustix::pipe::fcntl_setpipe_size(&write, 4096).unwrap();
-        (read.into(), Stream::new(write.into()))
+        (read.into(), Stream { file: write.into(), torn: Arc::default() })
     }
 
     fn read(from: &mut File) -> String {
@@ -126,7 +127,7 @@ mod tests {
             text
         });
         stream.put(record.as_bytes()).unwrap();
-        assert!(reader.join().unwrap() == record && !stream.torn);
+        assert!(reader.join().unwrap() == record && !*stream.torn.lock().unwrap());
     }
 
     #[test]
@@ -157,9 +158,15 @@ mod tests {
         let (mut from, mut stream) = pipe();
         // Exactly as much as fits, and a second record of the same call.
         let text = format!("{}\nsecond\n", "x".repeat(4095));
-        assert!(stream.put(text.as_bytes()).is_err() && !stream.torn);
+        assert!(stream.put(text.as_bytes()).is_err() && !*stream.torn.lock().unwrap());
         assert_eq!(read(&mut from).len(), 4096);
         stream.put(b"third\n").unwrap();
         assert_eq!(read(&mut from), "third\n");
+    }
+
+    #[test]
+    fn all_who_write_to_standard_output_know_how_it_ends() {
+        let (one, other) = (Stream::stdout().unwrap(), Stream::stdout().unwrap());
+        assert!(Arc::ptr_eq(&one.torn, &other.torn));
     }
 }

@@ -6,8 +6,10 @@ use async_trait::async_trait;
 
 use super::*;
 use crate::barrier::View;
+use crate::core::audit::DeviceConfig;
 use crate::core::faulty::{FAULTS, Faulty, server};
-use crate::core::{Attempt, Init, SealStatus};
+use crate::core::mount::Times;
+use crate::core::{Attempt, Init, Options, SealStatus};
 use crate::seal::fixed::Fixed;
 use crate::seal::{SealError, Shares};
 use crate::storage::{Memory, Storage};
@@ -85,6 +87,11 @@ async fn a_server_leaves_its_seal_when_people_agree_and_not_before() {
         let wrong = shamir::split(&DataKey::generate().unwrap(), TWO_OF_THREE).unwrap();
         assert_eq!(give_to_migrate(&core, &wrong).await.unwrap_err().status, 400);
         assert_eq!((status(&core).await.progress, core.is_sealed()), (0, true));
+        if !from.is_empty() {
+            // No key service is asked as often as strangers like.
+            assert_eq!(core.unseal_and_migrate(shares[0].clone()).await.unwrap_err().status, 429);
+            tokio::time::sleep(PAUSE).await;
+        }
         assert!(opens(&memory, seals(from, &[]), &shares).await);
         assert_eq!(give_to_migrate(&core, &shares).await.unwrap(), Attempt::Open);
         let after = status(&core).await;
@@ -270,23 +277,91 @@ async fn a_static_key_that_has_a_successor_is_not_needed_after_one_start() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_to_end_does_not_wait_for_a_seal() {
-    struct Hangs;
-    #[async_trait]
-    impl AutoSeal for Hangs {
-        fn kind(&self) -> &'static str {
-            "hangs"
+async fn a_server_that_got_its_seal_and_is_not_opened_says_so_and_is_opened_by_it() {
+    for (from, to) in WAYS {
+        let memory = Arc::new(Memory::default());
+        let shares = filled(&memory, seals(from, &[])).await;
+        let folder = tempfile::tempdir().unwrap();
+        let missing = folder.path().join("missing");
+        let device = DeviceConfig {
+            path: "f/".to_owned(),
+            kind: "file".to_owned(),
+            options: [("file_path".to_owned(), missing.join("log").display().to_string())].into(),
+            ..DeviceConfig::default()
+        };
+        let options = Options {
+            times: Times { default_ttl: 3600, max_ttl: 7200 },
+            lockouts: crate::core::lockout::ByKind::default(),
+            audit: vec![device],
+            cluster_name: String::new(),
+            catalog: crate::catalog(),
+        };
+        let core = Core::new(Arc::clone(&memory) as Arc<dyn Storage>, seals(to, from), options);
+        core.seal().await;
+        let error = give_to_migrate(&core, &shares).await.unwrap_err().to_string();
+        assert!(error.contains("has its new seal, but could not be opened") && core.is_sealed(), "{error}");
+        std::fs::create_dir(&missing).unwrap();
+        if to.is_empty() {
+            assert_eq!(give_to_migrate(&core, &shares).await.unwrap(), Attempt::Open);
+        } else {
+            let error = core.unseal_and_migrate(shares[0].clone()).await.unwrap_err().to_string();
+            assert!(error.contains("has its new seal already"), "{error}");
+            assert!(core.unseal_by_itself().await.unwrap());
         }
-        fn name(&self) -> String {
-            "hangs".to_owned()
-        }
-        async fn wrap(&self, _: &DataKey) -> std::result::Result<String, SealError> {
-            std::future::pending().await
-        }
-        async fn unwrap(&self, _: &str) -> std::result::Result<DataKey, SealError> {
-            std::future::pending().await
-        }
+        assert!(!core.is_sealed());
     }
+}
+
+/// A key service that does not answer.
+struct Hangs;
+
+#[async_trait]
+impl AutoSeal for Hangs {
+    fn kind(&self) -> &'static str {
+        "hangs"
+    }
+
+    fn name(&self) -> String {
+        "hangs".to_owned()
+    }
+
+    async fn wrap(&self, _: &DataKey) -> std::result::Result<String, SealError> {
+        std::future::pending().await
+    }
+
+    async fn unwrap(&self, _: &str) -> std::result::Result<DataKey, SealError> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test]
+async fn a_server_is_sealed_at_once_while_a_seal_is_waited_for() {
+    let memory = Arc::new(Memory::default());
+    filled(&memory, seals(&["a"], &[])).await;
+    // The second is new, and to wrap the root key.
+    let with_hanging = vec![fixed("a"), Arc::new(Hangs) as Arc<dyn AutoSeal>];
+    let core = server(Arc::clone(&memory) as Arc<dyn Storage>, with_hanging);
+    let opening = Arc::clone(&core);
+    let opening = tokio::spawn(async move { opening.unseal_by_itself().await });
+    let begun = Instant::now();
+    while core.is_sealed() {
+        assert!(begun.elapsed() < KEEP_UP, "it did not open");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let sealing = Arc::clone(&core);
+    let sealing = tokio::spawn(async move { sealing.seal().await });
+    while !core.is_sealed() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(!opening.is_finished(), "the seal is still waited for");
+    core.begin_to_stop();
+    sealing.await.unwrap();
+    opening.await.unwrap().unwrap();
+    assert!(core.is_sealed());
+}
+
+#[tokio::test]
+async fn a_server_that_is_to_end_does_not_wait_for_a_seal() {
     let core = server(Arc::new(Memory::default()), vec![Arc::new(Hangs) as Arc<dyn AutoSeal>]);
     let waiting = Arc::clone(&core);
     let waiting = tokio::spawn(async move { waiting.initialize(Init { shares: TWO_OF_THREE }).await.map(drop) });

@@ -1,5 +1,6 @@
 //! A token, kept alive for as long as it can be, and followed by another one.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use bulla_core::backoff::Backoff;
 use bulla_core::{SecretBytes, SecretString};
 use bulla_template::Value;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::api::{self, Api, Call, number_at, text_at};
 use crate::auth::Login;
@@ -86,7 +87,7 @@ pub(crate) async fn run(
             drop(tell.send(Some(Arc::clone(&token))));
             told = Some(Arc::clone(&token));
             // What was refused was so with the token before.
-            let _ = timeout(Duration::ZERO, api.doubt.notified()).await;
+            let _ = pin!(api.doubt.notified()).enable();
         }
         let Some(token) = token.plain() else {
             tracing::info!("logged in; the token is wrapped, and not kept alive from here");

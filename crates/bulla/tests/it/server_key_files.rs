@@ -42,6 +42,10 @@ impl World {
 
     /// Runs the server as a pod's user, with this group beside its own, until it answers. Whether it did, and what it said.
     fn serves(&self, group: u32) -> (bool, Output) {
+        self.serves_with(group, &[("KUBERNETES_SERVICE_HOST", "127.0.0.1")])
+    }
+
+    fn serves_with(&self, group: u32, variables: &[(&str, &str)]) -> (bool, Output) {
         let address = unused_address();
         let config = self.path().join("server.hcl");
         let text = format!(
@@ -54,6 +58,7 @@ impl World {
             .arg(env!("CARGO_BIN_EXE_bulla"))
             .args(["server", "-config"])
             .arg(&config)
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -73,6 +78,12 @@ impl World {
 fn a_key_that_root_gave_to_a_group_of_the_pod_opens_the_server() {
     for mode in [0o440, 0o640] {
         let (answered, output) = World::new(mode, GROUP).serves(GROUP);
+        assert!(answered, "{mode:o}: {output:?}");
+        // Outside of a pod the groups beside its own are those of people.
+        let (answered, output) = World::new(mode, GROUP).serves_with(GROUP, &[]);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(!answered && text.contains("can be read by others"), "{mode:o}: {text}");
+        let (answered, output) = World::new(mode, USER).serves_with(GROUP, &[]);
         assert!(answered, "{mode:o}: {output:?}");
     }
 }

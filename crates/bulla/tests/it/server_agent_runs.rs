@@ -110,7 +110,7 @@ fn a_program_has_the_secrets_as_variables_and_is_started_again() {
          exec {{\n command = [\"sh\", \"-c\", {}]\n restart_stop_signal = \"SIGUSR1\"\n}}\n",
         json!("{{ with secret \"secret/app\" }}{{ .Data.data.password }}{{ end }}"),
         json!(
-            "echo \"$A $B $GREETING\" >> seen; trap 'echo stopped >> seen; exit 0' USR1; while [ ! -e end ]; do sleep 0.05; done; exit 9"
+            "echo \"$A $B $GREETING\" >> seen; trap 'echo stopped >> seen; exit 0' USR1; while [ -e seen ] && [ ! -e end ]; do sleep 0.05; done; exit 9"
         ),
     );
     for which in BOTH {

@@ -6,24 +6,16 @@ mod forward;
 mod path;
 mod redact;
 
-use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bulla_listen::{Patient, Security};
+use bulla_listen::{Accept, Bounds, Security, serve};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 
 use crate::config::{ListenerConfig, Place};
 
@@ -49,7 +41,7 @@ pub(crate) struct Listener {
 
 enum Socket {
     Tcp(TcpListener),
-    Unix(UnixListener),
+    Unix(UnixPlace),
 }
 
 impl Listener {
@@ -66,7 +58,8 @@ impl Listener {
             }
             Place::Unix(path, mode) => {
                 let failed = |error: &dyn std::fmt::Display| failed(&path.display(), error);
-                Socket::Unix(bind_unix(path, *mode).await.map_err(|error| failed(&error))?)
+                let socket = bind_unix(path, *mode).await.map_err(|error| failed(&error))?;
+                Socket::Unix(UnixPlace(socket, path.clone()))
             }
         };
         Ok(Self { socket, security, config })
@@ -74,83 +67,53 @@ impl Listener {
 
     /// The address that it has.
     pub(crate) fn address(&self) -> String {
-        match (&self.socket, &self.config.place) {
-            (Socket::Tcp(socket), _) => {
-                socket.local_addr().map_or_else(|_| String::new(), |address| address.to_string())
-            }
-            (Socket::Unix(_), Place::Unix(path, _)) => path.display().to_string(),
-            (Socket::Unix(_), Place::Tcp(..)) => String::new(),
+        match &self.socket {
+            Socket::Tcp(socket) => socket.local_addr().map_or_else(|_| String::new(), |address| address.to_string()),
+            Socket::Unix(UnixPlace(_, path)) => path.display().to_string(),
         }
     }
 
     /// Serves until `stop` says so, then finishes what was asked.
-    pub(crate) async fn serve(self, forward: Arc<Forward>, mut stop: watch::Receiver<bool>) {
+    pub(crate) async fn serve(self, forward: Arc<Forward>, stop: watch::Receiver<bool>) {
         let places = Arc::new(Semaphore::new(CONNECTIONS));
-        let mut connections = JoinSet::new();
-        loop {
-            let next = async {
-                let place = Arc::clone(&places).acquire_owned().await.map_err(std::io::Error::other)?;
-                Ok::<_, std::io::Error>((place, self.accept().await?))
-            };
-            let accepted = tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => break,
-                accepted = next => accepted,
-            };
-            match accepted {
-                Ok((place, stream)) => {
-                    let (forward, security, stop) = (Arc::clone(&forward), self.security.clone(), stop.clone());
-                    connections.spawn(async move {
-                        let _place = place;
-                        match (stream, security) {
-                            (Accepted::Unix(stream), _) => answer_all(stream, forward, stop).await,
-                            (Accepted::Tcp(stream), Security::Plain) => answer_all(stream, forward, stop).await,
-                            (Accepted::Tcp(stream), Security::Tls(current)) => {
-                                let acceptor = TlsAcceptor::from(Arc::clone(&current.borrow()));
-                                if let Ok(Ok(stream)) =
-                                    tokio::time::timeout(HANDSHAKE_TIME, acceptor.accept(stream)).await
-                                {
-                                    answer_all(stream, forward, stop).await;
-                                }
-                            }
-                        }
-                    });
-                }
-                // The caller's, or no more file descriptors.
-                Err(error) => {
-                    tracing::debug!(%error, "a connection was not accepted");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            }
-            while connections.try_join_next().is_some() {}
-        }
-        if let Place::Unix(path, _) = &self.config.place {
-            let _ = std::fs::remove_file(path);
-        }
-        drop(self.socket);
-        while connections.join_next().await.is_some() {}
-    }
-
-    async fn accept(&self) -> std::io::Result<Accepted> {
-        match &self.socket {
+        let bounds = Bounds { head: HEAD_TIME, write: WRITE_TIME, handshake: HANDSHAKE_TIME, buffer: None, places };
+        match self.socket {
             Socket::Tcp(socket) => {
-                let (stream, _): (_, SocketAddr) = socket.accept().await?;
-                let _ = stream.set_nodelay(true);
-                Ok(Accepted::Tcp(stream))
+                let answer = move |request, _| pass_on(Arc::clone(&forward), request);
+                serve(socket, self.security, bounds, stop, answer).await;
             }
-            Socket::Unix(socket) => socket.accept().await.map(|(stream, _)| Accepted::Unix(stream)),
+            Socket::Unix(socket) => {
+                let answer = move |request, ()| pass_on(Arc::clone(&forward), request);
+                serve(socket, Security::Plain, bounds, stop, answer).await;
+            }
         }
     }
 }
 
-enum Accepted {
-    Tcp(tokio::net::TcpStream),
-    Unix(tokio::net::UnixStream),
+async fn pass_on(forward: Arc<Forward>, request: http::Request<Incoming>) -> forward::Answer {
+    forward.answer(request).await
+}
+
+/// A socket with a path, which goes with it.
+struct UnixPlace(UnixListener, PathBuf);
+
+impl Accept for UnixPlace {
+    type Stream = UnixStream;
+    type Peer = ();
+
+    async fn accept(&self) -> std::io::Result<(UnixStream, ())> {
+        self.0.accept().await.map(|(stream, _)| (stream, ()))
+    }
+
+    fn close(self) {
+        let _ = std::fs::remove_file(&self.1);
+    }
 }
 
 async fn bind_unix(path: &Path, mode: Option<u32>) -> std::io::Result<UnixListener> {
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|there| there.file_type().is_socket());
     if is_socket {
-        match tokio::net::UnixStream::connect(path).await {
+        match UnixStream::connect(path).await {
             // Nobody listens on it any more. One that cannot be reached for another reason may be in use.
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)?,
             Err(error) => return Err(error),
@@ -166,28 +129,6 @@ async fn bind_unix(path: &Path, mode: Option<u32>) -> std::io::Result<UnixListen
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
     rustix::net::listen(&socket, BACKLOG)?;
     UnixListener::from_std(std::os::unix::net::UnixListener::from(socket))
-}
-
-/// Answers the requests of one connection.
-async fn answer_all(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    forward: Arc<Forward>,
-    mut stop: watch::Receiver<bool>,
-) {
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME);
-    let service = service_fn(move |request: http::Request<Incoming>| {
-        let forward = Arc::clone(&forward);
-        async move { Ok::<_, Infallible>(forward.answer(request).await) }
-    });
-    let connection = http.serve_connection(TokioIo::new(Patient::new(stream, WRITE_TIME)), service);
-    tokio::pin!(connection);
-    // An error is the caller's: it went away, was too slow, or does not speak HTTP.
-    tokio::select! {
-        _ = connection.as_mut() => return,
-        _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
-    }
-    let _ = connection.await;
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
-//! What every listener has, whatever is spoken on it: TLS whose certificates are read again when they change, connections that somebody must
-//! read from.
+//! What every listener of HTTP has: how many connections it takes and what each may cost, TLS whose certificates are read again when they
+//! change, an end that finishes what was asked.
 
 mod certificates;
 mod patient;
+mod serve;
 mod tls;
 
 use std::sync::Arc;
@@ -11,8 +12,7 @@ use rustls::ServerConfig;
 use tokio::sync::watch;
 
 pub use certificates::{Certificates, LOOK};
-pub use patient::Patient;
-pub use tls::load as load_tls;
+pub use serve::{Accept, Bounds, serve};
 
 /// What becomes of the connections of a listener.
 #[derive(Clone)]

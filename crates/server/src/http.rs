@@ -3,25 +3,18 @@
 //! Anybody may connect, so what a connection costs is bounded: how many there are, how long a request's head may take, how large a body is, how
 //! much all bodies have together, how long one may take, and how long an answer may wait for whoever does not read it.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use bulla_listen::{Patient, Security};
+use bulla_listen::{Bounds, Security};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 
 mod answer;
 mod asked;
@@ -78,78 +71,25 @@ pub async fn serve(
     core: Arc<Core>,
     security: Security,
     opened: Opened,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
 ) {
-    let mut connections = JoinSet::new();
-    loop {
-        let next = async {
-            let place = Arc::clone(&PLACES).acquire_owned().await.map_err(std::io::Error::other)?;
-            let (stream, address) = listener.accept().await?;
-            Ok::<_, std::io::Error>((place, stream, address))
-        };
-        let accepted = tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => break,
-            accepted = next => accepted,
-        };
-        match accepted {
-            Ok((place, stream, address)) => {
-                let (core, security, stop) = (Arc::clone(&core), security.clone(), stop.clone());
-                connections.spawn(async move {
-                    let _place = place;
-                    // An answer is one packet more often than not.
-                    let _ = stream.set_nodelay(true);
-                    match security {
-                        Security::Plain => answer_all(stream, core, address, opened, stop).await,
-                        Security::Tls(current) => {
-                            let acceptor = TlsAcceptor::from(Arc::clone(&current.borrow()));
-                            match tokio::time::timeout(HANDSHAKE_TIME, acceptor.accept(stream)).await {
-                                Ok(Ok(stream)) => answer_all(stream, core, address, opened, stop).await,
-                                Ok(Err(error)) => tracing::debug!(%error, %address, "a TLS handshake failed"),
-                                Err(_) => tracing::debug!(%address, "a TLS handshake took too long"),
-                            }
-                        }
-                    }
-                });
-            }
-            // The caller's, or no more file descriptors.
-            Err(error) => {
-                tracing::debug!(%error, "a connection was not accepted");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-        while connections.try_join_next().is_some() {}
-    }
-    drop(listener);
-    while connections.join_next().await.is_some() {}
-}
-
-/// Answers the requests of one connection.
-async fn answer_all(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    core: Arc<Core>,
-    address: SocketAddr,
-    opened: Opened,
-    mut stop: watch::Receiver<bool>,
-) {
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(BUFFER);
-    let service = service_fn(move |request: http::Request<Incoming>| {
+    let bounds = Bounds {
+        head: HEAD_TIME,
+        write: WRITE_TIME,
+        handshake: HANDSHAKE_TIME,
+        buffer: Some(BUFFER),
+        places: Arc::clone(&PLACES),
+    };
+    bulla_listen::serve(listener, security, bounds, stop, move |request, address| {
         let core = Arc::clone(&core);
         async move {
             let answered = tokio::time::timeout(REQUEST_TIME, answer(&core, request, address, opened)).await;
-            Ok::<http::Response<Full<Bytes>>, Infallible>(answered.unwrap_or_else(|_| {
+            answered.unwrap_or_else(|_| {
                 answer::errors(503, &["context deadline exceeded: the request took too long".to_owned()])
-            }))
+            })
         }
-    });
-    let connection = http.serve_connection(TokioIo::new(Patient::new(stream, WRITE_TIME)), service);
-    tokio::pin!(connection);
-    // An error is the caller's: it went away, was too slow, or does not speak HTTP.
-    tokio::select! {
-        _ = connection.as_mut() => return,
-        _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
-    }
-    let _ = connection.await;
+    })
+    .await;
 }
 
 /// Answers one request.

@@ -53,7 +53,7 @@ pub(crate) struct Forward {
     pub(crate) quit: watch::Sender<bool>,
 }
 
-type Answer = Response<Full<Bytes>>;
+pub(super) type Answer = Response<Full<Bytes>>;
 
 impl Forward {
     /// Answers a request.

@@ -354,7 +354,8 @@ async fn http_over_tls_goes_to_nobody_whom_no_authority_vouches_for() {
     let (cert_file, key_file) = (folder.path().join("cert"), folder.path().join("key"));
     bulla_core::file::replace(&cert_file, certificate.pem().as_bytes(), 0o600).unwrap();
     bulla_core::file::replace(&key_file, key.serialize_pem().as_bytes(), 0o600).unwrap();
-    let acceptor = tokio_rustls::TlsAcceptor::from(bulla_listen::load_tls(&cert_file, &key_file).unwrap());
+    let served = bulla_listen::Certificates::default().add(&cert_file, &key_file).unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::clone(&served.borrow()));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (came, asked) = (Arc::<AtomicU16>::default(), Arc::<AtomicU16>::default());

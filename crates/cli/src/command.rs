@@ -13,6 +13,7 @@ pub(crate) mod exec_env;
 pub(crate) mod exec_file;
 pub(crate) mod filestatus;
 pub(crate) mod git;
+mod go_flags;
 pub(crate) mod groups;
 pub(crate) mod keygen;
 pub(crate) mod keyservice;

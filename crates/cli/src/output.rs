@@ -103,6 +103,15 @@ pub(crate) fn print(bytes: &[u8]) -> Result<(), Failure> {
     Sink::Stdout.write(bytes, Contents::Plain)
 }
 
+/// Writes a line to standard output.
+///
+/// # Errors
+/// [`Code::CouldNotWriteOutput`], also if nobody reads any more.
+pub(crate) fn say(text: &str) -> Result<(), Failure> {
+    writeln!(io::stdout(), "{text}")
+        .map_err(|error| Failure::new(Code::CouldNotWriteOutput, format!("cannot write to standard output: {error}")))
+}
+
 fn write_file(path: &Path, bytes: &[u8], contents: Contents) -> Result<(), Failure> {
     // Pipes and devices (`--output /dev/stdout`, `>(command)`) are written to; there is nothing to replace.
     if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir()) {

@@ -1,7 +1,6 @@
 //! `agent`: Vault Agent. Its flags are the peer's, which have one dash or two.
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,9 +12,11 @@ use bulla_core::memory::keep_little;
 use bulla_kms::vault_client::read_duration;
 use clap::Args;
 
+use super::go_flags::GoFlags;
 use crate::app::App;
 use crate::error::Failure;
 use crate::exit::Code;
+use crate::output::say;
 
 /// Examples for the help.
 pub(crate) const EXAMPLES: &str = "\
@@ -84,7 +85,8 @@ struct Flags {
 pub(crate) fn run(app: &App, args: &AgentArgs) -> Result<Code, Failure> {
     let flags = Flags::read(&args.flags)?;
     if flags.help {
-        return say(&format!("Log in, keep the token alive, and render secrets to files\n\n{EXAMPLES}"));
+        say(&format!("Log in, keep the token alive, and render secrets to files\n\n{EXAMPLES}"))?;
+        return Ok(Code::Success);
     }
     if flags.configs.is_empty() {
         return Err(Failure::generic("Must specify exactly at least one config path using -config")
@@ -112,73 +114,43 @@ pub(crate) fn run(app: &App, args: &AgentArgs) -> Result<Code, Failure> {
 impl Flags {
     fn read(arguments: &[OsString]) -> Result<Self, Failure> {
         let mut flags = Self::default();
-        let mut rest = arguments.iter();
-        while let Some(argument) = rest.next() {
-            let text = argument.to_str().ok_or_else(|| Failure::generic("an argument is not UTF-8"))?;
-            let name = text.strip_prefix("--").or_else(|| text.strip_prefix('-'));
-            let name = name.ok_or_else(|| Failure::generic(format!("unexpected argument {text:?}")))?;
-            let (name, given) =
-                name.split_once('=').map_or((name, None), |(name, value)| (name, Some(value.to_owned())));
-            let switch = || match given.as_deref() {
-                None | Some("true" | "1") => Ok(true),
-                Some("false" | "0") => Ok(false),
-                Some(other) => Err(Failure::generic(format!("-{name} is true or false, not {other:?}"))),
-            };
+        let mut words = GoFlags::new(arguments, "bulla agent");
+        while let Some(name) = words.next()? {
             match name {
-                "exit-after-auth" => flags.exit_after_auth = Some(switch()?),
-                "tls-skip-verify" => flags.vault.tls_skip_verify = Some(switch()?),
+                "exit-after-auth" => flags.exit_after_auth = Some(words.switch()?),
+                "tls-skip-verify" => flags.vault.tls_skip_verify = Some(words.switch()?),
                 "help" | "h" => flags.help = true,
+                "config" => flags.configs.push(words.value()?.into()),
+                "first-render-timeout" => {
+                    let value = words.value()?;
+                    flags.patience =
+                        Some(read_duration(&value).ok_or_else(|| {
+                            Failure::generic(format!("-{name} is a duration like 5m, not {value:?}"))
+                        })?);
+                }
                 _ => {
-                    let place = flags.place(name)?;
-                    let value = given.or_else(|| rest.next().and_then(|value| value.to_str()).map(str::to_owned));
-                    let value = value.ok_or_else(|| Failure::generic(format!("-{name} needs a value")))?;
-                    match place {
-                        Place::Text(slot) => *slot = Some(value),
-                        Place::Config => flags.configs.push(value.into()),
-                        Place::Patience => {
-                            flags.patience = Some(read_duration(&value).ok_or_else(|| {
-                                Failure::generic(format!("-{name} is a duration like 5m, not {value:?}"))
-                            })?);
-                        }
-                    }
+                    let place = flags.text(name).ok_or_else(|| words.unknown())?;
+                    *place = Some(words.value()?);
                 }
             }
         }
         Ok(flags)
     }
 
-    fn place(&mut self, name: &str) -> Result<Place<'_>, Failure> {
-        Ok(match name {
-            "config" => Place::Config,
-            "first-render-timeout" => Place::Patience,
-            "address" => Place::Text(&mut self.vault.address),
-            "ca-cert" => Place::Text(&mut self.vault.ca_cert),
-            "ca-path" => Place::Text(&mut self.vault.ca_path),
-            "client-cert" => Place::Text(&mut self.vault.client_cert),
-            "client-key" => Place::Text(&mut self.vault.client_key),
-            "tls-server-name" => Place::Text(&mut self.vault.tls_server_name),
-            "namespace" | "ns" => Place::Text(&mut self.vault.namespace),
-            "log-level" => Place::Text(&mut self.log_level),
-            other => {
-                return Err(
-                    Failure::generic(format!("the flag -{other} is not known")).with_hint("see: bulla agent -help")
-                );
-            }
+    /// Where a flag's text goes.
+    fn text(&mut self, name: &str) -> Option<&mut Option<String>> {
+        Some(match name {
+            "address" => &mut self.vault.address,
+            "ca-cert" => &mut self.vault.ca_cert,
+            "ca-path" => &mut self.vault.ca_path,
+            "client-cert" => &mut self.vault.client_cert,
+            "client-key" => &mut self.vault.client_key,
+            "tls-server-name" => &mut self.vault.tls_server_name,
+            "namespace" | "ns" => &mut self.vault.namespace,
+            "log-level" => &mut self.log_level,
+            _ => return None,
         })
     }
-}
-
-/// Where a flag's value goes.
-enum Place<'a> {
-    Text(&'a mut Option<String>),
-    Config,
-    Patience,
-}
-
-fn say(text: &str) -> Result<Code, Failure> {
-    writeln!(std::io::stdout(), "{text}")
-        .map(|()| Code::Success)
-        .map_err(|error| Failure::new(Code::CouldNotWriteOutput, format!("cannot write to standard output: {error}")))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use clap::Args;
 use crate::app::App;
 use crate::error::Failure;
 use crate::exit::Code;
+use crate::output::say;
 use crate::rekey;
 
 /// Examples for the help.
@@ -53,9 +54,7 @@ pub(crate) fn run(app: &App, args: &KeygenArgs) -> Result<Code, Failure> {
         }
         failure
     })?;
-    writeln!(io::stdout(), "{}", new.recipient).map_err(|error| {
-        Failure::new(Code::CouldNotWriteOutput, format!("cannot write to standard output: {error}"))
-    })?;
+    say(&new.recipient)?;
     Ok(Code::Success)
 }
 

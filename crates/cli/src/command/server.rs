@@ -1,7 +1,6 @@
 //! `server`: Vault's API. Its flags are the peer's, which have one dash or two.
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,9 +28,11 @@ use tokio::time::{Instant, MissedTickBehavior};
 use zeroize::Zeroizing;
 
 use self::signals::{Signals, Told};
+use super::go_flags::GoFlags;
 use crate::app::App;
 use crate::error::Failure;
 use crate::exit::Code;
+use crate::output::say;
 
 mod migrate;
 mod seals;
@@ -282,33 +283,16 @@ async fn initialize(app: &App, config: &Config, core: &Core) -> Result<(), Failu
 impl Flags {
     fn read(arguments: &[OsString]) -> Result<Self, Failure> {
         let mut flags = Self::default();
-        let mut rest = arguments.iter();
-        while let Some(argument) = rest.next() {
-            let text = argument.to_str().ok_or_else(|| Failure::generic("an argument is not UTF-8"))?;
-            let name = text.strip_prefix("--").or_else(|| text.strip_prefix('-'));
-            let name = name.ok_or_else(|| Failure::generic(format!("unexpected argument {text:?}")))?;
-            let (name, mut value) =
-                name.split_once('=').map_or((name, None), |(name, value)| (name, Some(value.to_owned())));
-            if matches!(name, "config" | "dev-root-token-id" | "dev-listen-address") && value.is_none() {
-                value = rest.next().and_then(|value| value.to_str()).map(str::to_owned);
-            }
-            let need = || Failure::generic(format!("-{name} needs a value"));
-            let is_on = || match value.as_deref() {
-                None | Some("true" | "1") => Ok(true),
-                Some("false" | "0") => Ok(false),
-                Some(other) => Err(Failure::generic(format!("-{name} is true or false, not {other:?}"))),
-            };
+        let mut words = GoFlags::new(arguments, "bulla server");
+        while let Some(name) = words.next()? {
             match name {
-                "config" => flags.config = Some(value.ok_or_else(need)?.into()),
-                "dev" => flags.dev = is_on()?,
-                "dev-no-store-token" => drop(is_on()?),
-                "dev-root-token-id" => flags.root_token = Some(value.ok_or_else(need)?),
-                "dev-listen-address" => flags.address = Some(value.ok_or_else(need)?),
+                "config" => flags.config = Some(words.value()?.into()),
+                "dev" => flags.dev = words.switch()?,
+                "dev-no-store-token" => drop(words.switch()?),
+                "dev-root-token-id" => flags.root_token = Some(words.value()?),
+                "dev-listen-address" => flags.address = Some(words.value()?),
                 "help" | "h" => flags.help = true,
-                other => {
-                    return Err(Failure::generic(format!("the flag -{other} is not known"))
-                        .with_hint("see: bulla server -help"));
-                }
+                _ => return Err(words.unknown()),
             }
         }
         // What is given for a server of this kind is meant for one.
@@ -355,11 +339,6 @@ fn announce_dev(dev: &Dev, listeners: &[Listener]) -> Result<(), Failure> {
         STANDARD.encode(dev.unseal_key.expose()),
         dev.root_token.expose()
     ))
-}
-
-fn say(text: &str) -> Result<(), Failure> {
-    writeln!(std::io::stdout(), "{text}")
-        .map_err(|error| Failure::new(Code::CouldNotWriteOutput, format!("cannot write to standard output: {error}")))
 }
 
 #[cfg(test)]

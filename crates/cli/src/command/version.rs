@@ -1,12 +1,11 @@
 //! `version`: which version this is.
 
-use std::io::Write;
-
 use clap::Args;
 
 use crate::app::App;
 use crate::error::Failure;
 use crate::exit::Code;
+use crate::output::say;
 
 /// The release of sops whose command line, files and behaviour ours correspond to.
 pub(crate) const SOPS_VERSION: &str = "3.13.3";
@@ -20,8 +19,6 @@ pub(crate) struct VersionArgs {}
 /// # Errors
 /// If stdout cannot be written.
 pub(crate) fn run(_app: &App, _args: &VersionArgs) -> Result<Code, Failure> {
-    writeln!(std::io::stdout(), "bulla {} (compatible with sops {SOPS_VERSION})", env!("CARGO_PKG_VERSION")).map_err(
-        |error| Failure::new(Code::CouldNotWriteOutput, format!("cannot write to standard output: {error}")),
-    )?;
+    say(&format!("bulla {} (compatible with sops {SOPS_VERSION})", env!("CARGO_PKG_VERSION")))?;
     Ok(Code::Success)
 }

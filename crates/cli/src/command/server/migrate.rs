@@ -7,10 +7,11 @@ use bulla_server::config::{self, Migration};
 use bulla_server::storage::StorageError;
 use bulla_server::storage::migrate::{self, MigrateError};
 
-use super::{read_text, say, storage};
+use super::{GoFlags, read_text, storage};
 use crate::app::App;
 use crate::error::Failure;
 use crate::exit::Code;
+use crate::output::say;
 use crate::term::Progress;
 
 const HELP: &str = "\
@@ -121,31 +122,19 @@ fn quoted(key: &str) -> String {
 impl Flags {
     fn read(arguments: &[OsString]) -> Result<Self, Failure> {
         let mut flags = Self::default();
-        let mut rest = arguments.iter();
-        while let Some(argument) = rest.next() {
-            let text = argument.to_str().ok_or_else(|| Failure::generic("an argument is not UTF-8"))?;
-            let name = text.strip_prefix("--").or_else(|| text.strip_prefix('-'));
-            let name = name.ok_or_else(|| Failure::generic(format!("unexpected argument {text:?}")))?;
-            let (name, given) =
-                name.split_once('=').map_or((name, None), |(name, value)| (name, Some(value.to_owned())));
-            let mut value = || {
-                let next = given.clone().or_else(|| rest.next().and_then(|value| value.to_str()).map(str::to_owned));
-                next.ok_or_else(|| Failure::generic(format!("-{name} needs a value")))
-            };
+        let mut words = GoFlags::new(arguments, "bulla server migrate");
+        while let Some(name) = words.next()? {
             match name {
-                "config" => flags.config = Some(value()?.into()),
-                "start" => flags.start = Some(value()?),
-                "max-parallel" => drop(value()?),
+                "config" => flags.config = Some(words.value()?.into()),
+                "start" => flags.start = Some(words.value()?),
+                "max-parallel" => drop(words.value()?),
                 "help" | "h" => flags.help = true,
                 "reset" => {
                     return Err(Failure::generic(
                         "-reset is not needed: the locks of a migration end with its process",
                     ));
                 }
-                other => {
-                    return Err(Failure::generic(format!("the flag -{other} is not known"))
-                        .with_hint("see: bulla server migrate -help"));
-                }
+                _ => return Err(words.unknown()),
             }
         }
         Ok(flags)

@@ -49,9 +49,6 @@ impl Core {
         let answer = async {
             let mut asked = open.audit.asked(&record);
             let is_held = changes_nothing(&request, target.as_ref()) && is_short(&request.data);
-            if admitted.is_ok() && !is_held {
-                open.audit.request(&mut asked).await?;
-            }
             let result = match &admitted {
                 Ok(()) => {
                     let performed = open.perform(&request, target.as_ref(), caller.as_ref());
@@ -60,10 +57,8 @@ impl Core {
                     let done = if let Some(done) = at_once {
                         done
                     } else {
-                        if is_held {
-                            // It takes its time, in which the process may end.
-                            open.audit.request(&mut asked).await?;
-                        }
+                        // It has an effect, or takes its time, in which the process may end.
+                        open.audit.request(&mut asked).await?;
                         performed.await
                     };
                     match done {

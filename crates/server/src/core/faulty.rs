@@ -1,10 +1,13 @@
-//! Storage that fails once, for tests of steps that must be whole.
+//! What tests of the core begin with: storage that fails once, for steps that must be whole, and a server.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use async_trait::async_trait;
 
+use super::audit::DeviceConfig;
+use super::lockout::ByKind;
 use super::mount::Times;
 use super::{Core, Options};
 use crate::seal::Seals;
@@ -82,14 +85,28 @@ impl Storage for Faulty {
 
 /// A server that has no audit devices.
 pub(crate) fn server(storage: Arc<dyn Storage>, seals: impl Into<Seals>) -> Arc<Core> {
-    let options = Options {
+    Core::new(storage, seals, options())
+}
+
+/// What a server of a test is told.
+pub(crate) fn options() -> Options {
+    Options {
         times: Times { default_ttl: 3600, max_ttl: 7200 },
-        lockouts: crate::core::lockout::ByKind::default(),
+        lockouts: ByKind::default(),
         audit: Vec::new(),
         cluster_name: String::new(),
         catalog: crate::catalog(),
-    };
-    Core::new(storage, seals, options)
+    }
+}
+
+/// An audit device that writes to a file.
+pub(crate) fn audit_file(path: &Path) -> DeviceConfig {
+    DeviceConfig {
+        path: "f/".to_owned(),
+        kind: "file".to_owned(),
+        options: [("file_path".to_owned(), path.display().to_string())].into(),
+        ..DeviceConfig::default()
+    }
 }
 
 /// All faults, at each write until there are no more.

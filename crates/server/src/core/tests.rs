@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
+use super::faulty::{audit_file, options};
 use super::mount::Class;
 use super::*;
 use crate::json::Value;
@@ -60,13 +61,7 @@ impl World {
         let ours = log.clone();
         let catalog =
             crate::catalog().with(Class::Secret, "gives", move |_, _| Arc::new(Declared::new(Gives(ours.clone()))));
-        let options = Options {
-            times: Times { default_ttl: 3600, max_ttl: 7200 },
-            lockouts: lockout::ByKind::default(),
-            audit: Vec::new(),
-            cluster_name: String::new(),
-            catalog,
-        };
+        let options = Options { catalog, ..options() };
         let core = Core::new(Arc::new(Memory::default()), Vec::new(), options);
         let dev = crate::dev::start(&core, None).await.unwrap();
         let world = Self { core, root: dev.root_token, log };
@@ -197,13 +192,7 @@ async fn what_ends_first_is_read_first_and_nothing_else() {
 #[tokio::test]
 async fn numbers_of_shares_that_do_not_go_together_are_refused() {
     for (shares, threshold) in [(0, 0), (1, 0), (2, 1), (3, 4), (256, 2), (0, 1)] {
-        let options = Options {
-            times: Times { default_ttl: 1, max_ttl: 1 },
-            lockouts: lockout::ByKind::default(),
-            audit: Vec::new(),
-            cluster_name: String::new(),
-            catalog: crate::catalog(),
-        };
+        let options = Options { times: Times { default_ttl: 1, max_ttl: 1 }, ..options() };
         let core = Core::new(Arc::new(Memory::default()), Vec::new(), options);
         let made = core.initialize(Init { shares: Shares { shares, threshold } }).await;
         assert_eq!(made.err().map(|error| error.status), Some(400), "{shares} {threshold}");
@@ -238,21 +227,12 @@ async fn what_cannot_be_written_down_does_not_leave_unless_nobody_opens_the_serv
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("audit");
         std::fs::create_dir(&folder).unwrap();
-        let file = folder.join("log").to_str().unwrap().to_owned();
         let breaks = folder.clone();
-        let device = DeviceConfig {
-            path: "f/".to_owned(),
-            kind: "file".to_owned(),
-            options: [("file_path".to_owned(), file)].into(),
-            ..DeviceConfig::default()
-        };
         let options = Options {
-            times: Times { default_ttl: 3600, max_ttl: 7200 },
-            lockouts: lockout::ByKind::default(),
-            audit: vec![device],
-            cluster_name: String::new(),
+            audit: vec![audit_file(&folder.join("log"))],
             catalog: crate::catalog()
                 .with(Class::Secret, "breaks", move |_, _| Arc::new(Declared::new(Breaks(breaks.clone())))),
+            ..options()
         };
         let core = Core::new(Arc::new(Memory::default()), Vec::new(), options);
         let dev = crate::dev::start(&core, None).await.unwrap();
@@ -269,13 +249,6 @@ async fn a_record_of_the_seal_that_nobody_wrote_opens_nothing() {
     use crate::storage::{Batch, Storage};
 
     let storage = Arc::new(Memory::default());
-    let options = || Options {
-        times: Times { default_ttl: 3600, max_ttl: 7200 },
-        lockouts: lockout::ByKind::default(),
-        audit: Vec::new(),
-        cluster_name: String::new(),
-        catalog: crate::catalog(),
-    };
     let core = Core::new(Arc::clone(&storage) as Arc<dyn Storage>, Vec::new(), options());
     let made = core.initialize(Init { shares: Shares { shares: 3, threshold: 2 } }).await.unwrap();
     let written = storage.get(Stored::PATH).await.unwrap().unwrap();

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use super::*;
 use crate::config;
 use crate::core::audit::DeviceConfig;
-use crate::core::lockout::ByKind;
-use crate::core::mount::Times;
+use crate::core::faulty::options;
 use crate::core::{Attempt, Init, Options};
 use crate::json::Object;
 use crate::seal::{AutoSeal, Shares, fixed::Fixed};
@@ -21,17 +20,7 @@ fn blocks(text: &str) -> Result<Vec<Block>, String> {
 fn server(storage: &Arc<dyn Storage>, audit: Vec<DeviceConfig>) -> Arc<Core> {
     let key = bulla_core::DataKey::from_bytes(bulla_core::SecretBytes::from([7; 32].as_slice())).unwrap();
     let seals: Vec<Arc<dyn AutoSeal>> = vec![Arc::new(Fixed::new("1".to_owned(), key))];
-    Core::new(Arc::clone(storage), seals, options(audit))
-}
-
-fn options(audit: Vec<DeviceConfig>) -> Options {
-    Options {
-        times: Times { default_ttl: 3600, max_ttl: 7200 },
-        lockouts: ByKind::default(),
-        audit,
-        cluster_name: String::new(),
-        catalog: crate::catalog(),
-    }
+    Core::new(Arc::clone(storage), seals, Options { audit, ..options() })
 }
 
 fn memory() -> Arc<dyn Storage> {
@@ -209,7 +198,7 @@ async fn what_is_missing_is_found_before_anything_is_written() {
 
 #[tokio::test]
 async fn with_shares_it_is_an_error_that_says_why() {
-    let core = Core::new(memory(), Vec::new(), options(Vec::new()));
+    let core = Core::new(memory(), Vec::new(), options());
     let blocks = blocks("initialize \"a\" { request \"b\" { operation = \"read\" path = \"sys/mounts\" } }").unwrap();
     let error = run(&core, &blocks, &no_env()).await.unwrap_err();
     assert!(matches!(error, Failure::Shares) && error.to_string().contains("shares"), "{error}");

@@ -19,6 +19,7 @@ use bulla_test_support::http;
 use serde_json::Value;
 
 use crate::ours::{Ours, ROOT};
+use crate::own;
 
 const EXCHANGE: &str = include_str!("exchange.txt");
 const LOGINS: &str = include_str!("logins.txt");
@@ -27,52 +28,20 @@ const QUORUM: &str = include_str!("quorum.txt");
 const RECOVERY: &str = include_str!("recovery.txt");
 const DIFFERENCES: &str = include_str!("differences.txt");
 
-/// Names whose values are each server's own.
-const OWN: &[&str] = &[
-    "request_id",
-    "accessor",
-    "uuid",
-    "description",
-    "running_plugin_version",
-    "plugin_version",
-    "cluster_id",
-    "cluster_name",
+/// Names whose values are each server's own, beside those of all comparisons.
+const ALSO_OWN: &[&str] = &[
     "version",
-    "commit_date",
-    "build_date",
     "server_time_utc",
-    "entity_id",
-    "wrapped_accessor",
-    "secret_id_accessor",
-    "secret_id",
     "role_id",
-    "nonce",
     "migration_id",
-    "random_bytes",
-    "backup",
     "encryptions",
-    "client_token",
-    "token",
-    "token_accessor",
     "creation_time_unix",
     "creation_time",
     "last_renewal_time",
-    "mount_accessor",
 ];
 
-/// Names whose values are random: their form and length are compared.
-const RANDOM: &[&str] = &[
-    "ciphertext",
-    "hmac",
-    "signature",
-    "public_key",
-    "publickey",
-    "otp",
-    "password",
-    "encoded_token",
-    "encoded_root_token",
-    "verification_nonce",
-];
+/// The same of random ones.
+const ALSO_RANDOM: &[&str] = &["encoded_root_token"];
 
 struct Step<'a> {
     line: usize,
@@ -139,8 +108,9 @@ fn compare(at: &str, theirs: &Value, ours: &Value, found: &mut Vec<String>) {
             for (key, value) in a {
                 let inner = format!("{at}/{key}");
                 match b.get(key) {
-                    Some(_) if OWN.contains(&key.as_str()) => {}
-                    Some(Value::String(b)) if is_random(at, key) && value.as_str().is_some_and(|a| alike(a, b)) => {}
+                    Some(_) if own::is_own(key) || ALSO_OWN.contains(&key.as_str()) => {}
+                    Some(Value::String(b))
+                        if is_random(at, key) && value.as_str().is_some_and(|a| own::alike(a, b)) => {}
                     Some(other) => compare(&inner, value, other, found),
                     None => found.push(format!("{inner}: {value} | nothing")),
                 }
@@ -166,20 +136,7 @@ fn compare(at: &str, theirs: &Value, ours: &Value, found: &mut Vec<String>) {
 
 /// Whether a value is random: by its name, or one of the keys that are given out.
 fn is_random(at: &str, key: &str) -> bool {
-    RANDOM.contains(&key) || at == "/data/keys" && key.parse::<u32>().is_ok()
-}
-
-/// Whether two random texts have the same form: what is before their base64, and (as a signature can be some bytes shorter) nearly their length.
-fn alike(a: &str, b: &str) -> bool {
-    let form = |text: &str| match text.strip_prefix("vault:") {
-        Some(rest) => rest.split(':').next().unwrap_or_default().to_owned(),
-        None => format!(
-            "{} {}",
-            text.lines().next().filter(|line| line.contains("---")).unwrap_or_default(),
-            text.ends_with('\n')
-        ),
-    };
-    form(a) == form(b) && a.len().abs_diff(b.len()) <= 8 && a.is_empty() == b.is_empty()
+    own::is_random(key) || ALSO_RANDOM.contains(&key) || at == "/data/keys" && key.parse::<u32>().is_ok()
 }
 
 fn is_time(text: &str) -> bool {

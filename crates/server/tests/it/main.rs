@@ -13,6 +13,7 @@ mod jwt;
 mod kubernetes;
 mod leases;
 mod ours;
+mod own;
 mod quorum;
 mod replayed;
 mod signer;

@@ -56,17 +56,10 @@ async fn what_has_an_effect_is_written_down_before_and_the_rest_with_its_answer(
     let path = folder.path().join("audit.log");
     let theirs = path.clone();
     let options = Options {
-        times: Times { default_ttl: 3600, max_ttl: 7200 },
-        lockouts: lockout::ByKind::default(),
-        audit: vec![DeviceConfig {
-            path: "f/".to_owned(),
-            kind: "file".to_owned(),
-            options: BTreeMap::from([("file_path".to_owned(), path.to_str().unwrap().to_owned())]),
-            ..DeviceConfig::default()
-        }],
-        cluster_name: String::new(),
+        audit: vec![audit_file(&path)],
         catalog: crate::catalog()
             .with(Class::Secret, "looks", move |_, _| Arc::new(Declared::new(Looks(theirs.clone())))),
+        ..options()
     };
     let core = Core::new(Arc::new(Memory::default()), Vec::new(), options);
     let root = crate::dev::start(&core, None).await.unwrap().root_token;

@@ -5,50 +5,14 @@ use std::sync::LazyLock;
 use serde_json::Value;
 
 use super::wire::Answer;
+use crate::own;
 
-/// Names whose texts are each server's own.
-const OWN: &[&str] = &[
-    "request_id",
-    "accessor",
-    "uuid",
-    "description",
-    "running_plugin_version",
-    "plugin_version",
-    "cluster_id",
-    "cluster_name",
-    "commit_date",
-    "build_date",
-    "entity_id",
-    "wrapped_accessor",
-    "secret_id_accessor",
-    "secret_id",
-    "nonce",
-    "random_bytes",
-    "client_token",
-    "token",
-    "token_accessor",
-    "mount_accessor",
-    "backup",
-    "id",
-];
+/// Names whose texts are each server's own, beside those of all comparisons.
+const ALSO_OWN: &[&str] = &["id"];
 /// Names whose values are a time, or counted.
 const TIMES: &[&str] = &["server_time_utc", "creation_time_unix", "creation_time", "last_renewal_time", "encryptions"];
-/// Names whose values are random: their form and length are compared.
-const RANDOM: &[&str] = &[
-    "ciphertext",
-    "hmac",
-    "signature",
-    "public_key",
-    "publickey",
-    "otp",
-    "password",
-    "encoded_token",
-    "verification_nonce",
-    "role_id",
-    "plaintext",
-    "derived_key",
-    "csr",
-];
+/// The same of random ones.
+const ALSO_RANDOM: &[&str] = &["role_id", "plaintext", "derived_key", "csr"];
 
 /// `PART: theirs | ours`, for each part of the answers that is not the same.
 pub fn differences(theirs: &Answer, ours: &Answer) -> Vec<String> {
@@ -102,8 +66,8 @@ fn bodies(at: &str, theirs: &Value, ours: &Value, found: &mut Vec<String>) {
                 bodies(&format!("{at}/{i}"), a, b, found);
             }
         }
-        (Value::String(a), Value::String(b)) if a.is_empty() == b.is_empty() && OWN.contains(&name) => {}
-        (Value::String(a), Value::String(b)) if (RANDOM.contains(&name) || is_key(at, name)) && alike(a, b) => {}
+        (Value::String(a), Value::String(b)) if a.is_empty() == b.is_empty() && is_own(name) => {}
+        (Value::String(a), Value::String(b)) if is_random(at, name) && own::alike(a, b) => {}
         (Value::String(a), Value::String(b)) if at == "/version" && b.starts_with(a.as_str()) => {}
         (Value::String(a), Value::String(b)) if plain(a) == plain(b) => {}
         (Value::Number(_), Value::Number(_)) if TIMES.contains(&name) => {}
@@ -115,18 +79,13 @@ fn bodies(at: &str, theirs: &Value, ours: &Value, found: &mut Vec<String>) {
     }
 }
 
-/// A key that is given out, under its version.
-fn is_key(at: &str, name: &str) -> bool {
-    at.starts_with("/data/keys/") && name.parse::<u32>().is_ok()
+fn is_own(name: &str) -> bool {
+    own::is_own(name) || ALSO_OWN.contains(&name)
 }
 
-/// Whether two random texts have the same form: what is before their base64, and (as a signature can be some bytes shorter) nearly their length.
-fn alike(a: &str, b: &str) -> bool {
-    let form = |text: &str| match text.strip_prefix("vault:") {
-        Some(rest) => rest.split(':').next().unwrap_or_default().to_owned(),
-        None => format!("{:?} {}", text.lines().next().filter(|line| line.contains("---")), text.ends_with('\n')),
-    };
-    form(a) == form(b) && a.len().abs_diff(b.len()) <= 8 && a.is_empty() == b.is_empty()
+/// Whether a value is random: by its name, or a key that is given out, under its version.
+fn is_random(at: &str, name: &str) -> bool {
+    own::is_random(name) || ALSO_RANDOM.contains(&name) || at.starts_with("/data/keys/") && name.parse::<u32>().is_ok()
 }
 
 /// A text without what is each server's own: times, numbers of requests, hashes, tokens.

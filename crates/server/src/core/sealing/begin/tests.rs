@@ -1,12 +1,9 @@
 //! A beginning that fails is no end.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use super::*;
-use crate::core::audit::DeviceConfig;
-use crate::core::faulty::{FAULTS, Faulty, server};
-use crate::core::mount::Times;
+use crate::core::faulty::{FAULTS, Faulty, audit_file, options, server};
 use crate::core::{Core, Init, Options};
 use crate::seal::fixed::Fixed;
 use crate::seal::{AutoSeal, Shares, Stored};
@@ -20,19 +17,7 @@ fn seals() -> Vec<Arc<dyn AutoSeal>> {
 }
 
 fn audited(storage: &Arc<dyn Storage>, path: &std::path::Path) -> Arc<Core> {
-    let device = DeviceConfig {
-        path: "f/".to_owned(),
-        kind: "file".to_owned(),
-        description: String::new(),
-        options: BTreeMap::from([("file_path".to_owned(), path.display().to_string())]),
-    };
-    let options = Options {
-        times: Times { default_ttl: 3600, max_ttl: 7200 },
-        lockouts: crate::core::lockout::ByKind::default(),
-        audit: vec![device],
-        cluster_name: String::new(),
-        catalog: crate::catalog(),
-    };
+    let options = Options { audit: vec![audit_file(path)], ..options() };
     Core::new(Arc::clone(storage), seals(), options)
 }
 

@@ -6,9 +6,7 @@ use async_trait::async_trait;
 
 use super::*;
 use crate::barrier::View;
-use crate::core::audit::DeviceConfig;
-use crate::core::faulty::{FAULTS, Faulty, server};
-use crate::core::mount::Times;
+use crate::core::faulty::{FAULTS, Faulty, audit_file, options, server};
 use crate::core::{Attempt, Init, Options, SealStatus};
 use crate::seal::fixed::Fixed;
 use crate::seal::{SealError, Shares};
@@ -283,19 +281,7 @@ async fn a_server_that_got_its_seal_and_is_not_opened_says_so_and_is_opened_by_i
         let shares = filled(&memory, seals(from, &[])).await;
         let folder = tempfile::tempdir().unwrap();
         let missing = folder.path().join("missing");
-        let device = DeviceConfig {
-            path: "f/".to_owned(),
-            kind: "file".to_owned(),
-            options: [("file_path".to_owned(), missing.join("log").display().to_string())].into(),
-            ..DeviceConfig::default()
-        };
-        let options = Options {
-            times: Times { default_ttl: 3600, max_ttl: 7200 },
-            lockouts: crate::core::lockout::ByKind::default(),
-            audit: vec![device],
-            cluster_name: String::new(),
-            catalog: crate::catalog(),
-        };
+        let options = Options { audit: vec![audit_file(&missing.join("log"))], ..options() };
         let core = Core::new(Arc::clone(&memory) as Arc<dyn Storage>, seals(to, from), options);
         core.seal().await;
         let error = give_to_migrate(&core, &shares).await.unwrap_err().to_string();

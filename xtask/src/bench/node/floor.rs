@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -19,8 +20,7 @@ pub fn measure(world: &World, count: usize, at_once: usize) -> Result<Latency> {
     thread::scope(|scope| {
         // A thread with a mount namespace of its own, which those that it starts have with it.
         let all = scope.spawn(|| -> Result<(Vec<f64>, f64)> {
-            unshare(CloneFlags::CLONE_NEWNS)?;
-            mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
+            own_mounts()?;
             let (volumes, next) = (&world.volumes[..count], AtomicUsize::new(0));
             let seconds = Mutex::new(Vec::with_capacity(count));
             let begun = Instant::now();
@@ -52,11 +52,22 @@ pub fn measure(world: &World, count: usize, at_once: usize) -> Result<Latency> {
 
 fn one(volume: &Volume) -> Result<f64> {
     let begun = Instant::now();
-    std::fs::create_dir(&volume.target)?;
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    mount(Some("tmpfs"), &volume.target, Some("tmpfs"), flags, None::<&str>)?;
+    in_memory(&volume.target)?;
     for index in 0..OBJECTS {
         File::create(volume.target.join(format!("key-{index}")))?.write_all(&[b'x'; LENGTH])?;
     }
     Ok(begun.elapsed().as_secs_f64())
+}
+
+/// Gives this thread, and those that it starts, a mount namespace of their own.
+pub fn own_mounts() -> Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    Ok(mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?)
+}
+
+/// A folder in memory.
+pub fn in_memory(target: &Path) -> Result<()> {
+    std::fs::create_dir(target)?;
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    Ok(mount(Some("tmpfs"), target, Some("tmpfs"), flags, None::<&str>)?)
 }

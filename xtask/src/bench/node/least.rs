@@ -17,12 +17,12 @@ use bulla_node::proto::csi::{
 use bulla_node::proto::provider::MountRequest;
 use bulla_node::proto::provider::csi_driver_provider_client::CsiDriverProviderClient;
 use futures_util::stream;
-use nix::mount::{MsFlags, mount, umount};
-use nix::sched::{CloneFlags, unshare};
+use nix::mount::umount;
 use tokio::net::UnixListener;
 use tonic::transport::{Channel, Server};
 use tonic::{Request, Response, Status};
 
+use super::floor;
 use super::load::{Kubelet, Latency, channel};
 use super::world::World;
 
@@ -47,8 +47,7 @@ pub async fn measure(world: &World, count: usize, at_once: usize) -> Result<Late
 }
 
 fn serve(providers: &Path, socket: &Path) -> Result<()> {
-    unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS)?;
-    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
+    floor::own_mounts()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let least = Least(CsiDriverProviderClient::new(channel(providers).await?), World::parameters().to_string());
@@ -73,9 +72,7 @@ impl Least {
             current_object_version: Vec::new(),
         };
         let answer = self.0.clone().mount(ask).await?.into_inner();
-        fs::create_dir(&target)?;
-        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-        mount(Some("tmpfs"), &target, Some("tmpfs"), flags, None::<&str>)?;
+        floor::in_memory(&target)?;
         for file in answer.files {
             File::create(target.join(&file.path))?.write_all(&file.contents)?;
         }

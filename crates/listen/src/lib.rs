@@ -1,6 +1,7 @@
 //! What every listener of HTTP has: how many connections it takes and what each may cost, TLS whose certificates are read again when they
 //! change, an end that finishes what was asked.
 
+mod again;
 mod certificates;
 mod patient;
 mod serve;

@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::Security;
+use crate::again::Again;
 use crate::patient::Patient;
 
 /// Where connections come from.
@@ -131,10 +132,11 @@ async fn answer_all<F: Future<Output = Response<Full<Bytes>>>>(
     });
     let connection = http.serve_connection(TokioIo::new(Patient::new(stream, bounds.write)), service);
     tokio::pin!(connection);
+    let mut connection = Again::new(connection);
     // An error is the caller's: it went away, was too slow, or does not speak HTTP.
     tokio::select! {
-        _ = connection.as_mut() => return,
-        _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
+        _ = &mut connection => return,
+        _ = stop.wait_for(|stop| *stop) => connection.inner_mut().as_mut().graceful_shutdown(),
     }
     let _ = connection.await;
 }

@@ -76,6 +76,7 @@ pub fn parse(text: &str) -> Result<Config, String> {
         ignored: Vec::new(),
     };
     let mut storage = None;
+    let mut remembers = true;
     for item in &body.items {
         let keys: Vec<&str> = item.keys.iter().map(String::as_str).collect();
         match (keys.as_slice(), &item.value) {
@@ -110,6 +111,7 @@ pub fn parse(text: &str) -> Result<Config, String> {
             (["default_lease_ttl"], value) => config.times.default_ttl = seconds("default_lease_ttl", value)?,
             (["max_lease_ttl"], value) => config.times.max_ttl = seconds("max_lease_ttl", value)?,
             (["cluster_name"], value) => config.cluster_name = value.text().unwrap_or_default(),
+            (["disable_cache"], _) => remembers = !is_on(&body, "disable_cache")?,
             (["pid_file"], value) => config.pid_file = value.text().map(PathBuf::from),
             (["ha_storage", ..], _) => {
                 return Err("ha_storage is not supported: this server is one process on one storage".to_owned());
@@ -119,6 +121,9 @@ pub fn parse(text: &str) -> Result<Config, String> {
         }
     }
     config.storage = storage.ok_or("there is no storage: write storage \"embedded\" { path = \"/var/lib/bulla\" }")?;
+    if !remembers {
+        config.storage.without_cache();
+    }
     if config.listeners.is_empty() {
         return Err("there is no listener: write listener \"tcp\" { address = \"127.0.0.1:8200\" … }".to_owned());
     }

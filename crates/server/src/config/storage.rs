@@ -6,7 +6,7 @@ use bulla_core::hcl::{self, Body, Value};
 use bulla_core::{Env, SecretString};
 
 use super::{is_on, note_unknown, text};
-use crate::storage::postgres::{self, LEAST_CONNECTIONS, Plaintext, Table, Tables};
+use crate::storage::postgres::{self, Cache, LEAST_CONNECTIONS, Plaintext, Table, Tables};
 
 /// The connection URL of the database, before that of the configuration. `OpenBao`'s name.
 pub const BAO_PG_CONNECTION_URL: &str = "BAO_PG_CONNECTION_URL";
@@ -43,6 +43,13 @@ impl Storage {
             settings.url = url;
         }
         self
+    }
+
+    /// With `disable_cache`: every entry of a database is read each time.
+    pub(super) fn without_cache(&mut self) {
+        if let Self::Postgresql(settings) = self {
+            settings.cache = Cache::Off;
+        }
     }
 
     fn lacks_url(&self) -> bool {
@@ -176,6 +183,7 @@ fn postgresql(block: &str, body: &Body, ignored: &mut Vec<String>) -> Result<pos
         connections,
         tables: if is_on(body, "skip_create_table")? { Tables::Expected } else { Tables::Made },
         plaintext: choose("allow_plaintext_on_the_network", Plaintext::Anywhere, Plaintext::Local)?,
+        cache: Cache::Kept,
     })
 }
 
@@ -208,6 +216,10 @@ mod tests {
         assert_eq!((plain.table, plain.connections, plain.plaintext), (Table::default(), 8, Plaintext::Local));
         let config = parse(&format!("{LISTENER}storage \"postgresql\" {{ max_idle_connections = 1 }}")).unwrap();
         assert_eq!(config.ignored, ["storage \"postgresql\": max_idle_connections"]);
+        assert_eq!(settings.cache, Cache::Kept);
+        let config = parse(&format!("{LISTENER}disable_cache = true\nstorage \"postgresql\" {{}}")).unwrap();
+        assert!(matches!(config.storage, Storage::Postgresql(settings) if settings.cache == Cache::Off));
+        assert!(config.ignored.is_empty());
     }
 
     #[test]

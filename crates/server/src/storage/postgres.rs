@@ -14,16 +14,18 @@ use tokio_postgres::Row;
 
 mod connect;
 mod pool;
+mod remembered;
 mod schema;
 mod settings;
 mod tenure;
 mod writer;
 
 pub use schema::Table;
-pub use settings::{CONNECTIONS, LEAST_CONNECTIONS, Plaintext, Settings, Tables};
+pub use settings::{CONNECTIONS, Cache, LEAST_CONNECTIONS, Plaintext, Settings, Tables};
 
 use connect::{Connector, Times, Trouble};
 use pool::{Pool, Question};
+use remembered::Remembered;
 use tenure::Tenure;
 use writer::Job;
 
@@ -35,6 +37,8 @@ const PAGE: usize = 4096;
 /// Entries in a database.
 pub struct Postgres {
     tenure: Arc<Tenure>,
+    /// `None`: everything is read each time.
+    remembered: Option<Arc<Remembered>>,
     readers: Pool,
     writer: mpsc::Sender<Job>,
     keeper: AbortHandle,
@@ -64,9 +68,10 @@ impl Postgres {
         let tenure = Arc::new(tenure);
         let readers = settings.connections.max(LEAST_CONNECTIONS) - (LEAST_CONNECTIONS - 1);
         let (writer, jobs) = mpsc::channel(writer::QUEUE);
-        tokio::spawn(writer::write_all(Arc::clone(&tenure), jobs));
+        let remembered = (settings.cache == Cache::Kept).then(Arc::default);
+        tokio::spawn(writer::write_all(Arc::clone(&tenure), remembered.clone(), jobs));
         let keeper = tokio::spawn(Arc::clone(&tenure).keep(session)).abort_handle();
-        Ok(Self { readers: Pool::new(Arc::clone(&tenure), readers), tenure, writer, keeper })
+        Ok(Self { readers: Pool::new(Arc::clone(&tenure), readers), tenure, remembered, writer, keeper })
     }
 
     async fn take(settings: &Settings, connector: Connector) -> Result<(Tenure, connect::Session), Trouble> {
@@ -110,8 +115,18 @@ impl Storage for Postgres {
     }
 
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StorageError> {
+        self.tenure.ended()?;
+        let remembered = self.remembered.as_ref();
+        if let Some(value) = remembered.filter(|_| self.tenure.was_heard()).and_then(|known| known.recall(key)) {
+            return Ok(value);
+        }
+        let reading = remembered.map(|remembered| remembered.reads(key));
         let rows = self.readers.ask(Question::Read, &[&key.as_bytes()]).await?;
-        rows.first().map_or(Ok(None), |row| bytes(row, 2))
+        let value = rows.first().map_or(Ok(None), |row| bytes(row, 2))?;
+        if let Some(reading) = reading {
+            reading.found(value.as_deref());
+        }
+        Ok(value)
     }
 
     async fn list(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<String>, StorageError> {

@@ -25,6 +25,8 @@ pub(super) struct Times {
     pub pause: Duration,
     /// How long the lock is not looked after.
     pub look: Duration,
+    /// How long after the database was heard to be ours what is remembered of it is believed. A server that takes over writes nothing for a little longer.
+    pub trust: Duration,
 }
 
 impl Default for Times {
@@ -35,6 +37,7 @@ impl Default for Times {
             total: Duration::from_secs(25),
             pause: Duration::from_millis(250),
             look: Duration::from_secs(5),
+            trust: Duration::from_millis(400),
         }
     }
 }

@@ -9,7 +9,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Statement};
 
 use super::connect::{Session, Trouble};
-use super::tenure::{End, Tenure};
+use super::tenure::{End, Sent, Tenure};
 use crate::storage::StorageError;
 
 /// What can be asked.
@@ -47,12 +47,12 @@ impl Pool {
         let _permit = permit.map_err(|trouble| self.tenure.error("read", trouble))?;
         loop {
             // It sees at least this.
-            let done = self.tenure.done.load(Ordering::Acquire);
+            let (done, sent) = (self.tenure.done.load(Ordering::Acquire), Sent::now());
             let trouble = match self.try_once(question, parameters, deadline).await {
                 Ok(rows) => {
                     let first = rows.first().ok_or_else(|| self.tenure.end(End::Fenced))?;
                     let term = first.try_get(0).map_err(|error| self.tenure.error("read", error.into()))?;
-                    self.tenure.is_ours(term)?;
+                    self.tenure.is_ours(term, sent)?;
                     let commit: i64 = first.try_get(1).map_err(|error| self.tenure.error("read", error.into()))?;
                     if commit < done {
                         return Err(self.tenure.end(End::Older));

@@ -37,6 +37,17 @@ pub struct Settings {
     pub tables: Tables,
     /// Whether a connection without TLS is allowed where others can listen.
     pub plaintext: Plaintext,
+    /// Whether entries are remembered.
+    pub cache: Cache,
+}
+
+/// Whether the server remembers entries of the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cache {
+    /// Those that are read often, for as long as nobody else can have changed them.
+    Kept,
+    /// It reads them each time.
+    Off,
 }
 
 /// Who makes the tables.

@@ -3,12 +3,18 @@
 //! Who opens it takes a lock of the database's (`pg_try_advisory_lock`) on a connection of its own, and keeps it: the lock is what a second server
 //! is refused by. It can be lost, with the connection. What nobody gets past is the term in the table: taking over raises it, and each
 //! statement looks at it. So a server that was cut off and comes back reads nothing old and writes nothing.
+//!
+//! What a server remembers it believes for [`Times::trust`] after it sent what the database answered as its own. Whoever takes over lets that time pass
+//! before the first commit: so nobody answers from memory what somebody else has changed.
+//!
+//! [`Times::trust`]: super::connect::Times::trust
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::Client;
 
 use super::connect::{Connector, Session, Trouble};
@@ -25,6 +31,10 @@ pub(super) struct Tenure {
     pub term: i64,
     /// The number of the last commit that is known to be done.
     pub done: AtomicI64,
+    /// Before then nothing is committed.
+    pub writes_from: Instant,
+    /// When the last was sent that the database answered as ours.
+    heard: Mutex<Option<Sent>>,
     end: watch::Sender<Option<End>>,
 }
 
@@ -37,6 +47,16 @@ pub(super) enum End {
     Older,
     /// What was said to be unknown was done.
     Late,
+}
+
+/// When something was sent, by two clocks: one stands still while the machine sleeps, the other can be set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Sent(Instant, SystemTime);
+
+impl Sent {
+    pub fn now() -> Self {
+        Self(Instant::now(), SystemTime::now())
+    }
 }
 
 impl End {
@@ -63,7 +83,17 @@ impl Tenure {
         }
         let row = session.client.query_one(&names.take(), &[&us()]).await?;
         let (term, done) = (row.try_get(0)?, row.try_get(1)?);
-        Ok(Self { connector, names, term, done: AtomicI64::new(done), end: watch::Sender::new(None) })
+        // Whoever had it before may believe what it remembers for so long, by a clock that may be slower.
+        let pause = if term == 1 { Duration::ZERO } else { connector.times.trust * 5 / 4 };
+        Ok(Self {
+            connector,
+            names,
+            term,
+            done: AtomicI64::new(done),
+            writes_from: Instant::now() + pause,
+            heard: Mutex::default(),
+            end: watch::Sender::new(None),
+        })
     }
 
     /// Nothing more is done.
@@ -93,9 +123,26 @@ impl Tenure {
         }
     }
 
-    /// Looks at what a row of ours begins with.
-    pub fn is_ours(&self, term: i64) -> Result<(), StorageError> {
-        if term == self.term { Ok(()) } else { Err(self.end(End::Fenced)) }
+    /// Looks at what a row of ours begins with that answers what was sent then.
+    pub fn is_ours(&self, term: i64, sent: Sent) -> Result<(), StorageError> {
+        if term != self.term {
+            return Err(self.end(End::Fenced));
+        }
+        self.hear(sent);
+        Ok(())
+    }
+
+    /// The database has answered as ours what was sent then.
+    pub fn hear(&self, sent: Sent) {
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        *heard = (*heard).max(Some(sent));
+    }
+
+    /// Whether nobody else can have written since.
+    pub fn was_heard(&self) -> bool {
+        let trust = self.connector.times.trust;
+        let heard = *self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.is_some_and(|Sent(at, date)| at.elapsed() < trust && date.elapsed().is_ok_and(|since| since < trust))
     }
 
     /// The storage's error for a trouble.
@@ -166,7 +213,7 @@ impl Tenure {
 
     /// Whether it is ours still, and as new as it was.
     async fn look(&self, client: &Client) -> Result<(), Trouble> {
-        let done = self.done.load(Ordering::Acquire);
+        let (done, sent) = (self.done.load(Ordering::Acquire), Sent::now());
         let row = client.query_opt(&self.names.holder(), &[]).await?;
         let found = row.map(|row| Ok::<(i64, i64), tokio_postgres::Error>((row.try_get(0)?, row.try_get(1)?)));
         match found.transpose()? {
@@ -174,6 +221,7 @@ impl Tenure {
                 if commit < done {
                     self.end(End::Older);
                 }
+                self.hear(sent);
                 Ok(())
             }
             // A lower one is an older state, too: this server has taken over before.

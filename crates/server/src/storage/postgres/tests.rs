@@ -13,6 +13,7 @@ mod cut_off;
 mod faults;
 mod lost;
 mod refused;
+mod remembered;
 
 /// A name for a table that no other test of this process has.
 pub(in crate::storage) fn unused_table() -> String {
@@ -27,6 +28,8 @@ pub(in crate::storage) fn settings(url: &str, table: &str) -> Settings {
         connections: 4,
         tables: Tables::Made,
         plaintext: Plaintext::Local,
+        // What is tested is the database, mostly.
+        cache: Cache::Off,
     }
 }
 
@@ -37,10 +40,11 @@ const QUICK: Times = Times {
     total: Duration::from_secs(30),
     pause: Duration::from_millis(50),
     look: Duration::from_millis(200),
+    trust: Duration::from_millis(100),
 };
 
 pub(in crate::storage) async fn open(database: &Database, table: &str) -> Postgres {
-    Postgres::open(&settings(&database.url(), table)).await.unwrap()
+    Postgres::open(&Settings { cache: Cache::Kept, ..settings(&database.url(), table) }).await.unwrap()
 }
 
 async fn open_quick(database: &Database, table: &str) -> Result<Postgres, StorageError> {

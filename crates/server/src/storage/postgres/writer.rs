@@ -14,12 +14,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tokio_postgres::Statement;
 use tokio_postgres::error::Severity;
 
 use super::connect::{Session, Times, Trouble};
-use super::tenure::{End, Tenure};
+use super::remembered::Remembered;
+use super::tenure::{End, Sent, Tenure};
 use crate::storage::{Batch, StorageError};
 
 /// How many batches one statement may have, and how many bytes.
@@ -60,9 +61,10 @@ fn send_before(deadline: Instant, times: Times) -> Instant {
 const TOO_SLOW: &str = "the database was too slow; nothing was written";
 
 /// Writes what comes, in groups, until nobody can send any more.
-pub(super) async fn write_all(tenure: Arc<Tenure>, mut jobs: mpsc::Receiver<Job>) {
+pub(super) async fn write_all(tenure: Arc<Tenure>, remembered: Option<Arc<Remembered>>, mut jobs: mpsc::Receiver<Job>) {
     let times = tenure.connector.times;
-    let mut writer = Writer { tenure, connection: None, is_open: false };
+    sleep_until(tenure.writes_from).await;
+    let mut writer = Writer { tenure, remembered, connection: None, is_open: false };
     let mut next: Option<Job> = None;
     loop {
         let waiting = next.take();
@@ -115,6 +117,7 @@ impl Group {
 
 struct Writer {
     tenure: Arc<Tenure>,
+    remembered: Option<Arc<Remembered>>,
     connection: Option<Connection>,
     /// Whether something was sent of which nobody knows whether it was written.
     is_open: bool,
@@ -155,13 +158,32 @@ impl Writer {
             }
         }
         self.is_open = false;
+        self.settle();
+    }
+
+    /// What is remembered hears what became of all that was sent, or that it is not known.
+    fn settle(&self) {
+        let Some(remembered) = &self.remembered else { return };
+        if self.is_open { remembered.is_unsettled() } else { remembered.is_settled() }
     }
 
     async fn write(&mut self, jobs: Vec<Job>) {
         let Some(deadline) = jobs.iter().map(|job| job.deadline).min() else { return };
         let batches: Vec<&Batch> = jobs.iter().map(|job| &job.batch).collect();
+        if let Some(remembered) = &self.remembered {
+            remembered.sends(&batches);
+        }
         let outcome = self.commit(&batches, deadline).await;
+        if let (Some(remembered), Ok(refused)) = (&self.remembered, &outcome) {
+            for (number, batch) in (0..).zip(&batches) {
+                if refused.contains(&number) { remembered.refused(batch) } else { remembered.written(batch) }
+            }
+        }
         let several = jobs.len() > 1;
+        let one_by_one = several && matches!(outcome, Err(Unwritten::Nothing(Trouble::Lasting(_))));
+        if !one_by_one {
+            self.settle();
+        }
         match outcome {
             Ok(refused) => {
                 for (number, job) in (0..).zip(jobs) {
@@ -171,7 +193,7 @@ impl Writer {
                 }
             }
             // One of them may be what the database does not take.
-            Err(Unwritten::Nothing(Trouble::Lasting(_))) if several => {
+            Err(_) if one_by_one => {
                 for job in jobs {
                     let Some(job) = job.in_time(self.tenure.connector.times) else { continue };
                     let answer = match self.commit(&[&job.batch], job.deadline).await {
@@ -181,6 +203,7 @@ impl Writer {
                     };
                     let _ = job.answer.send(answer);
                 }
+                self.settle();
             }
             Err(error) => {
                 let error = self.error(error);
@@ -249,7 +272,7 @@ impl Writer {
             return Err(Trouble::Passing(TOO_SLOW.to_owned()));
         }
         let Some(connection) = &self.connection else { return Err(Trouble::Passing("no connection".to_owned())) };
-        let number = self.tenure.done.load(Ordering::Acquire) + 1;
+        let (number, sent) = (self.tenure.done.load(Ordering::Acquire) + 1, Sent::now());
         (self.is_open, *is_sent) = (true, true);
         let until = deadline.min(Instant::now() + times.statement);
         let answer = match timeout_at(until, arrays.send(connection, self.tenure.term, number)).await {
@@ -283,6 +306,7 @@ impl Writer {
         };
         let refused = row.try_get(0)?;
         self.tenure.done.store(number, Ordering::Release);
+        self.tenure.hear(sent);
         Ok(refused)
     }
 

@@ -9,6 +9,7 @@ fn settings(url: &str) -> Settings {
         connections: CONNECTIONS,
         tables: Tables::Made,
         plaintext: Plaintext::Local,
+        cache: Cache::Kept,
     }
 }
 

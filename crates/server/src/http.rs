@@ -4,13 +4,11 @@
 //! much all bodies have together, how long one may take, and how long an answer may wait for whoever does not read it.
 
 use std::net::SocketAddr;
-use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bulla_listen::{Bounds, Security};
 use bytes::Bytes;
-use futures_util::FutureExt;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::net::TcpListener;
@@ -20,7 +18,9 @@ mod answer;
 mod asked;
 mod early;
 mod limited;
+mod surely;
 
+use self::surely::surely;
 use crate::core::Core;
 
 /// How long until a request's head is there, from the connection's begin or the last answer.
@@ -162,22 +162,14 @@ async fn admitted(core: &Arc<Core>, asked: asked::Asked) -> http::Response<Full<
         return response;
     }
     let id = asked.request.id.clone();
-    // What need not wait is done here and now. The rest by itself: a client that goes away, or does not wait, ends nothing half-way, and its answer is written
-    // down all the same.
+    // Its answer is written down, whether or not somebody waits for it.
     let core = Arc::clone(core);
-    let mut asked = Box::pin(async move {
+    let answered = surely(async move {
         let _room = asked.room;
         core.handle(asked.request).await
     });
-    let done = std::panic::catch_unwind(AssertUnwindSafe(|| asked.as_mut().now_or_never()));
-    let done = match done {
-        Ok(Some(result)) => Ok(result),
-        Ok(None) => tokio::spawn(asked).await.map_err(|error| error.to_string()),
-        Err(_) => Err("its task panicked".to_owned()),
-    };
-    match done {
-        Ok(Ok(response)) => answer::response(response, &id),
-        Ok(Err(error)) => answer::error(&error),
-        Err(error) => answer::error(&crate::logical::Error::internal(&error)),
+    match answered.await {
+        Ok(response) => answer::response(response, &id),
+        Err(error) => answer::error(&error),
     }
 }

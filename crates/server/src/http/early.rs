@@ -10,6 +10,7 @@ use http_body_util::Full;
 use tokio::sync::Semaphore;
 
 use super::asked::Asked;
+use super::surely::surely;
 use crate::core::{API_VERSION, Core, Init, SealStatus, hex};
 use crate::http::answer;
 use crate::json::{Object, Value};
@@ -178,11 +179,11 @@ static PLACES: Semaphore = Semaphore::const_new(16);
 /// Does it by itself once it has its place: a client that goes away, or waits for too long, leaves nothing half-done.
 async fn to_its_end<T: Send + 'static>(doing: Pinned<'static, T>) -> Result<T> {
     let place = PLACES.acquire().await.map_err(|error| Error::internal(&error))?;
-    let doing = tokio::spawn(async move {
+    surely(async move {
         let _place = place;
         doing.await
-    });
-    doing.await.unwrap_or_else(|error| Err(Error::internal(&error)))
+    })
+    .await
 }
 
 #[cfg(test)]

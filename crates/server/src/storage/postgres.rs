@@ -25,7 +25,7 @@ pub use settings::{CONNECTIONS, Cache, LEAST_CONNECTIONS, Plaintext, Settings, T
 
 use connect::{Connector, Times, Trouble};
 use pool::{Pool, Question};
-use remembered::Remembered;
+use remembered::{Known, Remembered};
 use tenure::Tenure;
 use writer::Job;
 
@@ -117,7 +117,7 @@ impl Storage for Postgres {
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StorageError> {
         self.tenure.ended()?;
         let remembered = self.remembered.as_ref();
-        if let Some(value) = remembered.filter(|_| self.tenure.was_heard()).and_then(|known| known.recall(key)) {
+        if let Some(Known(value)) = remembered.filter(|_| self.tenure.was_heard()).and_then(|known| known.recall(key)) {
             return Ok(value);
         }
         let reading = remembered.map(|remembered| remembered.reads(key));

@@ -19,6 +19,10 @@ const ENTRY: usize = 128;
 /// An entry's value; `None`: it is known not to be there.
 type Value = Option<Box<[u8]>>;
 
+/// What is known of an entry: its value, or that it is not there.
+#[derive(Debug, PartialEq)]
+pub(super) struct Known(pub Option<Vec<u8>>);
+
 /// What is remembered.
 #[derive(Default)]
 pub(super) struct Remembered(Mutex<State>);
@@ -57,7 +61,7 @@ impl Remembered {
     }
 
     /// The value of `key`, if it is known.
-    pub fn recall(&self, key: &str) -> Option<Option<Vec<u8>>> {
+    pub fn recall(&self, key: &str) -> Option<Known> {
         let mut state = self.state();
         let value = if let Some(value) = state.young.get(key) {
             value.as_deref().map(<[u8]>::to_vec)
@@ -67,7 +71,7 @@ impl Remembered {
             state.keep(key, value);
             found
         };
-        Some(value)
+        Some(Known(value))
     }
 
     /// `key` is read from now on.
@@ -180,19 +184,23 @@ mod tests {
         Batch { conditions: Vec::new(), writes: vec![(key.to_owned(), value.map(|value| value.as_bytes().to_vec()))] }
     }
 
+    fn known(value: &str) -> Known {
+        Known(Some(value.as_bytes().to_vec()))
+    }
+
     #[test]
     fn what_was_read_or_written_is_known_until_it_is_written_again() {
         let remembered = Remembered::default();
         assert_eq!(remembered.recall("k"), None);
         remembered.reads("k").found(Some(b"1"));
         remembered.reads("none").found(None);
-        assert_eq!((remembered.recall("k"), remembered.recall("none")), (Some(Some(b"1".to_vec())), Some(None)));
+        assert_eq!((remembered.recall("k"), remembered.recall("none")), (Some(known("1")), Some(Known(None))));
         let batch = write("k", Some("2"));
         remembered.sends(&[&batch]);
         assert_eq!(remembered.recall("k"), None);
         remembered.written(&batch);
         remembered.is_settled();
-        assert_eq!(remembered.recall("k"), Some(Some(b"2".to_vec())));
+        assert_eq!(remembered.recall("k"), Some(known("2")));
         let batch = write("k", None);
         remembered.sends(&[&batch]);
         // It was refused.
@@ -200,7 +208,7 @@ mod tests {
         assert_eq!(remembered.recall("k"), None);
         remembered.sends(&[&batch]);
         remembered.written(&batch);
-        assert_eq!(remembered.recall("k"), Some(None));
+        assert_eq!(remembered.recall("k"), Some(Known(None)));
     }
 
     #[test]
@@ -220,7 +228,7 @@ mod tests {
         remembered.written(&batch);
         remembered.is_settled();
         before.found(Some(b"1"));
-        assert_eq!(remembered.recall("k"), Some(Some(b"2".to_vec())));
+        assert_eq!(remembered.recall("k"), Some(known("2")));
     }
 
     #[test]
@@ -238,7 +246,7 @@ mod tests {
         during.found(Some(b"1"));
         assert_eq!(remembered.recall("late"), None);
         remembered.reads("k").found(Some(b"1"));
-        assert_eq!(remembered.recall("k"), Some(Some(b"1".to_vec())));
+        assert_eq!(remembered.recall("k"), Some(known("1")));
     }
 
     #[test]
@@ -305,7 +313,7 @@ mod tests {
                     _ => {}
                 }
                 for key in KEYS {
-                    if let Some(value) = remembered.recall(key) {
+                    if let Some(Known(value)) = remembered.recall(key) {
                         prop_assert_eq!(&value, &database.get(key).cloned(), "{}", key);
                     }
                 }

@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use self::writer::{Job, Writer};
 use super::{Batch, Entry, SCAN_BYTES, Scan, Storage, StorageError, behind, child};
 
+mod snapshot;
 mod writer;
 
 const TABLE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("entries");
@@ -96,12 +97,12 @@ impl Embedded {
     }
 
     fn read(&self, key: &str) -> Result<Option<Vec<u8>>, redb::Error> {
-        let table = self.writer.database.begin_read()?.open_table(TABLE)?;
+        let table = self.writer.table()?;
         Ok(table.get(key)?.map(|value| value.value().to_vec()))
     }
 
     fn names(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<String>, redb::Error> {
-        let table = self.writer.database.begin_read()?.open_table(TABLE)?;
+        let table = self.writer.table()?;
         let mut names: Vec<String> = Vec::new();
         let mut from = if after.is_empty() { prefix.to_owned() } else { behind(prefix, after) };
         'seek: while limit == 0 || names.len() < limit {
@@ -205,7 +206,7 @@ fn database(file: File) -> Result<Database, redb::Error> {
 impl Scan for Embedded {
     async fn scan(&self, from: &str, limit: usize) -> Result<Vec<Entry>, StorageError> {
         let entries = || -> Result<Vec<Entry>, redb::Error> {
-            let table = self.writer.database.begin_read()?.open_table(TABLE)?;
+            let table = self.writer.table()?;
             let (mut entries, mut bytes) = (Vec::new(), 0);
             for entry in table.range::<&str>(from..)?.take(limit) {
                 let (key, value) = entry?;

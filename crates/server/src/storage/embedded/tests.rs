@@ -231,6 +231,25 @@ async fn a_file_that_is_cut_is_refused_or_whole_and_no_damage_is_a_panic_or_make
     assert!(refused >= 8, "{refused}");
 }
 
+#[tokio::test]
+async fn who_reads_between_commits_keeps_no_pages_of_old_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let value = "v".repeat(50_000);
+    let mut sizes = Vec::new();
+    for reads in [false, true] {
+        let path = folder.path().join(reads.to_string());
+        let storage = Embedded::open(&path).unwrap();
+        for number in 0..200 {
+            storage.commit(put("k", &format!("{number}{value}"))).await.unwrap();
+            if reads {
+                assert!(storage.get("k").await.unwrap().unwrap().starts_with(number.to_string().as_bytes()));
+            }
+        }
+        sizes.push(std::fs::metadata(&path).unwrap().len());
+    }
+    assert!(sizes[1] < 2 * sizes[0] && sizes[1] < 4 << 20, "{sizes:?}");
+}
+
 #[test]
 fn a_start_that_was_killed_before_there_was_a_file_is_nothing_to_the_next() {
     let folder = tempfile::tempdir().unwrap();

@@ -9,7 +9,7 @@
 use std::slice;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Mutex, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use redb::{Database, Durability, ReadableTable, Table};
@@ -17,6 +17,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::TABLE;
+use super::snapshot::{self, Snapshot};
 use crate::storage::{Batch, StorageError};
 
 /// How many batches one fsync may answer, and how many bytes they may have: one slow commit must not become a very slow one.
@@ -40,7 +41,8 @@ pub struct Job {
 
 /// What whoever writes has.
 pub struct Writer {
-    pub database: Database,
+    database: Database,
+    snapshot: Snapshot,
     turn: Mutex<Turn>,
     /// Batches that were handed over and are not written.
     waiting: AtomicUsize,
@@ -72,12 +74,18 @@ impl Writer {
     pub fn new(database: Database) -> Self {
         Self {
             database,
+            snapshot: Snapshot::default(),
             // Not known to be quick.
             turn: Mutex::new(Turn { takes: 2 * QUICK, written: None }),
             waiting: AtomicUsize::new(0),
             failed: AtomicBool::new(false),
             runtime: Handle::try_current().ok(),
         }
+    }
+
+    /// The table with every commit that was answered.
+    pub fn table(&self) -> Result<Arc<snapshot::Table>, redb::Error> {
+        self.snapshot.table(&self.database)
     }
 
     pub fn has_failed(&self) -> bool {
@@ -177,6 +185,7 @@ impl Writer {
         match write_group(&self.database, batches) {
             Ok(outcomes) => {
                 if outcomes.contains(&true) {
+                    self.snapshot.is_over();
                     turn.takes = (turn.takes * 7 + begun.elapsed()) / 8;
                     turn.written = Some(Instant::now());
                 }

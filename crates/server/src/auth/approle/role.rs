@@ -36,6 +36,7 @@ pub fn shown(role: &Role) -> Object {
 pub async fn write(call: &Call<'_>) -> Result<Response> {
     let id = call.input.text("role_id")?.filter(|id| !id.is_empty());
     change(call, |role| {
+        call.check_new(role.is_some())?;
         let mut role = role.unwrap_or_default();
         apply(&mut role, &call.input)?;
         if let Some(id) = &id {

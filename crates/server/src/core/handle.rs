@@ -336,10 +336,18 @@ fn is_irreplaceable(result: &Result<Response>) -> bool {
     }
 }
 
-/// Policies in lower case, each once, sorted, with `default` unless it is not wanted.
+/// Names of policies in lower case, each once, sorted.
+pub fn policy_names(names: &[String]) -> Vec<String> {
+    let mut names: Vec<String> = names.iter().map(|name| name.trim().to_lowercase()).collect();
+    names.retain(|name| !name.is_empty());
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// The policies that somebody has: the same with `default` unless it is not wanted; `root` stands for all.
 pub fn policies(names: &[String], no_default: bool) -> Vec<String> {
-    let mut policies: Vec<String> = names.iter().map(|name| name.trim().to_lowercase()).collect();
-    policies.retain(|name| !name.is_empty());
+    let mut policies = policy_names(names);
     if policies.iter().any(|name| name == policy::ROOT) {
         return vec![policy::ROOT.to_owned()];
     }

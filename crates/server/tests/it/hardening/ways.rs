@@ -26,6 +26,53 @@ fn unwrap(ours: &Ours, answer: &Value) -> Value {
 }
 
 #[test]
+fn a_role_that_bans_root_bans_the_others_too() {
+    let ours = Ours::dev();
+    ours.root("PUT", "sys/policies/acl/admin", POLICY);
+    let maker = with_policy(&ours, r#"path "auth/token/create/*" { capabilities = ["create", "update"] }"#);
+    for (name, role) in [
+        ("a", json!({ "disallowed_policies": ["root", "admin"] })),
+        ("b", json!({ "disallowed_policies": ["Admin ", "root"] })),
+        ("c", json!({ "disallowed_policies_glob": ["root", "ADM*"] })),
+        ("d", json!({ "allowed_policies_glob": ["root", "p*"] })),
+    ] {
+        ours.root("POST", &format!("auth/token/roles/{name}"), &role.to_string());
+        let path = format!("auth/token/create/{name}");
+        assert_eq!(ours.ask(&maker, "POST", &path, r#"{"policies":["admin"]}"#).0, 400, "{role}");
+        assert_eq!(ours.ask(&maker, "POST", &path, r#"{"policies":["p"]}"#).0, 200, "{role}");
+    }
+    assert_eq!(ours.root("GET", "auth/token/roles/b", "")["data"]["disallowed_policies"], json!(["admin", "root"]));
+}
+
+#[test]
+fn a_token_is_renewed_as_its_role_says_now() {
+    let ours = Ours::dev();
+    let role = |body: &str| drop(ours.root("POST", "auth/token/roles/per", body));
+    role(r#"{"allowed_policies":["default"],"token_period":"1h"}"#);
+    let periodic = token(&ours, ROOT, "auth/token/create/per", &json!({}));
+    let renewed = |token: &str| {
+        let (status, answer) = ours.ask(token, "POST", "auth/token/renew-self", r#"{"increment":"2h"}"#);
+        (status, answer["auth"]["lease_duration"].as_i64().unwrap_or_default())
+    };
+    assert_eq!(renewed(&periodic), (200, 3600));
+    role(r#"{"token_period":"5m"}"#);
+    assert_eq!(renewed(&periodic), (200, 300));
+    role(r#"{"token_period":"0","token_explicit_max_ttl":"10m"}"#);
+    let (status, seconds) = renewed(&periodic);
+    assert!(status == 200 && (500..=600).contains(&seconds), "{status} {seconds}");
+    // What was asked for when it was made stays its end.
+    let short = token(&ours, ROOT, "auth/token/create/per", &json!({ "explicit_max_ttl": "5m" }));
+    role(r#"{"token_explicit_max_ttl":"2h"}"#);
+    assert!(renewed(&short).1 <= 300);
+    ours.root("DELETE", "auth/token/roles/per", "");
+    let (status, answer) = ours.ask(&periodic, "POST", "auth/token/renew-self", "");
+    assert_eq!(status, 500);
+    let text = answer["errors"][0].as_str().unwrap();
+    assert!(text.contains("original token role \"per\" could not be found, not renewing"), "{text}");
+    assert!(lives(&ours, &periodic));
+}
+
+#[test]
 fn of_many_who_may_only_make_an_entry_one_does() {
     let ours = Ours::dev();
     ours.root("POST", "sys/mounts/one", r#"{"type":"kv"}"#);

@@ -45,6 +45,19 @@ fn a_role_that_bans_root_bans_the_others_too() {
 }
 
 #[test]
+fn who_manages_secrets_engines_takes_no_auth_method_away() {
+    let ours = Ours::dev();
+    ours.root("POST", "sys/auth/up2", r#"{"type":"userpass"}"#);
+    let token =
+        with_policy(&ours, r#"path "sys/mounts/*" { capabilities = ["create", "read", "update", "delete", "sudo"] }"#);
+    for path in ["sys/mounts/auth/up2", "sys/mounts/auth/up2/", "sys/mounts/auth/token"] {
+        assert_eq!(ours.ask(&token, "DELETE", path, "").0, 400, "{path}");
+    }
+    assert_eq!(ours.ask(ROOT, "GET", "sys/auth/up2", "").0, 200);
+    assert_eq!(ours.ask(ROOT, "DELETE", "sys/auth/up2", "").0, 204);
+}
+
+#[test]
 fn a_token_is_renewed_as_its_role_says_now() {
     let ours = Ours::dev();
     let role = |body: &str| drop(ours.root("POST", "auth/token/roles/per", body));

@@ -124,26 +124,23 @@ impl Open {
         }
         let acl = self.policies.acl(&entry.policies).await?;
         let entry = Arc::new(entry);
-        let caller = caller.insert(Caller { hash, entry, acl });
+        let caller = &*caller.insert(Caller { hash, entry, acl });
+        // What is asked for is judged under the name that the engine makes of it, too.
+        let meant = target.zip(found).map(|(target, found)| target.canonical(found, request.operation));
+        let meant = meant.unwrap_or_else(|| request.path.clone());
+        let may = |operation: Operation, request: &Request| caller.acl.check_meant(operation, &meant, request);
         if let (Some(target), Some(found)) = (target, found)
             && request.operation == Operation::Update
             // Whoever may do neither does not make the engine look.
-            && [Operation::Create, Operation::Update]
-                .iter()
-                .any(|operation| caller.acl.check(*operation, &request.path, request).allowed)
+            && (may(Operation::Create, request).allowed || may(Operation::Update, request).allowed)
         {
             let call = target.call(request, Some(caller), found);
             if target.mount.backend.exists(found, &call).await? == Some(false) {
                 request.operation = Operation::Create;
             }
         }
-        let verdict = caller.acl.check(request.operation, &request.path, request);
+        let verdict = may(request.operation, request);
         if !verdict.allowed || access == Access::Sudo && !verdict.sudo {
-            return Err(Error::denied());
-        }
-        // What is denied under the name that the engine makes of it is denied under all that become it.
-        let canonical = target.zip(found).map(|(target, found)| target.canonical(found, request.operation));
-        if canonical.is_some_and(|path| path != request.path && caller.acl.denies(&path, request.operation)) {
             return Err(Error::denied());
         }
         Ok(())

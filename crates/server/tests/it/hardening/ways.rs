@@ -58,6 +58,81 @@ fn who_manages_secrets_engines_takes_no_auth_method_away() {
 }
 
 #[test]
+fn what_a_narrower_rule_does_not_allow_is_not_had_in_another_case() {
+    let ours = Ours::dev();
+    ours.root("POST", "sys/auth/userpass", r#"{"type":"userpass"}"#);
+    ours.root("POST", "sys/auth/approle", r#"{"type":"approle"}"#);
+    ours.root("POST", "sys/mounts/mm", r#"{"type":"kv"}"#);
+    ours.root("POST", "auth/userpass/users/boss", r#"{"password":"pw"}"#);
+    ours.root("POST", "auth/approle/role/appx", "{}");
+    ours.root("PUT", "sys/policies/acl/admin", POLICY);
+    let all = r#"{ capabilities = ["create", "update", "read", "delete"] }"#;
+    let read = r#"{ capabilities = ["read"] }"#;
+    let token = with_policy(
+        &ours,
+        &format!(
+            r#"path "auth/userpass/users/*" {all} path "auth/userpass/users/boss" {read}
+            path "auth/userpass/users/boss/+" {read}
+            path "auth/approle/role/*" {all} path "auth/approle/role/appx*" {read}
+            path "sys/policies/acl/*" {all} path "sys/policies/acl/admin" {read}
+            path "sys/mounts/*" {all} path "sys/mounts/mm" {read}
+            path "auth/userpass/users/clerk" {{ capabilities = ["create", "update"] denied_parameters = {{ "token_policies" = [] }} }}
+            path "auth/userpass/users/guest" {{ capabilities = ["create", "update"] min_wrapping_ttl = "1m" }}"#
+        ),
+    );
+    let (password, policies) = (r#"{"password":"x"}"#, r#"{"password":"x","token_policies":["admin"]}"#);
+    for (method, path, body) in [
+        ("POST", "auth/userpass/users/BOSS", password),
+        ("POST", "auth/userpass/users/BOSS/password", password),
+        ("DELETE", "auth/userpass/users/Boss", ""),
+        ("POST", "auth/userpass/users/CLERK", policies),
+        ("POST", "auth/userpass/users/Guest", password),
+        ("POST", "auth/approle/role/APPX", r#"{"policies":["b"]}"#),
+        ("POST", "auth/approle/role/AppX/secret-id", "{}"),
+        ("PUT", "sys/policies/acl/ADMIN", POLICY),
+        ("PUT", "sys/policies/acl/ADMIN/", POLICY),
+        ("DELETE", "sys/mounts/mm/", ""),
+    ] {
+        let (status, answer) = ours.ask(&token, method, path, body);
+        assert!(matches!(status, 400 | 403), "{method} {path}: {status} {answer}");
+        // What cannot be asked at all is 400.
+        assert_eq!(status == 400, path.ends_with("ADMIN/"), "{method} {path}: {answer}");
+    }
+    for (method, path, body) in [
+        ("GET", "auth/userpass/users/BOSS", ""),
+        ("POST", "auth/userpass/users/Other", password),
+        ("POST", "auth/userpass/users/OTHER/password", password),
+        ("POST", "auth/userpass/users/CLERK", password),
+        ("GET", "sys/mounts/mm/", ""),
+    ] {
+        let (status, answer) = ours.ask(&token, method, path, body);
+        assert!(matches!(status, 200 | 204), "{method} {path}: {status} {answer}");
+    }
+}
+
+#[test]
+fn a_rule_for_a_name_is_one_for_its_other_cases() {
+    let ours = Ours::dev();
+    ours.root("POST", "sys/auth/userpass", r#"{"type":"userpass"}"#);
+    let all = r#"{ capabilities = ["create", "update", "read", "delete"] }"#;
+    // As the peer has it.
+    let token = with_policy(&ours, &format!(r#"path "auth/userpass/users/boss" {all} path "sys/mounts/mm/" {all}"#));
+    assert_eq!(ours.ask(&token, "POST", "auth/userpass/users/BOSS", r#"{"password":"x"}"#).0, 204);
+    assert_eq!(ours.ask(&token, "GET", "auth/userpass/users/Boss", "").0, 200);
+    ours.root("POST", "sys/mounts/mm", r#"{"type":"kv"}"#);
+    assert_eq!(ours.ask(&token, "GET", "sys/mounts/mm", "").0, 403);
+    assert_eq!(ours.ask(&token, "DELETE", "sys/mounts/mm/", "").0, 204);
+    for rule in ["BOSS", "B*", "+O"] {
+        let token = with_policy(&ours, &format!(r#"path "auth/userpass/users/{rule}" {all}"#));
+        assert_eq!(ours.ask(&token, "POST", "auth/userpass/users/BOSS", r#"{"password":"x"}"#).0, 403, "{rule}");
+    }
+    // Only to make: whoever is there stays as he is, however he is written.
+    let token = with_policy(&ours, r#"path "auth/userpass/users/*" { capabilities = ["create"] }"#);
+    assert_eq!(ours.ask(&token, "POST", "auth/userpass/users/BOSS", r#"{"password":"x"}"#).0, 403);
+    assert_eq!(ours.ask(&token, "POST", "auth/userpass/users/NEW", r#"{"password":"x"}"#).0, 204);
+}
+
+#[test]
 fn a_token_is_renewed_as_its_role_says_now() {
     let ours = Ours::dev();
     let role = |body: &str| drop(ours.root("POST", "auth/token/roles/per", body));

@@ -177,8 +177,7 @@ impl Open {
                 if has_answer
                     && !response.irreplaceable
                     && (caller.is_some() || response.issued.is_some())
-                    && response.wrap_info.is_none()
-                    && response.status.is_none_or(|status| status < 300) =>
+                    && response.wrap_info.is_none() =>
             {
                 self.wrap(request, &response, ttl).await
             }

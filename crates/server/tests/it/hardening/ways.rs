@@ -133,6 +133,49 @@ fn a_rule_for_a_name_is_one_for_its_other_cases() {
 }
 
 #[test]
+fn an_answer_that_fails_in_part_is_wrapped_too() {
+    let ours = Ours::dev();
+    ours.root("POST", "sys/mounts/transit", r#"{"type":"transit"}"#);
+    ours.root("POST", "transit/keys/k", "{}");
+    let text = ours.root("POST", "transit/encrypt/k", r#"{"plaintext":"VE9QU0VDUkVU"}"#)["data"]["ciphertext"].clone();
+    let policy = r#"path "transit/decrypt/k" { capabilities = ["update"] min_wrapping_ttl = "60s" }"#;
+    let token = with_policy(&ours, policy);
+    let batch = json!({ "batch_input": [{ "ciphertext": text }, { "ciphertext": "vault:v1:x" }] });
+    assert_eq!(ours.ask(&token, "POST", "transit/decrypt/k", &batch.to_string()).0, 403);
+    for code in [0, 202, 500] {
+        let mut batch = batch.clone();
+        if code > 0 {
+            batch["partial_failure_response_code"] = json!(code);
+        }
+        let (status, answer) = wrapped(&ours, &token, "POST", "transit/decrypt/k", &batch);
+        assert_eq!(status, 200, "{answer}");
+        assert!(!answer.to_string().contains("VE9QU0VDUkVU"), "{answer}");
+        assert_eq!(unwrap(&ours, &answer)["data"]["batch_results"][0]["plaintext"], "VE9QU0VDUkVU");
+    }
+    // And what is deleted, with what is known of it.
+    ours.root("POST", "secret/data/x", r#"{"data":{"a":1}}"#);
+    ours.root("POST", "secret/metadata/x", r#"{"custom_metadata":{"who":"bob"}}"#);
+    ours.root("DELETE", "secret/data/x", "");
+    let (status, answer) = wrapped(&ours, ROOT, "GET", "secret/data/x", &Value::Null);
+    assert!(status == 200 && !answer.to_string().contains("bob"), "{answer}");
+    assert_eq!(unwrap(&ours, &answer)["data"]["metadata"]["custom_metadata"]["who"], "bob");
+}
+
+#[test]
+fn an_unwrapped_answer_that_is_wrapped_again_is_not_lost() {
+    let ours = Ours::dev();
+    let (_, first) = wrapped(&ours, ROOT, "POST", "sys/wrapping/wrap", &json!({ "a": "b" }));
+    let given = json!({ "token": first["wrap_info"]["token"] });
+    let (status, second) = wrapped(&ours, ROOT, "POST", "sys/wrapping/unwrap", &given);
+    assert_eq!(status, 200, "{second}");
+    assert_eq!(unwrap(&ours, &second)["data"], json!({ "a": "b" }));
+    // What is no JSON is kept as text.
+    let (_, page) = wrapped(&ours, ROOT, "GET", "sys/metrics?format=prometheus", &Value::Null);
+    let kept = unwrap(&ours, &page);
+    assert!(kept["data"]["http_raw_body"].as_str().unwrap().contains("vault_core_unsealed"), "{kept}");
+}
+
+#[test]
 fn a_token_is_renewed_as_its_role_says_now() {
     let ours = Ours::dev();
     let role = |body: &str| drop(ours.root("POST", "auth/token/roles/per", body));

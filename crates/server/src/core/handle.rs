@@ -192,10 +192,13 @@ impl Open {
             return Err(Error::bad_request("auth methods cannot create root tokens"));
         }
         let by_mount = mount.entry.config.token_type;
-        let batch = match auth.token_type {
-            TokenType::Batch | TokenType::DefaultBatch => true,
-            TokenType::Default => matches!(by_mount, Some(TokenType::Batch | TokenType::DefaultBatch)),
-            TokenType::Service | TokenType::DefaultService => false,
+        let batch = match (by_mount, auth.token_type) {
+            // What is no default is an order.
+            (Some(TokenType::Batch), _) => true,
+            (Some(TokenType::Service), _) => false,
+            (_, TokenType::Batch | TokenType::DefaultBatch) => true,
+            (by_mount, TokenType::Default) => by_mount == Some(TokenType::DefaultBatch),
+            (_, TokenType::Service | TokenType::DefaultService) => false,
         };
         if batch && (auth.num_uses != 0 || auth.period != 0) {
             return Err(Error::bad_request("batch tokens cannot have a number of uses or a period"));

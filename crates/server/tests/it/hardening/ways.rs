@@ -204,6 +204,26 @@ fn a_token_is_renewed_as_its_role_says_now() {
 }
 
 #[test]
+fn the_kind_of_token_that_a_mount_orders_goes_before_the_roles() {
+    let ours = Ours::dev();
+    ours.root("POST", "sys/auth/userpass", r#"{"type":"userpass"}"#);
+    for (mount, user, expected) in [
+        ("service", "batch", "service"),
+        ("batch", "service", "batch"),
+        ("default-service", "batch", "batch"),
+        ("default-batch", "service", "service"),
+        ("default-batch", "default", "batch"),
+        ("default-service", "default", "service"),
+    ] {
+        ours.root("POST", "sys/auth/userpass/tune", &json!({ "token_type": mount }).to_string());
+        let body = json!({ "password": "pw", "token_type": user });
+        ours.root("POST", "auth/userpass/users/al", &body.to_string());
+        let (status, answer) = ours.ask("", "POST", "auth/userpass/login/al", r#"{"password":"pw"}"#);
+        assert_eq!((status, &answer["auth"]["token_type"]), (200, &json!(expected)), "{mount} {user}");
+    }
+}
+
+#[test]
 fn of_many_who_may_only_make_an_entry_one_does() {
     let ours = Ours::dev();
     ours.root("POST", "sys/mounts/one", r#"{"type":"kv"}"#);

@@ -191,6 +191,10 @@ impl Open {
         if policies.iter().any(|name| name == policy::ROOT) {
             return Err(Error::bad_request("auth methods cannot create root tokens"));
         }
+        if policies.iter().any(|name| name == policy::WRAPPING) {
+            // Its cubbyhole would pass for an answer that the server wrapped.
+            return Err(Error::bad_request(format!("cannot assign policy {:?}", policy::WRAPPING)));
+        }
         let by_mount = mount.entry.config.token_type;
         let batch = match (by_mount, auth.token_type) {
             // What is no default is an order.

@@ -224,6 +224,17 @@ fn the_kind_of_token_that_a_mount_orders_goes_before_the_roles() {
 }
 
 #[test]
+fn no_login_gives_a_token_that_passes_for_a_wrapped_answer() {
+    let ours = Ours::dev();
+    ours.root("POST", "sys/auth/userpass", r#"{"type":"userpass"}"#);
+    for policies in [json!(["response-wrapping"]), json!(["Response-Wrapping", "a"])] {
+        let user = json!({ "password": "pw", "token_policies": policies, "token_no_default_policy": true });
+        ours.root("POST", "auth/userpass/users/w", &user.to_string());
+        assert_eq!(ours.ask("", "POST", "auth/userpass/login/w", r#"{"password":"pw"}"#).0, 400, "{policies}");
+    }
+}
+
+#[test]
 fn of_many_who_may_only_make_an_entry_one_does() {
     let ours = Ours::dev();
     ours.root("POST", "sys/mounts/one", r#"{"type":"kv"}"#);

@@ -235,6 +235,66 @@ fn no_login_gives_a_token_that_passes_for_a_wrapped_answer() {
 }
 
 #[test]
+fn no_token_of_a_path_stands_in_an_audit_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.log");
+    let ours = Ours::sealed(Arc::new(Memory::default()), Vec::new(), vec![audit_file(&path)]);
+    let root = TokenText::new(ROOT.to_owned());
+    ours.runtime.block_on(bulla_server::dev::start(&ours.core, Some(root))).unwrap();
+    let victim = token(&ours, ROOT, "auth/token/create", &json!({ "policies": ["default"] }));
+    ours.root("POST", "sys/quotas/config", r#"{"enable_rate_limit_audit_logging":true}"#);
+    ours.root("POST", "sys/quotas/rate-limit/q", r#"{"path":"auth/token","rate":1,"interval":"1h"}"#);
+    let look = || ours.ask("", "GET", &format!("auth/token/lookup/{victim}"), "");
+    let (status, answer) = [look(), look()][1].clone();
+    assert_eq!(status, 429, "{answer}");
+    assert!(answer["errors"][0].as_str().unwrap().contains(&victim), "{answer}");
+    ours.root("DELETE", "sys/quotas/rate-limit/q", "");
+    for path in [
+        format!("auth/token/revoke/{victim}"),
+        format!("auth/token/revoke-orphan/{victim}"),
+        format!("secret/data/x/{victim}"),
+        format!("nowhere/{victim}"),
+        format!("{victim}/x"),
+    ] {
+        ours.ask(ROOT, "POST", &path, "{}");
+        wrapped(&ours, ROOT, "GET", &path, &Value::Null);
+    }
+    let log = std::fs::read_to_string(&path).unwrap();
+    assert!(log.contains("auth/token/revoke/hmac-sha256:") && log.contains("rate limit quota exceeded"), "{log}");
+    let line = log.lines().find(|line| line.contains(&victim));
+    assert!(line.is_none(), "{line:?}");
+}
+
+#[test]
+fn what_was_sent_stands_in_no_error_of_an_audit_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.log");
+    let ours = Ours::sealed(Arc::new(Memory::default()), Vec::new(), vec![audit_file(&path)]);
+    let root = TokenText::new(ROOT.to_owned());
+    ours.runtime.block_on(bulla_server::dev::start(&ours.core, Some(root))).unwrap();
+    ours.root("POST", "sys/auth/jwt", r#"{"type":"jwt"}"#);
+    ours.root("POST", "sys/mounts/transit", r#"{"type":"transit"}"#);
+    let sent = "sent-by-somebody";
+    for (path, body) in [
+        ("auth/jwt/login", json!({ "role": sent, "jwt": "x" })),
+        ("auth/token/create", json!({ "ttl": sent })),
+        ("auth/token/create", json!({ "type": sent })),
+        ("transit/keys/k", json!({ "type": sent })),
+        ("auth/jwt/config", json!({ "jwks_url": format!("http://127.0.0.1:1/keys?token={sent}") })),
+        (
+            "auth/jwt/config",
+            json!({ "jwks_url": format!("http://127.0.0.1:1/keys?token={sent}"), "skip_jwks_validation": true }),
+        ),
+    ] {
+        ours.ask(ROOT, "POST", path, &body.to_string());
+    }
+    let log = std::fs::read_to_string(&path).unwrap();
+    assert!(log.contains("\"error\":\"invalid request\""), "{log}");
+    let line = log.lines().find(|line| line.contains(sent));
+    assert!(line.is_none(), "{line:?}");
+}
+
+#[test]
 fn of_many_who_may_only_make_an_entry_one_does() {
     let ours = Ours::dev();
     ours.root("POST", "sys/mounts/one", r#"{"type":"kv"}"#);

@@ -295,6 +295,31 @@ fn what_was_sent_stands_in_no_error_of_an_audit_record() {
 }
 
 #[test]
+fn a_secret_id_is_not_used_up_from_a_network_that_is_none_of_its_own() {
+    let ours = Ours::dev();
+    ours.root("POST", "sys/auth/approle", r#"{"type":"approle"}"#);
+    ours.root("POST", "auth/approle/role/r", r#"{"role_id":"r"}"#);
+    let made = |cidr: &str| {
+        let body = json!({ "num_uses": 1, "cidr_list": [cidr] });
+        ours.root("POST", "auth/approle/role/r/secret-id", &body.to_string())["data"].clone()
+    };
+    let log_in = |secret: &Value| {
+        ours.ask("", "POST", "auth/approle/login", &json!({ "role_id": "r", "secret_id": secret }).to_string())
+    };
+    let far = made("10.0.0.0/8");
+    let nobody = log_in(&json!("no"));
+    assert_eq!(log_in(&far["secret_id"]), nobody, "it is not told to be right");
+    let lookup = json!({ "secret_id": far["secret_id"] }).to_string();
+    let kept = ours.root("POST", "auth/approle/role/r/secret-id/lookup", &lookup);
+    assert_eq!(kept["data"]["secret_id_num_uses"], 1, "{kept}");
+    assert_eq!(log_in(&made("127.0.0.0/8")["secret_id"]).0, 200);
+    // It counts as a wrong one.
+    let statuses: Vec<u16> = (0..5).map(|_| log_in(&far["secret_id"]).0).collect();
+    assert_eq!(statuses, [400, 400, 400, 400, 400]);
+    assert_eq!(log_in(&made("127.0.0.0/8")["secret_id"]).0, 403);
+}
+
+#[test]
 fn of_many_who_may_only_make_an_entry_one_does() {
     let ours = Ours::dev();
     ours.root("POST", "sys/mounts/one", r#"{"type":"kv"}"#);

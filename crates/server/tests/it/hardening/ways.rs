@@ -347,3 +347,21 @@ fn of_many_who_may_only_make_an_entry_one_does() {
     assert_eq!(ours.ask(&token, "POST", "auth/userpass/users/bob", r#"{"password":"a"}"#).0, 204);
     assert_eq!(ours.ask(&token, "POST", "auth/userpass/users/bob", r#"{"password":"b"}"#).0, 403);
 }
+
+#[test]
+fn a_secret_id_does_not_outlive_its_role() {
+    let ours = Ours::dev();
+    ours.root("POST", "sys/auth/approle", r#"{"type":"approle"}"#);
+    let (role, secrets) = ("auth/approle/role/r", "auth/approle/role/r/secret-id");
+    for round in 0..20 {
+        ours.root("POST", role, "{}");
+        std::thread::scope(|scope| {
+            for _ in 0..6 {
+                scope.spawn(|| (0..4).for_each(|_| drop(ours.ask(ROOT, "POST", secrets, ""))));
+            }
+            scope.spawn(|| ours.root("DELETE", role, ""));
+        });
+        ours.root("POST", role, "{}");
+        assert_eq!(ours.ask(ROOT, "LIST", secrets, "").0, 404, "round {round}");
+    }
+}

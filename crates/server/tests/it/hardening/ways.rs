@@ -349,6 +349,25 @@ fn of_many_who_may_only_make_an_entry_one_does() {
 }
 
 #[test]
+fn children_are_of_no_use_soon_after_their_parent_is_taken_back() {
+    let ours = Ours::dev();
+    with_policy(&ours, r#"path "auth/token/create" { capabilities = ["create", "update"] }"#);
+    let parent = token(&ours, ROOT, "auth/token/create", &json!({ "policies": ["p"] }));
+    let children: Vec<String> =
+        (0..100).map(|_| token(&ours, &parent, "auth/token/create", &json!({ "policies": ["p"] }))).collect();
+    let grandchild = token(&ours, &children[99], "auth/token/create", &json!({}));
+    ours.root("POST", "auth/token/revoke", &json!({ "token": parent }).to_string());
+    assert!(children.iter().chain([&parent, &grandchild]).all(|token| !lives(&ours, token)));
+    let left = || ours.root("LIST", "auth/token/accessors", "")["data"]["keys"].as_array().unwrap().len();
+    // What ends is taken back by the server itself too, at the same time.
+    let started = Instant::now();
+    while left() > 1 {
+        assert!(started.elapsed() < Duration::from_secs(120), "{} are left", left());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
 fn a_secret_id_does_not_outlive_its_role() {
     let ours = Ours::dev();
     ours.root("POST", "sys/auth/approle", r#"{"type":"approle"}"#);

@@ -349,6 +349,14 @@ fn of_many_who_may_only_make_an_entry_one_does() {
 }
 
 #[test]
+fn a_proxy_is_not_told_to_switch_protocols() {
+    let ours = Ours::dev();
+    for (code, expected) in [("101", 400), ("100", 400), ("199", 400), ("200", 200), ("299", 299), ("600", 400)] {
+        assert_eq!(ours.ask("", "GET", &format!("sys/health?activecode={code}"), "").0, expected, "{code}");
+    }
+}
+
+#[test]
 fn children_are_of_no_use_soon_after_their_parent_is_taken_back() {
     let ours = Ours::dev();
     with_policy(&ours, r#"path "auth/token/create" { capabilities = ["create", "update"] }"#);

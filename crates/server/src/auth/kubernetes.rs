@@ -230,7 +230,7 @@ impl Kubernetes {
     fn is_home(&self, url: &Url) -> bool {
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
         let named = host.strip_prefix("kubernetes.default");
-        named.is_some_and(|rest| rest.is_empty() || rest == ".svc" || rest.starts_with(".svc.cluster."))
+        named.is_some_and(|rest| matches!(rest, "" | ".svc" | ".svc.cluster.local"))
             || self.home.as_deref().is_some_and(|home| home.trim_matches(['[', ']']) == host)
     }
 

@@ -18,6 +18,7 @@ use aes_gcm::{Aes256Gcm, KeyInit};
 use bulla_core::DataKey;
 use zeroize::Zeroizing;
 
+use crate::seal::Shares;
 use crate::storage::{Batch, Storage, StorageError, commit_surely};
 
 mod keyring;
@@ -103,19 +104,23 @@ impl Barrier {
     /// # Errors
     /// [`StorageError::Conflict`] if there is one already.
     pub async fn initialize(storage: Arc<dyn Storage>, root_key: DataKey) -> Result<Self, BarrierError> {
-        Self::initialize_with(storage, root_key, Batch::default()).await
+        Self::make(storage, Keyring::generate(root_key)?, Batch::default()).await
     }
 
-    /// The same, and writes `with` in the same step.
+    /// The same, says how the key that people hold is shared, and writes `with` in the same step.
     ///
     /// # Errors
     /// [`StorageError::Conflict`] if there is a keyring already.
     pub async fn initialize_with(
         storage: Arc<dyn Storage>,
         root_key: DataKey,
+        shares: Shares,
         with: Batch,
     ) -> Result<Self, BarrierError> {
-        let keyring = Keyring::generate(root_key)?;
+        Self::make(storage, Keyring::generate(root_key)?.with_shares(shares), with).await
+    }
+
+    async fn make(storage: Arc<dyn Storage>, keyring: Keyring, with: Batch) -> Result<Self, BarrierError> {
         let record = keyring.seal()?;
         let mut batch = with;
         batch.conditions.push((KEYRING.to_owned(), None));
@@ -176,12 +181,27 @@ impl Barrier {
         self.change(Keyring::rotated).await
     }
 
-    /// Keeps the keyring, with a new term, under another root key, and writes `with` in the same step: the seal's record, that opens with the other key alone.
+    /// Keeps the keyring, with a new term, under another root key, and writes `with` in the same step: the seal's record, that opens with the other key
+    /// alone, and has the same shares.
     ///
     /// # Errors
     /// [`StorageError::Unknown`] if it may have been done; any other: nothing has changed.
-    pub async fn replace_root_key(&self, root_key: &DataKey, with: Batch) -> Result<(), BarrierError> {
-        self.change_with(|keyring| Ok(keyring.rotated()?.under(root_key.clone())), with).await
+    pub async fn replace_root_key(&self, root_key: &DataKey, shares: Shares, with: Batch) -> Result<(), BarrierError> {
+        let change = |keyring: &Keyring| Ok(keyring.rotated()?.under(root_key.clone()).with_shares(shares));
+        self.change_with(change, with).await
+    }
+
+    /// Keeps how the key that people hold is shared, and writes `with` in the same step: the seal's record, that says the same.
+    ///
+    /// # Errors
+    /// [`StorageError::Unknown`] if it may have been done; any other: nothing has changed.
+    pub async fn replace_shares(&self, shares: Shares, with: Batch) -> Result<(), BarrierError> {
+        self.change_with(|keyring| Ok(keyring.with_shares(shares)), with).await
+    }
+
+    /// How the key that people hold is shared, as the root key vouches for; `None` if the keyring is older than that.
+    pub fn shares(&self) -> Option<Shares> {
+        self.keyring().shares()
     }
 
     /// Whether `root_key` is the one.

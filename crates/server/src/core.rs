@@ -28,7 +28,7 @@ mod token_lease;
 pub mod ttl;
 mod wrap;
 
-pub use handle::{is_cidr, is_from, is_within, policies};
+pub use handle::{is_cidr, is_from, is_within, policies, policy_names};
 pub use sealing::{Attempt, Init, Initialized, SealStatus};
 
 use self::audit::{Broker, DeviceConfig};

@@ -229,9 +229,7 @@ impl Kubernetes {
     /// Whether an address is that of the API server of this server's own pod: others of the cluster may have certificates of its authorities too.
     fn is_home(&self, url: &Url) -> bool {
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-        let named = host.strip_prefix("kubernetes.default");
-        named.is_some_and(|rest| rest.is_empty() || rest == ".svc" || rest.starts_with(".svc.cluster."))
-            || self.home.as_deref().is_some_and(|home| home.trim_matches(['[', ']']) == host)
+        is_named_home(host) || self.home.as_deref().is_some_and(|home| home.trim_matches(['[', ']']) == host)
     }
 
     /// Whether authorities of a configuration are all this server's pod's own too. None are: the pod's are taken.
@@ -248,9 +246,35 @@ impl Kubernetes {
     }
 }
 
+/// Whether a name is one that every pod has for its own cluster's API server. Others that begin so may be anybody's.
+fn is_named_home(host: &str) -> bool {
+    host.strip_prefix("kubernetes.default").is_some_and(|rest| matches!(rest, "" | ".svc" | ".svc.cluster.local"))
+}
+
 async fn read(path: &Path) -> std::result::Result<SecretString, String> {
     let path = path.to_owned();
     let read = tokio::task::spawn_blocking(move || file::read(&path, LONGEST_FILE)).await;
     let bytes = read.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
     SecretString::from_utf8(bytes).map_err(|_| "it is not text".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_only_begins_like_that_of_the_own_cluster_is_anothers() {
+        for (host, expected) in [
+            ("kubernetes.default", true),
+            ("kubernetes.default.svc", true),
+            ("kubernetes.default.svc.cluster.local", true),
+            ("kubernetes.default.svc.cluster.attacker.example", false),
+            ("kubernetes.default.svc.cluster.local.attacker.example", false),
+            ("kubernetes.default.svc.cluster.", false),
+            ("kubernetes.defaults", false),
+            ("x.kubernetes.default", false),
+        ] {
+            assert_eq!(is_named_home(host), expected, "{host}");
+        }
+    }
 }

@@ -121,6 +121,7 @@ impl Userpass {
         let hash = new_hash(call).await?;
         let input = &call.input;
         change(call, |user| {
+            call.check_new(user.is_some())?;
             let mut user = user.unwrap_or_default();
             if let Some(hash) = &hash {
                 user.hash.clone_from(hash);

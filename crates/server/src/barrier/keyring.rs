@@ -1,20 +1,28 @@
 //! The keys of the barrier: one a term, and one that names are hidden with.
 //!
 //! ```text
-//! keyring = version (1 byte, 1) || name key (32) || count (4) || count × (term (4) || key (32) || begun (8, Unix seconds) || records (8))
+//! keyring = version (1 byte, 2) || name key (32) || count (4) || count × (term (4) || key (32) || begun (8, Unix seconds) || records (8))
+//!           || kept (1: 0 or 1) || shares (1) || threshold (1)
 //! ```
 //!
 //! Numbers are big endian. Encrypted by the root key (`bulla_kms::gcm`, associated data `bulla keyring 1`).
+//!
+//! How the key that people hold is shared stands in the seal's record too, which anybody can write who writes the storage. Here it is believed: how many
+//! people have to agree, and that there is no such key yet. Version 1 ends before `kept`.
 
 use bulla_core::{DataKey, SecretBytes};
 use bulla_kms::gcm;
 
 use super::BarrierError;
+use crate::seal::Shares;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// The version before, without shares.
+const WITHOUT_SHARES: u8 = 1;
 const ASSOCIATED_DATA: &[u8] = b"bulla keyring 1";
 const KEY: usize = DataKey::LEN;
 const TERM: usize = 4 + KEY + 8 + 8;
+const SHARES: usize = 3;
 
 /// Keys by term. Wiped when dropped.
 #[derive(Clone)]
@@ -23,6 +31,8 @@ pub struct Keyring {
     name_key: DataKey,
     /// Not empty; ascending, the last is the newest.
     terms: Vec<Term>,
+    /// How the key that people hold is shared; `None` if nobody has said yet.
+    shares: Option<Shares>,
 }
 
 #[derive(Clone)]
@@ -47,7 +57,7 @@ pub struct KeyStatus {
 impl Keyring {
     /// One term, fresh keys.
     pub fn generate(root_key: DataKey) -> Result<Self, BarrierError> {
-        Ok(Self { root_key, name_key: DataKey::generate()?, terms: vec![Term::generate(1)?] })
+        Ok(Self { root_key, name_key: DataKey::generate()?, terms: vec![Term::generate(1)?], shares: None })
     }
 
     /// Reads what [`seal`](Self::seal) made.
@@ -58,7 +68,10 @@ impl Keyring {
     }
 
     fn read(plain: &[u8], root_key: DataKey) -> Option<Self> {
-        let mut rest = plain.strip_prefix(&[VERSION])?;
+        let (version, mut rest) = plain.split_first()?;
+        if ![VERSION, WITHOUT_SHARES].contains(version) {
+            return None;
+        }
         let name_key = take_key(&mut rest)?;
         let count = u32::from_be_bytes(take(&mut rest)?);
         let mut terms: Vec<Term> = Vec::new();
@@ -74,12 +87,19 @@ impl Keyring {
             }
             terms.push(term);
         }
-        (rest.is_empty() && !terms.is_empty()).then_some(Self { root_key, name_key, terms })
+        let shares = match (*version, take(&mut rest)) {
+            (WITHOUT_SHARES, None) | (VERSION, Some([0, 0, 0])) => None,
+            (VERSION, Some([1, shares, threshold])) => {
+                Some(Shares { shares: usize::from(shares), threshold: usize::from(threshold) })
+            }
+            _ => return None,
+        };
+        (rest.is_empty() && !terms.is_empty()).then_some(Self { root_key, name_key, terms, shares })
     }
 
     /// Encrypted by the root key.
     pub fn seal(&self) -> Result<Vec<u8>, BarrierError> {
-        let mut plain = SecretBytes::with_capacity(1 + KEY + 4 + self.terms.len() * TERM);
+        let mut plain = SecretBytes::with_capacity(1 + KEY + 4 + self.terms.len() * TERM + SHARES);
         plain.extend_from_slice(&[VERSION]);
         plain.extend_from_slice(self.name_key.expose());
         plain.extend_from_slice(&u32::try_from(self.terms.len()).unwrap_or(u32::MAX).to_be_bytes());
@@ -89,6 +109,7 @@ impl Keyring {
             plain.extend_from_slice(&term.begun.to_be_bytes());
             plain.extend_from_slice(&term.encryptions.to_be_bytes());
         }
+        plain.extend_from_slice(&written(self.shares)?);
         gcm::seal(self.root_key.expose(), ASSOCIATED_DATA, &plain)
             .map_err(|_| BarrierError::Keyring("it cannot be encrypted"))
     }
@@ -103,7 +124,18 @@ impl Keyring {
     /// The same for another root key.
     #[must_use]
     pub fn under(&self, root_key: DataKey) -> Self {
-        Self { root_key, name_key: self.name_key.clone(), terms: self.terms.clone() }
+        Self { root_key, name_key: self.name_key.clone(), terms: self.terms.clone(), shares: self.shares }
+    }
+
+    /// The same with this said of how the key that people hold is shared.
+    #[must_use]
+    pub fn with_shares(&self, shares: Shares) -> Self {
+        Self { shares: Some(shares), ..self.clone() }
+    }
+
+    /// How the key that people hold is shared; `None` if nobody has said yet.
+    pub const fn shares(&self) -> Option<Shares> {
+        self.shares
     }
 
     /// The same with `more` records in the newest term.
@@ -158,6 +190,13 @@ impl Term {
         let begun = jiff::Timestamp::now().as_second();
         Ok(Self { number, key: DataKey::generate()?, begun, encryptions: 0 })
     }
+}
+
+/// How `shares` are written.
+fn written(shares: Option<Shares>) -> Result<[u8; SHARES], BarrierError> {
+    let Some(Shares { shares, threshold }) = shares else { return Ok([0; SHARES]) };
+    let byte = |number: usize| u8::try_from(number).map_err(|_| BarrierError::Keyring("it has too many shares"));
+    Ok([1, byte(shares)?, byte(threshold)?])
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {

@@ -111,9 +111,10 @@ async fn after_a_rotation_old_records_open_and_new_ones_have_the_new_term() {
     assert_eq!(view.get("old").await.unwrap().unwrap().as_slice(), b"1");
     assert_eq!(view.get("new").await.unwrap().unwrap().as_slice(), b"2");
     let other = DataKey::generate().unwrap();
-    barrier.replace_root_key(&other, Batch::default()).await.unwrap();
+    barrier.replace_root_key(&other, Shares { shares: 3, threshold: 2 }, Batch::default()).await.unwrap();
     assert!(matches!(Barrier::open(Arc::clone(&storage), root).await, Err(BarrierError::Keyring(_))));
-    assert!(Barrier::open(storage, other).await.is_ok());
+    let barrier = Barrier::open(storage, other).await.unwrap();
+    assert_eq!(barrier.shares(), Some(Shares { shares: 3, threshold: 2 }));
 }
 
 #[tokio::test]

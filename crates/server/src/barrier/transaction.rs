@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::view::{decode, encode};
 use super::{Barrier, BarrierError, Plain, View};
-use crate::storage::{Batch, commit_surely};
+use crate::storage::Batch;
 
 /// How often a step is tried again before its conflict is reported: more means that something is wrong.
 const ATTEMPTS: usize = 1000;
@@ -22,13 +22,11 @@ pub struct Transaction {
     barrier: Arc<Barrier>,
     read: BTreeMap<String, Option<Vec<u8>>>,
     written: BTreeMap<String, Option<Plain>>,
-    /// Keys in storage, and the records they have and get: what is kept outside of the barrier.
-    replaced: Vec<(String, Vec<u8>, Vec<u8>)>,
 }
 
 impl Transaction {
     pub(super) fn new(barrier: Arc<Barrier>) -> Self {
-        Self { barrier, read: BTreeMap::new(), written: BTreeMap::new(), replaced: Vec::new() }
+        Self { barrier, read: BTreeMap::new(), written: BTreeMap::new() }
     }
 
     /// The entry at `key` of `view`, as it is or as this transaction would leave it.
@@ -71,11 +69,6 @@ impl Transaction {
         Ok(())
     }
 
-    /// Will replace the record `before` at `path` in storage, which is not encrypted, by `after`.
-    pub fn replace_outside(&mut self, path: &str, before: Vec<u8>, after: Vec<u8>) {
-        self.replaced.push((path.to_owned(), before, after));
-    }
-
     /// Writes all, or nothing.
     ///
     /// # Errors
@@ -88,21 +81,9 @@ impl Transaction {
         }
     }
 
-    /// The same, and looks where the answer leaves open whether it was done.
-    ///
-    /// # Errors
-    /// See [`commit_surely`].
-    pub async fn commit_surely(self) -> Result<(), BarrierError> {
-        let storage = Arc::clone(&self.barrier.storage);
-        match self.batch()? {
-            Some(batch) => Ok(commit_surely(storage.as_ref(), batch).await?),
-            None => Ok(()),
-        }
-    }
-
     /// What is to be committed; `None` if nothing is.
     fn batch(self) -> Result<Option<Batch>, BarrierError> {
-        if self.written.is_empty() && self.replaced.is_empty() {
+        if self.written.is_empty() {
             return Ok(None);
         }
         let mut writes = Vec::with_capacity(self.written.len());
@@ -110,12 +91,7 @@ impl Transaction {
             let record = value.map(|value| self.barrier.encrypt(&path, &value)).transpose()?;
             writes.push((path, record));
         }
-        let mut conditions: Vec<_> = self.read.into_iter().collect();
-        for (path, before, after) in self.replaced {
-            conditions.push((path.clone(), Some(before)));
-            writes.push((path, Some(after)));
-        }
-        Ok(Some(Batch { conditions, writes }))
+        Ok(Some(Batch { conditions: self.read.into_iter().collect(), writes }))
     }
 
     /// Commits. `Ok(false)` is a conflict, to be tried again; `attempt` counts.

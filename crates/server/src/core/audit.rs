@@ -16,7 +16,7 @@ mod record;
 mod sink;
 mod sinks;
 
-pub use record::Record;
+pub use record::{QUOTA, Record};
 
 use self::options::{Form, Plan};
 use self::record::Line;

@@ -124,26 +124,23 @@ impl Open {
         }
         let acl = self.policies.acl(&entry.policies).await?;
         let entry = Arc::new(entry);
-        let caller = caller.insert(Caller { hash, entry, acl });
+        let caller = &*caller.insert(Caller { hash, entry, acl });
+        // What is asked for is judged under the name that the engine makes of it, too.
+        let meant = target.zip(found).map(|(target, found)| target.canonical(found, request.operation));
+        let meant = meant.unwrap_or_else(|| request.path.clone());
+        let may = |operation: Operation, request: &Request| caller.acl.check_meant(operation, &meant, request);
         if let (Some(target), Some(found)) = (target, found)
             && request.operation == Operation::Update
             // Whoever may do neither does not make the engine look.
-            && [Operation::Create, Operation::Update]
-                .iter()
-                .any(|operation| caller.acl.check(*operation, &request.path, request).allowed)
+            && (may(Operation::Create, request).allowed || may(Operation::Update, request).allowed)
         {
             let call = target.call(request, Some(caller), found);
             if target.mount.backend.exists(found, &call).await? == Some(false) {
                 request.operation = Operation::Create;
             }
         }
-        let verdict = caller.acl.check(request.operation, &request.path, request);
+        let verdict = may(request.operation, request);
         if !verdict.allowed || access == Access::Sudo && !verdict.sudo {
-            return Err(Error::denied());
-        }
-        // What is denied under the name that the engine makes of it is denied under all that become it.
-        let canonical = target.zip(found).map(|(target, found)| target.canonical(found, request.operation));
-        if canonical.is_some_and(|path| path != request.path && caller.acl.denies(&path, request.operation)) {
             return Err(Error::denied());
         }
         Ok(())
@@ -180,8 +177,7 @@ impl Open {
                 if has_answer
                     && !response.irreplaceable
                     && (caller.is_some() || response.issued.is_some())
-                    && response.wrap_info.is_none()
-                    && response.status.is_none_or(|status| status < 300) =>
+                    && response.wrap_info.is_none() =>
             {
                 self.wrap(request, &response, ttl).await
             }
@@ -195,11 +191,18 @@ impl Open {
         if policies.iter().any(|name| name == policy::ROOT) {
             return Err(Error::bad_request("auth methods cannot create root tokens"));
         }
+        if policies.iter().any(|name| name == policy::WRAPPING) {
+            // Its cubbyhole would pass for an answer that the server wrapped.
+            return Err(Error::bad_request(format!("cannot assign policy {:?}", policy::WRAPPING)));
+        }
         let by_mount = mount.entry.config.token_type;
-        let batch = match auth.token_type {
-            TokenType::Batch | TokenType::DefaultBatch => true,
-            TokenType::Default => matches!(by_mount, Some(TokenType::Batch | TokenType::DefaultBatch)),
-            TokenType::Service | TokenType::DefaultService => false,
+        let batch = match (by_mount, auth.token_type) {
+            // What is no default is an order.
+            (Some(TokenType::Batch), _) => true,
+            (Some(TokenType::Service), _) => false,
+            (_, TokenType::Batch | TokenType::DefaultBatch) => true,
+            (by_mount, TokenType::Default) => by_mount == Some(TokenType::DefaultBatch),
+            (_, TokenType::Service | TokenType::DefaultService) => false,
         };
         if batch && (auth.num_uses != 0 || auth.period != 0) {
             return Err(Error::bad_request("batch tokens cannot have a number of uses or a period"));
@@ -336,10 +339,18 @@ fn is_irreplaceable(result: &Result<Response>) -> bool {
     }
 }
 
-/// Policies in lower case, each once, sorted, with `default` unless it is not wanted.
+/// Names of policies in lower case, each once, sorted.
+pub fn policy_names(names: &[String]) -> Vec<String> {
+    let mut names: Vec<String> = names.iter().map(|name| name.trim().to_lowercase()).collect();
+    names.retain(|name| !name.is_empty());
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// The policies that somebody has: the same with `default` unless it is not wanted; `root` stands for all.
 pub fn policies(names: &[String], no_default: bool) -> Vec<String> {
-    let mut policies: Vec<String> = names.iter().map(|name| name.trim().to_lowercase()).collect();
-    policies.retain(|name| !name.is_empty());
+    let mut policies = policy_names(names);
     if policies.iter().any(|name| name == policy::ROOT) {
         return vec![policy::ROOT.to_owned()];
     }

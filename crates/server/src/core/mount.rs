@@ -350,10 +350,16 @@ impl Mounts {
         }
     }
 
-    /// Takes a mount away, with all it has. Leases are taken back before. That it is not there is no error.
-    pub async fn unmount(&self, full: &str) -> Result<()> {
+    /// Takes a mount of this class away, with all it has. Leases are taken back before. That it is not there is no error.
+    ///
+    /// # Errors
+    /// 400 if what is there is of another class.
+    pub async fn unmount(&self, full: &str, class: Class) -> Result<()> {
         let _changing = self.changing.lock().await;
         let Some(mount) = self.at(full) else { return Ok(()) };
+        if mount.entry.class != class {
+            return Err(Error::bad_request(format!("cannot unmount {full:?}")));
+        }
         let mut table = (*self.table()).clone();
         table.remove(full);
         self.store(table).await?;

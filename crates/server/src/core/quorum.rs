@@ -16,7 +16,7 @@ mod root;
 pub use rekey::{Begun, Made, NewKey, Place, RekeyStatus, VerifyStatus, Which};
 pub use root::{OTP, RootStatus, decode as decode_token};
 
-use super::sealing::{RECOVERY, recovery_hash};
+use super::sealing::{RECOVERY, check_kept, recovery_hash};
 use super::{Core, Open};
 use crate::barrier::View;
 use crate::logical::{Error, Result};
@@ -71,8 +71,14 @@ impl Given {
 
 impl Core {
     /// The seal's record of a server that is open, as it is in storage and read.
-    async fn record(&self) -> Result<(Vec<u8>, Stored)> {
-        self.stored_record().await?.ok_or_else(|| Error::internal(&"the seal's record is gone"))
+    ///
+    /// # Errors
+    /// 500 if it is not as this server wrote it: how many people have to agree is not what somebody wrote there.
+    async fn record(&self, open: &Open) -> Result<(Vec<u8>, Stored)> {
+        let (record, stored) =
+            self.stored_record().await?.ok_or_else(|| Error::internal(&"the seal's record is gone"))?;
+        check_kept(&open.barrier, &stored)?;
+        Ok((record, stored))
     }
 }
 

@@ -16,11 +16,13 @@ impl Open {
         if !self.tokens.condemn(hash, &self.expiry).await? {
             return Ok(());
         }
+        // Before anything is tidied up, which takes long: nothing that it made works on meanwhile.
+        self.condemn_below(hash).await?;
         // Leaves first. Whoever is interrupted left a condemned token, which the sweeper finds.
         let mut path = vec![hash.to_owned()];
         while let Some(token) = path.last().cloned() {
             let mut pending = false;
-            for child in self.tokens.children(&token, AT_ONCE).await? {
+            for child in self.tokens.children(&token, "", AT_ONCE).await? {
                 if self.tokens.condemn(&child, &self.expiry).await? {
                     path.push(child);
                     pending = true;
@@ -32,6 +34,25 @@ impl Open {
                 self.revoke_leases_of(&token).await?;
                 self.tokens.bury(&token, &self.expiry).await?;
                 path.pop();
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes all tokens below one of no use, many at a time.
+    async fn condemn_below(&self, hash: &str) -> Result<()> {
+        let mut rest = vec![(hash.to_owned(), String::new())];
+        while let Some((token, after)) = rest.pop() {
+            let children = self.tokens.children(&token, &after, AT_ONCE).await?;
+            if let Some(last) = children.last().filter(|_| children.len() == AT_ONCE) {
+                rest.push((token, last.clone()));
+            }
+            let condemned = children.iter().map(|child| self.tokens.condemn_below(child, &self.expiry));
+            // Together, so that one fsync does for many.
+            for (child, condemned) in children.iter().zip(futures_util::future::join_all(condemned).await) {
+                if condemned? {
+                    rest.push((child.clone(), String::new()));
+                }
             }
         }
         Ok(())

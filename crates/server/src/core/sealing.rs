@@ -9,6 +9,7 @@ mod begin;
 mod migrate;
 mod unseal;
 
+pub(super) use self::migrate::check_kept;
 pub(super) use self::unseal::Progress;
 
 use super::policy::ROOT;
@@ -239,7 +240,7 @@ impl Core {
         recovery: Option<&[u8]>,
         step: Option<&str>,
     ) -> Result<TokenText> {
-        let barrier = Arc::new(begin::make_barrier(&self.storage, &root_key).await?);
+        let barrier = Arc::new(begin::make_barrier(&self.storage, &root_key, stored.shares).await?);
         if let Some(hash) = recovery {
             // Only to tell a right recovery key from a wrong one.
             own(&barrier).put(RECOVERY, hash).await?;

@@ -15,7 +15,7 @@ use crate::storage::Memory;
 
 mod written;
 
-/// What was taken back; `stuck` cannot be.
+/// What was taken back; `stuck` cannot be, and `slow` takes its time.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<String>>>);
 
@@ -36,6 +36,9 @@ impl Engine for Gives {
     async fn revoke_secret(&self, lease: &Lease<'_>) -> Result<()> {
         let name = lease.internal["name"].clone();
         self.0.0.lock().unwrap().push(name.clone());
+        if name == "slow" {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
         if name == "stuck" { Err(Error::bad_request("it does not answer")) } else { Ok(()) }
     }
 }
@@ -317,4 +320,38 @@ async fn leases_of_more_tokens_than_one_page_has_are_all_listed() {
     assert_eq!(open.leases_of_tokens("").await.unwrap(), ["auth/"]);
     assert_eq!(open.leases_of_tokens("auth/token/create/").await.unwrap().len(), 501);
     assert_eq!(open.tokens_below("auth/token/").await.unwrap().len(), 501);
+}
+
+#[tokio::test]
+async fn what_a_token_made_is_of_no_use_before_anything_is_tidied_up() {
+    let world = World::new().await;
+    let parent = world.child().await;
+    let mut below = Vec::new();
+    for _ in 0..3 {
+        let made =
+            world.ask_as(&parent, Operation::Update, "auth/token/create", object! { "ttl": "1h" }).await.unwrap();
+        below.push(made.issued.unwrap().token);
+    }
+    let made = world.ask_as(&below[0], Operation::Update, "auth/token/create", object! { "ttl": "1h" }).await.unwrap();
+    below.push(made.issued.unwrap().token);
+    for token in &below {
+        world.give(token, "slow").await;
+    }
+    let revoking = world.ask(Operation::Update, "auth/token/revoke", object! { "token": parent.expose() });
+    let looking = async {
+        while world.taken_back().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let mut alive = 0;
+        for token in below.iter().chain([&parent]) {
+            alive +=
+                usize::from(world.ask_as(token, Operation::Read, "auth/token/lookup-self", object! {}).await.is_ok());
+        }
+        (alive, world.taken_back().len())
+    };
+    let (revoked, (alive, taken_back)) = futures_util::join!(revoking, looking);
+    revoked.unwrap();
+    assert_eq!(alive, 0);
+    assert!(taken_back < 4, "it was looked at while the first was taken back");
+    assert!(world.taken_back().len() >= 4);
 }

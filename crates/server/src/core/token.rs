@@ -102,6 +102,9 @@ pub const TEXT: usize = 26;
 /// So many tokens in a row may have made each other.
 const GENERATIONS: usize = 64;
 
+/// After so many milliseconds the sweeper takes back what was condemned with the token that made it.
+const LEFT_BEHIND: i64 = 30_000;
+
 /// Where the text of a batch token is bound to.
 const BATCH: &str = "sys/token/batch";
 
@@ -298,15 +301,27 @@ impl Tokens {
 
     /// Makes a token unusable at once; what it leaves behind is taken back after, at the latest by the sweeper. Whether there was one.
     pub async fn condemn(&self, hash: &str, expiry: &expiry::Index) -> Result<bool> {
-        self.condemn_when(hash, expiry, |_| true).await
+        self.condemn_when(hash, expiry, 0, |_| true).await
+    }
+
+    /// The same for one below a token that is being taken back, which takes this one back too; should it not come to that, it is done later.
+    pub async fn condemn_below(&self, hash: &str, expiry: &expiry::Index) -> Result<bool> {
+        self.condemn_when(hash, expiry, LEFT_BEHIND, |_| true).await
     }
 
     /// The same for a token that has ended; one that was renewed meanwhile stays.
     pub async fn condemn_ended(&self, hash: &str, expiry: &expiry::Index) -> Result<bool> {
-        self.condemn_when(hash, expiry, |entry| !entry.is_alive()).await
+        self.condemn_when(hash, expiry, 0, |entry| !entry.is_alive()).await
     }
 
-    async fn condemn_when(&self, hash: &str, expiry: &expiry::Index, when: fn(&Entry) -> bool) -> Result<bool> {
+    /// `later`: in how many milliseconds the sweeper takes it back, if nobody else has.
+    async fn condemn_when(
+        &self,
+        hash: &str,
+        expiry: &expiry::Index,
+        later: i64,
+        when: fn(&Entry) -> bool,
+    ) -> Result<bool> {
         let (key, mut attempt) = (format!("id/{hash}"), 0);
         loop {
             let mut transaction = self.view.begin();
@@ -319,7 +334,7 @@ impl Tokens {
             }
             let before = entry.expires;
             entry.revoked = true;
-            entry.expires = now_millis();
+            entry.expires = now_millis() + later;
             transaction.write(&self.view, &key, &entry)?;
             expiry.set(&mut transaction, &Subject::Token(hash.to_owned()), before, entry.expires)?;
             if transaction.try_commit(&mut attempt).await? {
@@ -328,9 +343,9 @@ impl Tokens {
         }
     }
 
-    /// The first few children of a token.
-    pub async fn children(&self, hash: &str, limit: usize) -> Result<Vec<String>> {
-        Ok(self.view.list(&format!("parent/{hash}/"), "", limit).await?)
+    /// So many children of a token behind `after`.
+    pub async fn children(&self, hash: &str, after: &str, limit: usize) -> Result<Vec<String>> {
+        Ok(self.view.list(&format!("parent/{hash}/"), after, limit).await?)
     }
 
     /// Forgets that `child` is one of `parent`: there is no such token.
@@ -340,7 +355,7 @@ impl Tokens {
 
     /// Makes orphans of all children of a token.
     pub async fn free_children(&self, hash: &str) -> Result<()> {
-        for child in self.children(hash, 0).await? {
+        for child in self.children(hash, "", 0).await? {
             let (key, mut attempt) = (format!("id/{child}"), 0);
             loop {
                 let mut transaction = self.view.begin();

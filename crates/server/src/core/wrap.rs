@@ -15,7 +15,18 @@ impl Open {
     /// Keeps `response`, and answers with where it is.
     pub(super) async fn wrap(&self, request: &Request, response: &Response, ttl: Duration) -> Result<Response> {
         let seconds = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX).min(self.times.max_ttl);
-        let body = crate::logical::render(response, &request.id);
+        let body = match &response.raw {
+            // An answer that was wrapped before.
+            Some((kind, body)) if *kind == "application/json" => body.clone(),
+            Some((kind, body)) => {
+                let text = String::from_utf8_lossy(body);
+                let data = object! {
+                    "http_content_type": *kind, "http_raw_body": &*text, "http_status_code": response.status.unwrap_or(200),
+                };
+                crate::logical::render(&Response::data(data), &request.id)
+            }
+            None => crate::logical::render(response, &request.id),
+        };
         let accessor = response.issued.as_ref().map(|issued| issued.accessor.clone());
         let info = self.keep(&body, &request.path, seconds, accessor).await?;
         Ok(Response { wrap_info: Some(info), warnings: response.warnings.clone(), ..Response::default() })

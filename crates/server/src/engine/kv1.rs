@@ -1,6 +1,7 @@
 //! Keys and values, the first version: an entry is what was written last.
 
 use async_trait::async_trait;
+use zeroize::Zeroizing;
 
 use crate::json::{self, Value};
 use crate::logical::{Call, Engine, Error, Operation, Response, Result, Route, parse_seconds};
@@ -49,8 +50,20 @@ impl Kv1 {
         if call.request.data.is_empty() {
             return Err(Error::bad_request("missing data fields"));
         }
-        call.storage.put(call.path, &json::object_to_vec(&call.request.data)).await?;
-        Ok(Response::empty())
+        let contents = Zeroizing::new(json::object_to_vec(&call.request.data));
+        if call.request.operation != Operation::Create {
+            call.storage.put(call.path, &contents).await?;
+            return Ok(Response::empty());
+        }
+        let mut attempt = 0;
+        loop {
+            let mut transaction = call.storage.begin();
+            call.check_new(transaction.get(call.storage, call.path).await?.is_some())?;
+            transaction.put(call.storage, call.path, &contents)?;
+            if transaction.try_commit(&mut attempt).await? {
+                return Ok(Response::empty());
+            }
+        }
     }
 
     async fn delete(&self, call: &Call<'_>) -> Result<Response> {

@@ -81,7 +81,8 @@ async fn health(core: &Core, query: &Object) -> Response<Full<Bytes>> {
     let code = |name: &str, otherwise: u16| match query.get(name).and_then(Value::as_str) {
         None => Ok(otherwise),
         Some(text) => {
-            let code = text.parse::<u16>().ok().filter(|code| (100..1000).contains(code));
+            // 1xx is no answer; a proxy takes 101 for one and stops looking at what follows.
+            let code = text.parse::<u16>().ok().filter(|code| (200..600).contains(code));
             code.ok_or(())
         }
     };

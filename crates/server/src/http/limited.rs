@@ -10,7 +10,7 @@ use http_body_util::Full;
 
 use super::answer;
 use crate::core::Core;
-use crate::core::audit::Record;
+use crate::core::audit::{QUOTA, Record};
 use crate::core::quota::Verdict;
 use crate::core::random;
 use crate::json::Object;
@@ -26,20 +26,14 @@ pub async fn refuse(
 ) -> Response<Full<Bytes>> {
     let error = Error::new(429, format!("request path {path:?}: rate limit quota exceeded"));
     if verdict.audit
-        && let Err(error) = write_down(core, head, path, address, &error).await
+        && let Err(error) = write_down(core, head, path, address).await
     {
         return answer::error(&error);
     }
     mark(answer::error(&error), verdict)
 }
 
-async fn write_down(
-    core: &Core,
-    head: &Parts,
-    path: String,
-    address: SocketAddr,
-    error: &Error,
-) -> crate::logical::Result<()> {
+async fn write_down(core: &Core, head: &Parts, path: String, address: SocketAddr) -> crate::logical::Result<()> {
     let operation = match head.method.as_str() {
         "POST" | "PUT" => Operation::Update,
         "PATCH" => Operation::Patch,
@@ -58,7 +52,9 @@ async fn write_down(
         remote: Some(address.ip()),
         remote_port: address.port(),
     };
-    let record = Record { request: &request, caller: None, mount: None, response: None, error: Some(error) };
+    // Without the path, which a token may be in: the record has it elsewhere, and hashes that.
+    let error = Error::new(429, QUOTA);
+    let record = Record { request: &request, caller: None, mount: None, response: None, error: Some(&error) };
     let open = core.open()?;
     open.audit.request(&mut open.audit.asked(&record)).await
 }

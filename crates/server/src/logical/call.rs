@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::field::{self, Field, Kind};
-use super::{Caller, Error, Request, Result, parse_seconds};
+use super::{Caller, Error, Operation, Request, Result, parse_seconds};
 use crate::barrier::View;
 use crate::core::lockout::Limits;
 use crate::json::{Object, Value};
@@ -39,6 +39,21 @@ pub struct Call<'a> {
     pub caller: Option<&'a Caller>,
     /// The fields.
     pub input: Input<'a>,
+}
+
+impl Call<'_> {
+    /// Refuses to write over an entry that was made after it was found missing, by who may only make it.
+    ///
+    /// # Errors
+    /// 403 if it is there, and who asks may not change it.
+    pub fn check_new(&self, is_there: bool) -> Result<()> {
+        let request = self.request;
+        if !is_there || request.operation != Operation::Create {
+            return Ok(());
+        }
+        let may = |caller: &Caller| caller.acl.check(Operation::Update, &request.path, request).allowed;
+        if self.caller.is_some_and(may) { Ok(()) } else { Err(Error::denied()) }
+    }
 }
 
 /// The fields of a call: those of its path, then those of its body or query.

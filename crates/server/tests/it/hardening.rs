@@ -1,5 +1,7 @@
 //! What somebody with little, or nothing, may try.
 
+mod ways;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -54,14 +54,10 @@ pub async fn log_in(link: &Link, call: &Call<'_>) -> Result<Response> {
         if secret.is_empty() {
             return Err(missing_secret());
         }
-        let entry = take(call, &name, &secret).await?;
+        let entry = take(call, &name, &role, &secret).await?;
         open.lockouts.conclude(&login, entry.is_some().into())?;
         let entry = entry.ok_or_else(invalid)?;
-        if !is_from(&entry.cidrs, call.request.remote) {
-            return Err(Error::bad_request("source address is not allowed by the CIDR blocks of the secret id"));
-        }
-        // The role's networks may be fewer since the secret id was made; and the one address that a role binds strictly is fewer still.
-        check_subset(&role.params.bound_cidrs, &entry.token_cidrs)?;
+        // The one address that a role binds strictly is fewer still.
         if !entry.token_cidrs.is_empty() && !role.params.strictly_bind_ip {
             auth.bound_cidrs = entry.token_cidrs;
         }
@@ -76,22 +72,31 @@ fn missing_secret() -> Error {
     Error::bad_request("missing secret_id")
 }
 
-/// Counts a use of a secret id. `None`: there is no such, or it has no more.
-async fn take(call: &Call<'_>, role: &str, secret: &str) -> Result<Option<SecretId>> {
-    let key = secret_key(call.storage, role, secret).await?;
+/// Counts a use of a secret id. `None`: there is no such, or it has no more, or it is not one where the login comes from.
+///
+/// # Errors
+/// 500 if it gives tokens for networks that are none of its role's any more. No use is counted then.
+async fn take(call: &Call<'_>, name: &str, role: &Role, secret: &str) -> Result<Option<SecretId>> {
+    let key = secret_key(call.storage, name, secret).await?;
     let mut attempt = 0;
     loop {
         let mut transaction = call.storage.begin();
         let Some(mut entry) = transaction.read::<SecretId>(call.storage, &key).await? else { return Ok(None) };
         if !entry.is_alive() {
-            remove(call.storage, role, &entry.accessor).await?;
+            remove(call.storage, name, &entry.accessor).await?;
             return Ok(None);
         }
+        if !is_from(&entry.cidrs, call.request.remote) {
+            tracing::info!("a login came from a network that is none of the secret id's");
+            return Ok(None);
+        }
+        // The role's networks may be fewer since the secret id was made.
+        check_subset(&role.params.bound_cidrs, &entry.token_cidrs)?;
         match entry.uses {
             0 => return Ok(Some(entry)),
             1 => {
                 transaction.delete(call.storage, &key)?;
-                transaction.delete(call.storage, &format!("accessor/{role}/{}", entry.accessor))?;
+                transaction.delete(call.storage, &format!("accessor/{name}/{}", entry.accessor))?;
             }
             _ => {
                 entry.uses -= 1;

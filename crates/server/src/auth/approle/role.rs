@@ -36,6 +36,7 @@ pub fn shown(role: &Role) -> Object {
 pub async fn write(call: &Call<'_>) -> Result<Response> {
     let id = call.input.text("role_id")?.filter(|id| !id.is_empty());
     change(call, |role| {
+        call.check_new(role.is_some())?;
         let mut role = role.unwrap_or_default();
         apply(&mut role, &call.input)?;
         if let Some(id) = &id {
@@ -103,16 +104,28 @@ pub fn id_key(id: &str) -> String {
 }
 
 pub async fn delete(call: &Call<'_>) -> Result<Response> {
-    let Some(role) = find_role(call).await? else { return Ok(done()) };
-    let name = name(call);
-    for accessor in call.storage.list(&format!("accessor/{name}/"), "", 0).await? {
-        super::secret::remove(call.storage, &name, &accessor).await?;
+    let (name, mut attempt) = (name(call), 0);
+    loop {
+        // Before the role: a process that is killed here leaves none that a new role of this name would have.
+        delete_secrets(call, &name).await?;
+        let mut transaction = call.storage.begin();
+        let Some(role) = transaction.read::<Role>(call.storage, &role_key(&name)).await? else { return Ok(done()) };
+        transaction.delete(call.storage, &id_key(&role.id))?;
+        transaction.delete(call.storage, &role_key(&name))?;
+        if transaction.try_commit(&mut attempt).await? {
+            break;
+        }
     }
-    let mut transaction = call.storage.begin();
-    transaction.delete(call.storage, &id_key(&role.id))?;
-    transaction.delete(call.storage, &role_key(&name))?;
-    transaction.commit().await?;
+    // And what was made meanwhile: from here on nothing more is.
+    delete_secrets(call, &name).await?;
     Ok(done())
+}
+
+async fn delete_secrets(call: &Call<'_>, name: &str) -> Result<()> {
+    for accessor in call.storage.list(&format!("accessor/{name}/"), "", 0).await? {
+        super::secret::remove(call.storage, name, &accessor).await?;
+    }
+    Ok(())
 }
 
 pub async fn read_id(call: &Call<'_>) -> Result<Response> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{SecretId, done, name, need_role, secret_key};
+use super::{Role, SecretId, done, missing, name, need_role, role_key, secret_key};
 use crate::auth::params::check_cidrs;
 use crate::barrier::View;
 use crate::core::{is_within, now_nanos, random, time_text};
@@ -22,7 +22,32 @@ pub async fn make_custom(call: &Call<'_>) -> Result<Response> {
 }
 
 async fn store(call: &Call<'_>, secret: String) -> Result<Response> {
-    let (role, name, input) = (need_role(call).await?, name(call), &call.input);
+    let (name, mut attempt) = (name(call), 0);
+    let key = secret_key(call.storage, &name, &secret).await?;
+    loop {
+        let mut transaction = call.storage.begin();
+        // In the same step, so that none is made for a role that is being deleted: the next role of its name would have it.
+        let role: Option<Role> = transaction.read(call.storage, &role_key(&name)).await?;
+        let entry = new_entry(call, &role.ok_or_else(|| missing(call))?)?;
+        if transaction.get(call.storage, &key).await?.is_some() {
+            return Err(Error::wrapped(500, "SecretID is already registered"));
+        }
+        transaction.write(call.storage, &key, &entry)?;
+        transaction.put(call.storage, &format!("accessor/{name}/{}", entry.accessor), key.as_bytes())?;
+        if transaction.try_commit(&mut attempt).await? {
+            return Ok(Response::data(object! {
+                "secret_id": secret,
+                "secret_id_accessor": entry.accessor.as_str(),
+                "secret_id_num_uses": entry.uses,
+                "secret_id_ttl": entry.ttl,
+            }));
+        }
+    }
+}
+
+/// A secret id as it is asked for, if its role allows that.
+fn new_entry(call: &Call<'_>, role: &Role) -> Result<SecretId> {
+    let input = &call.input;
     if !role.bind_secret_id {
         return Err(Error::bad_request("bind_secret_id is not set on the role"));
     }
@@ -36,7 +61,7 @@ async fn store(call: &Call<'_>, secret: String) -> Result<Response> {
     let uses = within(input.int("num_uses")?, role.secret_id_num_uses, "num_uses")?;
     let ttl = within(input.seconds("ttl")?, role.secret_id_ttl, "ttl")?;
     let now = now_nanos();
-    let entry = SecretId {
+    Ok(SecretId {
         accessor: random::uuid()?,
         uses,
         ttl,
@@ -46,21 +71,7 @@ async fn store(call: &Call<'_>, secret: String) -> Result<Response> {
         metadata: metadata(call)?,
         cidrs,
         token_cidrs,
-    };
-    let key = secret_key(call.storage, &name, &secret).await?;
-    let mut transaction = call.storage.begin();
-    if transaction.get(call.storage, &key).await?.is_some() {
-        return Err(Error::wrapped(500, "SecretID is already registered"));
-    }
-    transaction.write(call.storage, &key, &entry)?;
-    transaction.put(call.storage, &format!("accessor/{name}/{}", entry.accessor), key.as_bytes())?;
-    transaction.commit().await?;
-    Ok(Response::data(object! {
-        "secret_id": secret,
-        "secret_id_accessor": entry.accessor.as_str(),
-        "secret_id_num_uses": entry.uses,
-        "secret_id_ttl": entry.ttl,
-    }))
+    })
 }
 
 /// Whether a secret id's networks are all in those of its role.

@@ -97,6 +97,8 @@ pub async fn write(method: &Jwt, call: &Call<'_>) -> Result<Response> {
     }
     let place = if config.jwks_url.is_empty() { &config.oidc_discovery_url } else { &config.jwks_url };
     if address(place).is_ok_and(|url| is_open(&url)) {
+        // A query may have a key in it; the warning is written down.
+        let place = place.split(['?', '#']).next().unwrap_or_default();
         response = response.warn(format!("{place} is not https: whoever is on the way there can log in as anybody"));
     }
     if !config.oidc_discovery_url.is_empty() && config.bound_issuer.is_empty() {

@@ -144,6 +144,7 @@ pub async fn write(call: &Call<'_>) -> Result<Response> {
     loop {
         let mut transaction = call.storage.begin();
         let found: Option<Role> = transaction.read(call.storage, &key(&name)).await?;
+        call.check_new(found.is_some())?;
         let role = changed(found.unwrap_or_default(), call)?;
         transaction.write(call.storage, &key(&name), &role)?;
         if transaction.try_commit(&mut attempt).await? {

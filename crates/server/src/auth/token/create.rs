@@ -64,7 +64,6 @@ async fn create(method: &Token, call: &Call<'_>, role: Option<Role>, orphan: boo
     if num_uses < 0 {
         return Err(Error::bad_request("number of uses cannot be negative"));
     }
-    let lesser = |a: i64, b: i64| if a > 0 && b > 0 { a.min(b) } else { a.max(b) };
     // A child is used from where its parent may be; one that outlives it, or is made by a role, goes its own ways.
     let mut bound_cidrs =
         if orphan || no_parent || role.is_some() { Vec::new() } else { caller.entry.auth.bound_cidrs.clone() };
@@ -133,6 +132,11 @@ async fn create(method: &Token, call: &Call<'_>, role: Option<Role>, orphan: boo
     let (issued, _) = open.tokens.issue(entry, id.map(TokenText::new), &open.expiry).await?;
     open.core()?.metrics.created("token", &call.mount.path, issued.lease_duration, issued.token_type.name());
     Ok(Response { issued: Some(issued), warnings, ..Response::empty() })
+}
+
+/// The lesser of two limits, of which 0 is none.
+pub fn lesser(a: i64, b: i64) -> i64 {
+    if a > 0 && b > 0 { a.min(b) } else { a.max(b) }
 }
 
 fn check_id(id: &str, sudo: bool) -> Result<()> {

@@ -1,10 +1,13 @@
 //! Renewing tokens.
 
-use super::Token;
+use super::create::lesser;
+use super::{Token, role};
+use crate::barrier::View;
 use crate::core::mount::AUTH;
+use crate::core::token::Entry;
 use crate::core::ttl::{self, Wanted};
 use crate::core::{now_millis, now_nanos};
-use crate::logical::{Call, Error, Issued, Response, Result, TokenText};
+use crate::logical::{Auth, Call, Error, Issued, Response, Result, TokenText};
 
 pub async fn given(method: &Token, call: &Call<'_>) -> Result<Response> {
     let token = call.input.text("token")?.unwrap_or_default();
@@ -32,6 +35,22 @@ pub async fn by_accessor(method: &Token, call: &Call<'_>) -> Result<Response> {
     renew(method, call, &hash, None).await
 }
 
+/// What a token is renewed from that its method gave, or that has a role: the role may be another by now, or be gone.
+async fn as_role_says(storage: &View, entry: &Entry) -> Result<Auth> {
+    if entry.role.is_empty() {
+        return Ok(entry.auth.clone());
+    }
+    let role = role::named(storage, &entry.role).await?.ok_or_else(|| {
+        let gone = format!("original token role {:?} could not be found, not renewing", entry.role);
+        Error::wrapped(500, &format!("failed to renew entry: {gone}"))
+    })?;
+    let mut auth = entry.auth.clone();
+    auth.period = role.period;
+    // What was asked for when it was made is not taken back. (The peer takes it back.)
+    auth.explicit_max_ttl = lesser(auth.explicit_max_ttl, role.explicit_max_ttl);
+    Ok(auth)
+}
+
 async fn renew(method: &Token, call: &Call<'_>, hash: &str, text: Option<TokenText>) -> Result<Response> {
     let open = method.open()?;
     let not_renewable = || Error::bad_request("lease is not renewable");
@@ -49,7 +68,7 @@ async fn renew(method: &Token, call: &Call<'_>, hash: &str, text: Option<TokenTe
         let judged = mount.backend.renew_login(&mount.view, entry.auth.clone()).await;
         judged.map_err(|error| Error::wrapped(500, &format!("failed to renew entry: {}", error.messages.join("; "))))?
     } else {
-        entry.auth.clone()
+        as_role_says(&mount.view, &entry).await?
     };
     let wanted = Wanted {
         ttl: call.input.seconds("increment")?.unwrap_or(0).max(0),
@@ -63,7 +82,7 @@ async fn renew(method: &Token, call: &Call<'_>, hash: &str, text: Option<TokenTe
     if ttl < 1 {
         return Err(Error::bad_request("past the max TTL, cannot renew"));
     }
-    let change = |entry: &mut crate::core::token::Entry| {
+    let change = |entry: &mut Entry| {
         entry.expires = now_millis().saturating_add(ttl.saturating_mul(1000));
         entry.renewed = now_nanos();
         entry.auth = auth.clone();

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::auth::params::check_cidrs;
+use crate::barrier::View;
 use crate::json::Value;
 use crate::logical::{Call, Error, Field, Kind, Response, Result, TokenType};
 
@@ -60,11 +61,19 @@ impl Role {
 }
 
 fn key(call: &Call<'_>) -> String {
-    format!("roles/{}", call.input.capture("role_name"))
+    key_of(call.input.capture("role_name"))
+}
+
+fn key_of(name: &str) -> String {
+    format!("roles/{name}")
 }
 
 pub async fn find(call: &Call<'_>) -> Result<Option<Role>> {
-    Ok(call.storage.read(&key(call)).await?)
+    named(call.storage, call.input.capture("role_name")).await
+}
+
+pub async fn named(storage: &View, name: &str) -> Result<Option<Role>> {
+    Ok(storage.read(&key_of(name)).await?)
 }
 
 pub async fn exists(call: &Call<'_>) -> Result<bool> {
@@ -106,18 +115,35 @@ pub async fn read(call: &Call<'_>) -> Result<Response> {
 }
 
 pub async fn write(call: &Call<'_>) -> Result<Response> {
+    let (key, mut attempt) = (key(call), 0);
+    loop {
+        let mut transaction = call.storage.begin();
+        let found: Option<Role> = transaction.read(call.storage, &key).await?;
+        call.check_new(found.is_some())?;
+        let role = changed(found.unwrap_or_default(), call)?;
+        transaction.write(call.storage, &key, &role)?;
+        if transaction.try_commit(&mut attempt).await? {
+            return Ok(Response::empty());
+        }
+    }
+}
+
+/// With what is given.
+fn changed(mut role: Role, call: &Call<'_>) -> Result<Role> {
     let input = &call.input;
-    let mut role = find(call).await?.unwrap_or_default();
     input.capture("role_name").clone_into(&mut role.name);
+    if let Some(names) = input.texts("allowed_policies")? {
+        role.allowed = crate::core::policies(&names, true);
+    }
     let lists = [
-        ("allowed_policies", &mut role.allowed),
         ("allowed_policies_glob", &mut role.allowed_globs),
         ("disallowed_policies", &mut role.disallowed),
         ("disallowed_policies_glob", &mut role.disallowed_globs),
     ];
     for (field, list) in lists {
         if let Some(names) = input.texts(field)? {
-            *list = crate::core::policies(&names, true);
+            // Nobody has these, so `root` does not stand for the others.
+            *list = crate::core::policy_names(&names);
         }
     }
     if input.texts("allowed_entity_aliases")?.is_some_and(|aliases| !aliases.is_empty()) {
@@ -157,8 +183,7 @@ pub async fn write(call: &Call<'_>) -> Result<Response> {
         let invalid = || Error::bad_request(format!("invalid 'token_type' value {name:?}"));
         role.token_type = Some(TokenType::parse(&name).ok_or_else(invalid)?);
     }
-    call.storage.write(&key(call), &role).await?;
-    Ok(Response::empty())
+    Ok(role)
 }
 
 pub async fn delete(call: &Call<'_>) -> Result<Response> {

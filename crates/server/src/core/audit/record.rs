@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::Device;
 use crate::core::mount::{Class, Mount};
-use crate::core::time_text;
+use crate::core::{time_text, token};
 use crate::json::{self, Object, Value, map_strings};
 use crate::logical::{Caller, Error, Operation, Request, Response};
 
@@ -46,7 +46,7 @@ impl Record<'_> {
         let start = out.len();
         self.write_request(device, token.as_deref(), &mut out);
         let asked = start..out.len();
-        self.end(&mut out);
+        self.end(device, &mut out);
         Line { text: out, auth, asked, allowed: self.is_allowed(), written: false }
     }
 
@@ -63,14 +63,14 @@ impl Record<'_> {
         out.extend_from_slice(&asked.text[asked.asked.clone()]);
         out.extend_from_slice(b",\"response\":");
         self.write_answer(device, &mut out);
-        self.end(&mut out);
+        self.end(device, &mut out);
         out
     }
 
-    fn end(&self, out: &mut Vec<u8>) {
+    fn end(&self, device: &Device, out: &mut Vec<u8>) {
         if let Some(error) = self.error {
             out.extend_from_slice(b",\"error\":");
-            json::write_string(&error.messages.join("; "), out);
+            json::write_string(&if device.form.raw { error.messages.join("; ") } else { word(error).to_owned() }, out);
         }
         out.extend_from_slice(b"}\n");
     }
@@ -176,7 +176,7 @@ impl Record<'_> {
                 "token": device.text(info.token.expose()),
                 "accessor": &*device.accessor(&info.accessor),
                 "creation_time": info.created.to_string(),
-                "creation_path": info.path.as_str(),
+                "creation_path": device.path(&info.path),
             };
             if let Some(accessor) = &info.wrapped_accessor {
                 wrap.insert("wrapped_accessor".to_owned(), (&*device.accessor(accessor)).into());
@@ -199,6 +199,25 @@ impl Record<'_> {
         } else {
             device.write_data(data, shown, answer.name("data"));
         }
+    }
+}
+
+/// What the record of a request says that is one too many by a quota.
+pub const QUOTA: &str = "rate limit quota exceeded";
+
+/// What went wrong, without the text that the client gets: that may quote what was sent, and its hash is with the answer.
+fn word(error: &Error) -> &'static str {
+    match error.status {
+        400 => "invalid request",
+        403 => "permission denied",
+        404 => "not found",
+        405 => "unsupported operation",
+        413 => "request too large",
+        429 if error.messages.iter().any(|text| text == QUOTA) => QUOTA,
+        429 => "too many requests",
+        503 => "not available",
+        400..500 => "refused",
+        _ => "internal error",
     }
 }
 
@@ -303,20 +322,34 @@ fn elided(data: &Object) -> Object {
     few
 }
 
-/// Behind these a path ends with a token.
-const TOKEN_PATHS: [&str; 2] = ["auth/token/lookup/", "auth/token/renew/"];
+/// Behind these a path ends with a token, for old clients; of some they are told that there is no such path.
+const TOKEN_PATHS: [&str; 4] =
+    ["auth/token/lookup/", "auth/token/renew/", "auth/token/revoke/", "auth/token/revoke-orphan/"];
+
+/// What tokens begin with, this server's and others'.
+const TOKEN_PREFIXES: [&str; 6] = ["s.", "b.", "r.", "hvs.", "hvb.", "hvr."];
+
+/// Whether a segment of a path looks like a token that got there by mistake.
+fn is_like_token(segment: &str) -> bool {
+    segment.len() >= token::TEXT && TOKEN_PREFIXES.iter().any(|prefix| segment.starts_with(prefix))
+}
 
 impl Device {
     fn text(&self, text: &str) -> String {
         if self.form.raw || text.is_empty() { text.to_owned() } else { self.hash(text) }
     }
 
-    /// A path without the token that old clients put into it.
+    /// A path without a token in it.
     fn path(&self, path: &str) -> String {
         match TOKEN_PATHS.iter().find_map(|before| Some((before, path.strip_prefix(before)?))) {
-            Some((before, token)) if !token.is_empty() => format!("{before}{}", self.text(token)),
-            _ => path.to_owned(),
+            Some((before, token)) if !token.is_empty() => return format!("{before}{}", self.text(token)),
+            _ => {}
         }
+        if !path.split('/').any(is_like_token) {
+            return path.to_owned();
+        }
+        let hashed = |segment: &str| if is_like_token(segment) { self.text(segment) } else { segment.to_owned() };
+        path.split('/').map(hashed).collect::<Vec<_>>().join("/")
     }
 
     fn accessor<'a>(&self, accessor: &'a str) -> Cow<'a, str> {

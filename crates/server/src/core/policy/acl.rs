@@ -114,10 +114,24 @@ impl Acl {
         Verdict { allowed: true, sudo: grant.capabilities & capability::SUDO != 0 }
     }
 
-    /// Whether `operation` on `path` is denied by a rule that says so, not for want of one.
-    pub fn denies(&self, path: &str, operation: Operation) -> bool {
+    /// The same for a request whose engine takes its path for another: `meant`. Names are read in lower case, slashes at the end left out.
+    ///
+    /// What is done is done to what is meant. So the rule for another case of a name is that for the name itself. Slashes are what clients write, and a
+    /// rule may have them too. Whichever of both it is that has to allow it: a rule for the other is heeded, if there is one.
+    pub fn check_meant(&self, operation: Operation, meant: &str, request: &Request) -> Verdict {
+        let written = request.path.as_str();
+        if written == meant {
+            return self.check(operation, written, request);
+        }
+        let is_spelt_alike = written.trim_end_matches('/') == meant.trim_end_matches('/');
+        let (first, second) = if is_spelt_alike { (written, meant) } else { (meant, written) };
+        let verdict = self.check(operation, first, request);
         let lists = matches!(operation, Operation::List | Operation::Scan);
-        !self.root && self.grant(path, lists).is_some_and(is_deny)
+        if self.root || self.grant(second, lists).is_none() {
+            return verdict;
+        }
+        let other = self.check(operation, second, request);
+        Verdict { allowed: verdict.allowed && other.allowed, sudo: verdict.sudo && other.sudo }
     }
 
     /// The bits for `path`; those of `DENY` alone if there is nothing.

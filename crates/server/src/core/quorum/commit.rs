@@ -102,11 +102,10 @@ impl Core {
         let mut changed = stored.clone();
         if let (Which::Recovery, Some(key)) = (which, key) {
             changed.shares = shares;
-            let view = View::plain(&open.barrier, "sys/core/");
-            let mut transaction = view.begin();
-            transaction.put(&view, RECOVERY, recovery_hash(key).as_ref())?;
-            transaction.replace_outside(Stored::PATH, record.to_vec(), written(&changed)?);
-            return Ok(transaction.commit_surely().await?);
+            let hash = View::plain(&open.barrier, "sys/core/").to_write(RECOVERY, Some(recovery_hash(key).as_ref()))?;
+            let mut batch = replacing(record, &changed)?;
+            batch.writes.push(hash);
+            return Ok(open.barrier.replace_shares(shares, batch).await?);
         }
         // Another root key, too: with it alone neither old shares nor an old copy of the record open what is written from now on.
         let root_key = DataKey::generate().map_err(Error::from)?;
@@ -117,17 +116,16 @@ impl Core {
         } else {
             changed.root_key = self.wrap_root_key(&root_key).await?;
         }
-        let path = Stored::PATH.to_owned();
-        let batch = Batch {
-            conditions: vec![(path.clone(), Some(record.to_vec()))],
-            writes: vec![(path, Some(written(&changed)?))],
-        };
-        Ok(open.barrier.replace_root_key(&root_key, batch).await?)
+        let batch = replacing(record, &changed)?;
+        Ok(open.barrier.replace_root_key(&root_key, changed.shares, batch).await?)
     }
 }
 
-fn written(stored: &Stored) -> Result<Vec<u8>> {
-    serde_json::to_vec(stored).map_err(|error| Error::internal(&error))
+/// Puts `changed` in place of the seal's record, if that is still `record`.
+fn replacing(record: &[u8], changed: &Stored) -> Result<Batch> {
+    let written = serde_json::to_vec(changed).map_err(|error| Error::internal(&error))?;
+    let path = Stored::PATH.to_owned();
+    Ok(Batch { conditions: vec![(path.clone(), Some(record.to_vec()))], writes: vec![(path, Some(written))] })
 }
 
 /// The error of a key that may be the key now, with its shares: without them nobody would have it.

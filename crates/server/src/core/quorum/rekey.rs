@@ -10,7 +10,7 @@ use bulla_core::{DataKey, SecretBytes};
 
 use super::{Given, State, check, needed};
 use crate::core::sealing::check_shares;
-use crate::core::{Core, random};
+use crate::core::{Core, Open, random};
 use crate::logical::{Error, Result};
 use crate::seal::{Shares, Stored, shamir};
 
@@ -153,8 +153,8 @@ impl State {
 
 impl Core {
     /// Whether the key of `place` is one that this server has. The seal's record, as it is in storage and read.
-    async fn record_for(&self, place: Place) -> Result<(Vec<u8>, Stored)> {
-        let (record, stored) = self.record().await?;
+    async fn record_for(&self, open: &Open, place: Place) -> Result<(Vec<u8>, Stored)> {
+        let (record, stored) = self.record(open).await?;
         if place.which() == Which::Unseal || !stored.is_shamir() {
             return Ok((record, stored));
         }
@@ -171,7 +171,7 @@ impl Core {
     pub async fn rekey_status(&self, place: Place) -> Result<RekeyStatus> {
         let open = self.open()?;
         let mut state = open.quorum.lock().await;
-        let required = self.record_for(place).await?.1.shares.threshold;
+        let required = self.record_for(&open, place).await?.1.shares.threshold;
         let begun = state.rekey(place.which()).as_ref().map(|rekey| Begun {
             nonce: rekey.nonce.clone(),
             wanted: rekey.wanted,
@@ -188,7 +188,7 @@ impl Core {
     pub async fn begin_rekey(&self, place: Place, mut wanted: NewKey) -> Result<Option<Made>> {
         let open = self.open()?;
         let mut state = open.quorum.lock().await;
-        let (record, stored) = self.record_for(place).await?;
+        let (record, stored) = self.record_for(&open, place).await?;
         let first = place.which() == Which::Recovery && stored.shares.threshold == 0;
         match (place.which(), !stored.is_shamir()) {
             (Which::Unseal, true) => {
@@ -236,7 +236,7 @@ impl Core {
     pub async fn rotate_root_key(&self) -> Result<()> {
         let open = self.open()?;
         let _state = open.quorum.lock().await;
-        let (record, stored) = self.record().await?;
+        let (record, stored) = self.record(&open).await?;
         if stored.is_shamir() {
             return Err(Error::bad_request(
                 "the root key of this server is wrapped by the key that people have shares of: begin with sys/rotate/root/init",
@@ -255,7 +255,7 @@ impl Core {
     pub async fn cancel_rekey(&self, place: Place) -> Result<()> {
         let open = self.open()?;
         if matches!(place, Place::Rekey(_)) {
-            self.record_for(place).await?;
+            self.record_for(&open, place).await?;
         }
         *open.quorum.lock().await.rekey(place.which()) = None;
         Ok(())
@@ -269,7 +269,7 @@ impl Core {
     pub async fn give_rekey_share(&self, place: Place, share: SecretBytes, nonce: &str) -> Result<Option<Made>> {
         let open = self.open()?;
         let mut state = open.quorum.lock().await;
-        let (record, stored) = self.record().await?;
+        let (record, stored) = self.record(&open).await?;
         let slot = state.rekey(place.which());
         let rekey = slot.as_mut().ok_or_else(|| place.none())?;
         if let Some(fresh) = &rekey.fresh {
@@ -301,7 +301,7 @@ impl Core {
     pub async fn verify_status(&self, place: Place) -> Result<VerifyStatus> {
         let open = self.open()?;
         if matches!(place, Place::Rekey(_)) {
-            self.record_for(place).await?;
+            self.record_for(&open, place).await?;
         }
         let mut state = open.quorum.lock().await;
         let missing = || Error::bad_request(format!("no {} configuration found", place.word()));
@@ -323,8 +323,8 @@ impl Core {
         let open = self.open()?;
         let mut state = open.quorum.lock().await;
         let (record, stored) = match place {
-            Place::Rekey(_) => self.record_for(place).await?,
-            Place::Rotation(_) => self.record().await?,
+            Place::Rekey(_) => self.record_for(&open, place).await?,
+            Place::Rotation(_) => self.record(&open).await?,
         };
         let slot = state.rekey(place.which());
         let none = |what: &str| Error::bad_request(format!("no {}{what} in progress", place.word()));

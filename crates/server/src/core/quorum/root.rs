@@ -46,7 +46,7 @@ impl Core {
     pub async fn root_status(&self) -> Result<RootStatus> {
         let open = self.open()?;
         let state = open.quorum.lock().await;
-        let required = self.record().await?.1.shares.threshold;
+        let required = self.record(&open).await?.1.shares.threshold;
         let Some(attempt) = &state.root else { return Ok(RootStatus { required, ..RootStatus::default() }) };
         let (nonce, progress) = (Some(attempt.nonce.clone()), attempt.given.len());
         Ok(RootStatus { nonce, progress, required, ..RootStatus::default() })
@@ -59,7 +59,7 @@ impl Core {
     pub async fn begin_root(&self, otp: Option<SecretString>) -> Result<RootStatus> {
         let open = self.open()?;
         let mut state = open.quorum.lock().await;
-        let required = needed(&self.record().await?.1)?;
+        let required = needed(&self.record(&open).await?.1)?;
         if otp.as_ref().is_some_and(|otp| otp.expose().len() != OTP) {
             return Err(Error::bad_request("OTP string has incorrect length"));
         }
@@ -95,7 +95,7 @@ impl Core {
         let open = self.open()?;
         // The record as it is when the shares are looked at: new ones may be on their way.
         let mut state = open.quorum.lock().await;
-        let (_, stored) = self.record().await?;
+        let (_, stored) = self.record(&open).await?;
         let required = needed(&stored)?;
         let attempt = state.root.as_mut().ok_or_else(|| Error::bad_request("no root generation in progress"))?;
         if nonce != attempt.nonce {

@@ -174,3 +174,82 @@ async fn what_is_under_way_ends_with_sealing() {
     assert!(core.root_status().await.unwrap().nonce.is_none());
     assert!(core.give_root_share(shares[1].clone(), &nonce).await.is_err());
 }
+
+/// Writes other shares into the seal's record, as somebody does who writes the storage.
+async fn forge(memory: &Memory, shares: Shares) {
+    let record = memory.get(Stored::PATH).await.unwrap().unwrap();
+    let stored = Stored { shares, ..serde_json::from_slice(&record).unwrap() };
+    let writes = vec![(Stored::PATH.to_owned(), Some(serde_json::to_vec(&stored).unwrap()))];
+    memory.commit(Batch { conditions: Vec::new(), writes }).await.unwrap();
+}
+
+#[tokio::test]
+async fn how_many_have_to_agree_is_not_what_somebody_writes_into_the_storage() {
+    let seal = DataKey::generate().unwrap();
+    let seals = || -> Vec<Arc<dyn AutoSeal>> { vec![Arc::new(Fixed::new("1".to_owned(), seal.clone()))] };
+    let memory = Arc::new(Memory::default());
+    let core = server(Arc::clone(&memory) as Arc<dyn Storage>, seals());
+    let made = core.initialize(Init { shares: THREE }).await.unwrap();
+    for forged in [Shares { shares: 0, threshold: 0 }, Shares { shares: 1, threshold: 1 }] {
+        forge(&memory, forged).await;
+        let later = server(Arc::clone(&memory) as Arc<dyn Storage>, seals());
+        assert!(later.unseal_by_itself().await.unwrap(), "whoever only reads secrets goes on");
+        for core in [&core, &later] {
+            for place in
+                [Place::Rotation(Which::Recovery), Place::Rekey(Which::Recovery), Place::Rotation(Which::Unseal)]
+            {
+                let wanted = NewKey { shares: Shares { shares: 1, threshold: 1 }, verify: false };
+                let error = core.begin_rekey(place, wanted).await.err().unwrap();
+                assert!(error.to_string().contains("another number of shares"), "{place:?}: {error}");
+            }
+            assert!(core.begin_root(None).await.is_err());
+            assert!(core.rotate_root_key().await.is_err());
+        }
+    }
+    forge(&memory, THREE).await;
+    assert!(makes_root(&memory, &seal, &made.shares).await);
+}
+
+#[tokio::test]
+async fn a_new_key_says_how_it_is_shared_where_nobody_else_does() {
+    let memory = Arc::new(Memory::default());
+    let core = server(Arc::clone(&memory) as Arc<dyn Storage>, Vec::new());
+    let old = core.initialize(Init { shares: THREE }).await.unwrap().shares;
+    for share in &old[..2] {
+        core.unseal(share.clone()).await.unwrap();
+    }
+    assert_eq!(core.open().unwrap().barrier.shares(), Some(THREE));
+    let wanted = NewKey { shares: Shares { shares: 1, threshold: 1 }, verify: false };
+    replace(&core, Place::Rotation(Which::Unseal), wanted, &old).await;
+    assert_eq!(core.open().unwrap().barrier.shares(), Some(wanted.shares));
+    assert_eq!(core.rekey_status(Place::Rotation(Which::Unseal)).await.unwrap().required, 1);
+}
+
+#[tokio::test]
+async fn a_keyring_that_does_not_say_it_yet_takes_it_from_the_record_once() {
+    let seal = DataKey::generate().unwrap();
+    let seals = || -> Vec<Arc<dyn AutoSeal>> { vec![Arc::new(Fixed::new("1".to_owned(), seal.clone()))] };
+    let memory = Arc::new(Memory::default());
+    let core = server(Arc::clone(&memory) as Arc<dyn Storage>, seals());
+    let made = core.initialize(Init { shares: THREE }).await.unwrap();
+    // As the version before wrote it.
+    let (root_key, associated) = (core.open().unwrap().barrier.root_key(), b"bulla keyring 1");
+    core.end().await;
+    let record = memory.get(crate::barrier::KEYRING).await.unwrap().unwrap();
+    let mut plain = bulla_kms::gcm::open(root_key.expose(), associated, &record).unwrap().expose().to_vec();
+    assert_eq!((plain[0], plain.split_off(plain.len() - 3)), (2, vec![1, 3, 2]));
+    plain[0] = 1;
+    let record = bulla_kms::gcm::seal(root_key.expose(), associated, &SecretBytes::from(plain)).unwrap();
+    let writes = vec![(crate::barrier::KEYRING.to_owned(), Some(record))];
+    memory.commit(Batch { conditions: Vec::new(), writes }).await.unwrap();
+    let core = server(Arc::clone(&memory) as Arc<dyn Storage>, seals());
+    assert!(core.unseal_by_itself().await.unwrap());
+    assert_eq!(core.open().unwrap().barrier.shares(), Some(THREE));
+    forge(&memory, Shares { shares: 0, threshold: 0 }).await;
+    let core = server(Arc::clone(&memory) as Arc<dyn Storage>, seals());
+    assert!(core.unseal_by_itself().await.unwrap());
+    let wanted = NewKey { shares: THREE, verify: false };
+    assert!(core.begin_rekey(Place::Rotation(Which::Recovery), wanted).await.is_err());
+    forge(&memory, THREE).await;
+    assert!(makes_root(&memory, &seal, &made.shares).await);
+}

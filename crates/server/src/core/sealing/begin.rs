@@ -7,6 +7,7 @@ use bulla_core::DataKey;
 
 use crate::barrier::{Barrier, BarrierError, KEYRING};
 use crate::logical::{Error, Result};
+use crate::seal::Shares;
 use crate::storage::{Batch, Storage};
 
 /// What tells a keyring that was begun here from one whose seal's record is lost. Written with the keyring, deleted with the seal's record.
@@ -16,10 +17,10 @@ pub(super) const BEGUN: &str = "core/initializing";
 ///
 /// # Errors
 /// 400 if there is a keyring of which nobody knows that.
-pub(super) async fn make_barrier(storage: &Arc<dyn Storage>, root_key: &DataKey) -> Result<Barrier> {
+pub(super) async fn make_barrier(storage: &Arc<dyn Storage>, root_key: &DataKey, shares: Shares) -> Result<Barrier> {
     let make = || {
         let begun = Batch { conditions: Vec::new(), writes: vec![(BEGUN.to_owned(), Some(b"1".to_vec()))] };
-        Barrier::initialize_with(Arc::clone(storage), root_key.clone(), begun)
+        Barrier::initialize_with(Arc::clone(storage), root_key.clone(), shares, begun)
     };
     match make().await {
         Err(error) if error.is_conflict() => {}

@@ -86,6 +86,7 @@ impl Core {
             *self.wrong_shares_at() = checked.as_ref().err().map(|_| Instant::now());
             checked?;
         }
+        check_kept(&barrier, stored)?;
         let fresh = DataKey::generate()?;
         let mut changed = stored.clone();
         let mut recovery = None;
@@ -105,7 +106,7 @@ impl Core {
                 own(&barrier).to_write(RECOVERY, recovery.as_ref().map(AsRef::as_ref))?,
             ],
         };
-        let replaced = barrier.replace_root_key(&fresh, batch).await;
+        let replaced = barrier.replace_root_key(&fresh, changed.shares, batch).await;
         if !replaced.as_ref().is_err_and(|error| !is_unknown(error)) {
             // Whoever sealed it before wants it open by now. Its new seal does that, should it fail here.
             self.has_migrated.store(true, Ordering::Relaxed);
@@ -147,6 +148,9 @@ impl Core {
     pub(super) async fn keep_up(&self, open: &Open, record: Vec<u8>, stored: &Stored) {
         let current = &self.seals.current;
         let is_kept = |seal: &Arc<dyn AutoSeal>| stored.root_key.iter().any(|one| seal.is_current(one));
+        if check_kept(&open.barrier, stored).is_err() {
+            return;
+        }
         if current.len() == stored.root_key.len() && current.iter().all(is_kept) {
             return;
         }
@@ -168,9 +172,26 @@ impl Core {
         let after = serde_json::to_vec(&changed).map_err(|error| Error::internal(&error))?;
         let path = Stored::PATH.to_owned();
         let batch = Batch { conditions: vec![(path.clone(), Some(record))], writes: vec![(path, Some(after))] };
-        open.barrier.replace_root_key(&fresh, batch).await?;
+        open.barrier.replace_root_key(&fresh, changed.shares, batch).await?;
         Ok(changed)
     }
+}
+
+/// Whether the seal's record says of people's shares what the keyring says, which the root key vouches for.
+///
+/// # Errors
+/// 500 if it does not: somebody else wrote it.
+pub(in crate::core) fn check_kept(barrier: &Barrier, stored: &Stored) -> Result<()> {
+    if barrier.shares().is_none_or(|shares| shares == stored.shares) {
+        return Ok(());
+    }
+    tracing::error!(
+        "the seal's record says another number of shares than the keyring: it was changed by somebody who writes the storage"
+    );
+    Err(Error::new(
+        500,
+        "the seal's record was changed by somebody else: it says another number of shares than this server wrote; nothing was done, put back the record of a copy",
+    ))
 }
 
 /// # Errors

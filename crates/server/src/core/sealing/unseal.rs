@@ -6,11 +6,13 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 
 use bulla_core::{DataKey, SecretBytes};
 
+use super::migrate::check_kept;
 use super::{Attempt, UNFINISHED, own};
 use crate::barrier::Barrier;
 use crate::core::{Core, Open, random};
 use crate::logical::{Error, Result};
 use crate::seal::{SealError, Stored, shamir};
+use crate::storage::Batch;
 
 /// Shares that were given so far.
 #[derive(Default)]
@@ -119,6 +121,7 @@ impl Core {
 
     async fn open_with(&self, root_key: DataKey, stored: &Stored) -> Result<Arc<Open>> {
         let barrier = self.open_barrier(root_key).await?;
+        keep_shares(&barrier, stored).await;
         self.start(barrier, (stored.cluster_name.clone(), stored.cluster_id.clone())).await
     }
 
@@ -198,6 +201,16 @@ impl Core {
         let root_key = opened_by(&given, stored).map_err(|_| wrong_shares())?;
         self.open_with(root_key, stored).await?;
         Ok(Attempt::Open)
+    }
+}
+
+/// Has the keyring say how the key that people hold is shared, if it is older than that: the seal's record is believed this once.
+async fn keep_shares(barrier: &Barrier, stored: &Stored) {
+    if barrier.shares().is_some() {
+        // What is wrong is logged. Whatever asks for people's shares is refused; the rest goes on.
+        let _ = check_kept(barrier, stored);
+    } else if let Err(error) = barrier.replace_shares(stored.shares, Batch::default()).await {
+        tracing::warn!(%error, "the keyring does not say yet how the key that people hold is shared");
     }
 }
 

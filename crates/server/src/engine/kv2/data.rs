@@ -95,6 +95,7 @@ impl Kv2 {
         loop {
             let mut transaction = call.storage.begin();
             let found: Option<Meta> = transaction.read(call.storage, &key).await?;
+            call.check_new(found.is_some())?;
             let mut meta = found.unwrap_or_else(Meta::made_now);
             if (config.cas_required || meta.cas_required) && cas.is_none() {
                 return Err(Error::bad_request("check-and-set parameter required for this call"));

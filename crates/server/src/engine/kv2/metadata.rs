@@ -65,7 +65,9 @@ impl Kv2 {
         let (key, mut attempt) = (meta_key(path), 0);
         loop {
             let mut transaction = call.storage.begin();
-            let mut meta = match (transaction.read(call.storage, &key).await?, missing) {
+            let found: Option<Meta> = transaction.read(call.storage, &key).await?;
+            call.check_new(found.is_some())?;
+            let mut meta = match (found, missing) {
                 (Some(meta), _) => meta,
                 (None, Missing::Made) => Meta::made_now(),
                 (None, Missing::Refused) => return Err(Error::not_found()),

@@ -245,12 +245,17 @@ async fn unmount(system: &System, call: &Call<'_>, class: Class) -> Result<Respo
         return Err(Error::bad_request(format!("cannot unmount {:?}", place.path)));
     }
     let open = system.open()?;
-    if open.mounts.at(&place.full).is_none() {
-        return Ok(Response::empty());
+    match open.mounts.at(&place.full) {
+        None => return Ok(Response::empty()),
+        // Auth methods are taken away under `sys/auth`, with `sudo`.
+        Some(mount) if mount.entry.class != class => {
+            return Err(Error::bad_request(format!("cannot unmount {:?}", place.path)));
+        }
+        Some(_) => {}
     }
     // While the engine is there to take them back.
     revoke_all(system, &place.full).await?;
-    open.mounts.unmount(&place.full).await?;
+    open.mounts.unmount(&place.full, class).await?;
     let gone = |rules: &mut Vec<Rule>| {
         rules.retain(|rule| rule.mount != place.full);
         Ok(())

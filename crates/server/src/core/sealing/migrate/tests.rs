@@ -360,3 +360,23 @@ async fn a_server_that_is_to_end_does_not_wait_for_a_seal() {
     assert_eq!(ended.unwrap_err().status, 503);
     tokio::time::timeout(Duration::from_secs(5), core.seal()).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_server_whose_record_says_other_shares_than_its_keyring_leaves_no_seal() {
+    for (from, to) in WAYS {
+        let memory = Arc::new(Memory::default());
+        let shares = filled(&memory, seals(from, &[])).await;
+        let record = memory.get(Stored::PATH).await.unwrap().unwrap();
+        let mut forged: Stored = serde_json::from_slice(&record).unwrap();
+        forged.shares.shares = 5;
+        let writes = vec![(Stored::PATH.to_owned(), Some(serde_json::to_vec(&forged).unwrap()))];
+        memory.commit(Batch { conditions: Vec::new(), writes }).await.unwrap();
+        let core = server(Arc::clone(&memory) as Arc<dyn Storage>, seals(to, from));
+        let error = give_to_migrate(&core, &shares).await.err().unwrap();
+        assert!(error.to_string().contains("another number of shares"), "{error}");
+        let writes = vec![(Stored::PATH.to_owned(), Some(record))];
+        memory.commit(Batch { conditions: Vec::new(), writes }).await.unwrap();
+        assert_eq!(give_to_migrate(&core, &shares).await.unwrap(), Attempt::Open);
+        assert_eq!(core.open().unwrap().barrier.shares(), Some(TWO_OF_THREE));
+    }
+}

@@ -1,9 +1,10 @@
 //! What every listener of HTTP has: how many connections it takes and what each may cost, TLS whose certificates are read again when they
-//! change, an end that finishes what was asked.
+//! change, room for all bodies together, an end that finishes what was asked.
 
 mod again;
 mod certificates;
 mod patient;
+mod room;
 mod serve;
 mod tls;
 
@@ -12,7 +13,8 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 use tokio::sync::watch;
 
-pub use certificates::{Certificates, LOOK};
+pub use certificates::{Certificates, FileState, LOOK};
+pub use room::{Full, Room, Taken, Unread};
 pub use serve::{Accept, Bounds, serve};
 
 /// What becomes of the connections of a listener.

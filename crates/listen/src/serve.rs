@@ -1,6 +1,7 @@
 //! Connections, accepted and answered until it is time to end.
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::fmt::Debug;
 use std::io;
 use std::net::SocketAddr;
@@ -8,8 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
@@ -66,11 +66,17 @@ pub struct Bounds {
 }
 
 /// Answers the requests of all who come until `stop` says so, then finishes what was asked.
-pub async fn serve<L, A, F>(listener: L, security: Security, bounds: Bounds, mut stop: watch::Receiver<bool>, answer: A)
-where
+pub async fn serve<L, A, F, B>(
+    listener: L,
+    security: Security,
+    bounds: Bounds,
+    mut stop: watch::Receiver<bool>,
+    answer: A,
+) where
     L: Accept,
     A: Fn(Request<Incoming>, L::Peer) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
 {
     let mut connections = JoinSet::new();
     loop {
@@ -115,12 +121,15 @@ where
 }
 
 /// Answers the requests of one connection.
-async fn answer_all<F: Future<Output = Response<Full<Bytes>>>>(
+async fn answer_all<F, B>(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     bounds: &Bounds,
     mut stop: watch::Receiver<bool>,
     answer: impl Fn(Request<Incoming>) -> F,
-) {
+) where
+    F: Future<Output = Response<B>>,
+    B: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + 'static,
+{
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(bounds.head);
     if let Some(buffer) = bounds.buffer {

@@ -1,15 +1,16 @@
 //! Requests: a path, a method, headers and a body become what is asked for.
 
 use std::net::SocketAddr;
+use std::sync::LazyLock;
 use std::time::Duration;
 
+use bulla_listen::{Taken, Unread};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, Uri};
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Body, Incoming};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use http_body_util::Full;
+use hyper::body::Incoming;
 use zeroize::Zeroizing;
 
 use super::answer;
@@ -25,7 +26,7 @@ const OPEN_BODY: usize = 64 << 10;
 const FREE_BODY: usize = 16 << 10;
 /// How much all bodies that are being read or answered may have together beyond that.
 const ALL_BODIES: usize = 64 << 20;
-static ROOM: Semaphore = Semaphore::const_new(ALL_BODIES);
+static ROOM: LazyLock<bulla_listen::Room> = LazyLock::new(|| bulla_listen::Room::new(ALL_BODIES, FREE_BODY));
 /// The longest path below `/v1/`.
 const PATH: usize = 16 << 10;
 
@@ -41,7 +42,7 @@ pub struct Asked {
 }
 
 /// Room for a body among all.
-pub type Room = Option<SemaphorePermit<'static>>;
+pub type Room = Option<Taken>;
 
 fn refuse(status: u16, message: impl Into<String>) -> Early {
     Box::new(answer::errors(status, &[message.into()]))
@@ -219,37 +220,14 @@ async fn fields(body: Incoming, kind: &str, limit: usize) -> Result<(Object, Roo
     Ok((fields, room))
 }
 
-/// All of a body. It takes room as it comes, not as it is announced: who sends nothing keeps nobody out.
-async fn collect(mut body: Incoming, limit: usize) -> Result<(Zeroizing<Vec<u8>>, Room), Early> {
-    let too_long = || refuse(413, format!("the request body is longer than the limit of {limit} bytes"));
-    if body.size_hint().lower() > limit as u64 {
-        return Err(too_long());
-    }
-    let (mut parts, mut length, mut room) = (Vec::new(), 0, Room::None);
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| refuse(400, "the request body could not be read"))?;
-        let Ok(part) = frame.into_data() else { continue };
-        length += part.len();
-        if length > limit {
-            return Err(too_long());
-        }
-        let wanted = length.saturating_sub(FREE_BODY) - room.as_ref().map_or(0, SemaphorePermit::num_permits);
-        if wanted > 0 {
-            let full = |_| refuse(503, "the server has too many large requests at once; try again");
-            let more = ROOM.try_acquire_many(u32::try_from(wanted).unwrap_or(u32::MAX)).map_err(full)?;
-            match &mut room {
-                Some(room) => room.merge(more),
-                None => room = Some(more),
-            }
-        }
-        parts.push(part);
-    }
-    // One piece, with its length from the start: growing would leave copies behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(length));
-    for part in parts {
-        bytes.extend_from_slice(&part);
-    }
-    Ok((bytes, room))
+/// All of a body.
+async fn collect(body: Incoming, limit: usize) -> Result<(Zeroizing<Vec<u8>>, Room), Early> {
+    let (bytes, taken) = ROOM.collect(body, limit).await.map_err(|unread| match unread {
+        Unread::TooLong => refuse(413, format!("the request body is longer than the limit of {limit} bytes")),
+        Unread::Full => refuse(503, "the server has too many large requests at once; try again"),
+        Unread::Broken => refuse(400, "the request body could not be read"),
+    })?;
+    Ok((bytes, Some(taken)))
 }
 
 /// `a=1&b=2`; a name that is there twice is a list.

@@ -4,6 +4,7 @@
 mod again;
 mod certificates;
 mod patient;
+mod places;
 mod room;
 mod serve;
 mod tls;
@@ -14,7 +15,8 @@ use rustls::ServerConfig;
 use tokio::sync::watch;
 
 pub use certificates::{Certificates, FileState, LOOK};
-pub use room::{Full, Room, Taken, Unread};
+pub use places::Places;
+pub use room::{Full, Reading, Room, Taken, Unread};
 pub use serve::{Accept, Bounds, serve};
 
 /// What becomes of the connections of a listener.

@@ -1,15 +1,23 @@
 //! Room for bodies: how much memory all that are being read or answered have together, whoever sends them.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Body;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 /// What a piece of a body that comes in several is kept in, at most and at least.
 const BLOCK: std::ops::RangeInclusive<usize> = 1 << 10..=64 << 10;
+
+/// Of a body that takes room so many bytes have to come in such a time, or all that is left of it: who sends nothing keeps nobody out.
+const PACE: (usize, Duration) = (64 << 10, Duration::from_secs(10));
 
 /// The room of all bodies. A clone is the same room.
 #[derive(Clone, Debug)]
@@ -17,6 +25,7 @@ pub struct Room {
     left: Arc<Semaphore>,
     all: usize,
     free: usize,
+    pace: (usize, Duration),
 }
 
 /// What one body takes of it, until this is dropped.
@@ -38,6 +47,8 @@ pub enum Unread {
     TooLong,
     /// There are too many at once.
     Full,
+    /// It comes too slowly for the room that it takes.
+    Slow,
     /// It did not come to its end.
     Broken,
 }
@@ -46,7 +57,7 @@ impl Room {
     /// Room for `all` bytes together. The first `free` of each body are not counted.
     pub fn new(all: usize, free: usize) -> Self {
         let all = all.min(Semaphore::MAX_PERMITS);
-        Self { left: Arc::new(Semaphore::new(all)), all, free }
+        Self { left: Arc::new(Semaphore::new(all)), all, free, pace: PACE }
     }
 
     /// For a body of which nothing is there yet.
@@ -77,22 +88,100 @@ impl Room {
     /// [`Unread`].
     pub async fn collect<B: Body<Data = Bytes> + Unpin>(
         &self,
-        mut body: B,
+        body: B,
         limit: usize,
     ) -> Result<(Zeroizing<Vec<u8>>, Taken), Unread> {
-        if body.size_hint().lower() > limit as u64 {
+        let mut reading = self.read(body);
+        reading.to_end(limit).await?;
+        Ok(reading.whole())
+    }
+
+    /// For a body that is read once more, or with another limit, where it was not read to its end.
+    pub fn read<B: Body<Data = Bytes> + Unpin>(&self, body: B) -> Reading<B> {
+        Reading { body, held: None, blocks: Blocks::default(), taken: self.body(), lap: None }
+    }
+}
+
+/// A body that is being read.
+pub struct Reading<B> {
+    body: B,
+    /// What came and had no place.
+    held: Option<Bytes>,
+    blocks: Blocks,
+    taken: Taken,
+    /// Up to which length it has to come, and until when, since it takes room.
+    lap: Option<(usize, Instant)>,
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Reading<B> {
+    /// Reads to its end. What was read is kept if there is more than `limit`, or no room, and it can be gone on with.
+    ///
+    /// # Errors
+    /// [`Unread`].
+    pub async fn to_end(&mut self, limit: usize) -> Result<(), Unread> {
+        let held = self.held.as_ref().map_or(0, Bytes::len);
+        let announced = self.body.size_hint().lower().saturating_add((self.taken.length + held) as u64);
+        if announced > limit as u64 {
             return Err(Unread::TooLong);
         }
-        let (mut blocks, mut taken) = (Blocks::default(), self.body());
-        while let Some(frame) = body.frame().await {
-            let Ok(part) = frame.map_err(|_| Unread::Broken)?.into_data() else { continue };
-            if taken.length + part.len() > limit {
-                return Err(Unread::TooLong);
+        loop {
+            let part = match self.held.take() {
+                Some(part) => part,
+                None => match self.next().await? {
+                    Some(part) => part,
+                    None => return Ok(()),
+                },
+            };
+            let refused = if self.taken.length + part.len() > limit {
+                Some(Unread::TooLong)
+            } else {
+                self.taken.grow(part.len()).err().map(|Full| Unread::Full)
+            };
+            if let Some(refused) = refused {
+                self.held = Some(part);
+                return Err(refused);
             }
-            taken.grow(part.len()).map_err(|Full| Unread::Full)?;
-            blocks.push(&part);
+            self.blocks.push(&part);
         }
-        Ok((blocks.whole(taken.length), taken))
+    }
+
+    /// The next part, if it comes in time.
+    async fn next(&mut self) -> Result<Option<Bytes>, Unread> {
+        loop {
+            let frame = if self.taken.counted.is_none() {
+                self.body.frame().await
+            } else {
+                let (bytes, time) = self.taken.room.pace;
+                let lap = self.lap.filter(|(end, _)| self.taken.length < *end);
+                let (end, until) = lap.unwrap_or_else(|| (self.taken.length + bytes, Instant::now() + time));
+                self.lap = Some((end, until));
+                let mut frame = self.body.frame();
+                match poll_fn(|context| Poll::Ready(Pin::new(&mut frame).poll(context))).await {
+                    Poll::Ready(frame) => frame,
+                    Poll::Pending => tokio::time::timeout_at(until, frame).await.map_err(|_| Unread::Slow)?,
+                }
+            };
+            let Some(frame) = frame else { return Ok(None) };
+            if let Ok(part) = frame.map_err(|_| Unread::Broken)?.into_data() {
+                return Ok(Some(part));
+            }
+        }
+    }
+
+    /// Takes its room from another.
+    ///
+    /// # Errors
+    /// If there is too little.
+    pub fn move_to(&mut self, room: &Room) -> Result<(), Full> {
+        let mut taken = room.body();
+        taken.grow(self.taken.length)?;
+        self.taken = taken;
+        Ok(())
+    }
+
+    /// What was read, in one piece, and its room.
+    pub fn whole(self) -> (Zeroizing<Vec<u8>>, Taken) {
+        (self.blocks.whole(self.taken.length), self.taken)
     }
 }
 
@@ -159,8 +248,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use std::convert::Infallible;
-    use std::pin::Pin;
-    use std::task::{Context, Poll};
+    use std::task::Context;
 
     use hyper::body::Frame;
 
@@ -238,6 +326,79 @@ mod tests {
         let announced = http_body_util::Full::new(Bytes::from_static(&[0; 10]));
         assert_eq!(room.collect(announced, 9).await.unwrap_err(), Unread::TooLong);
         assert_eq!(room.left.available_permits(), 1000);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_too_long_for_one_limit_goes_on_with_another() {
+        let (small, large) = (Room::new(100, 0), Room::new(1000, 0));
+        let text: Vec<u8> = (0..200).collect();
+        let mut reading = small.read(Pieces::of(&text, 30));
+        assert_eq!(reading.to_end(99).await, Err(Unread::TooLong));
+        assert_eq!(reading.to_end(200).await, Err(Unread::Full));
+        assert_eq!(small.left.available_permits(), 10);
+        reading.move_to(&large).unwrap();
+        assert_eq!((small.left.available_permits(), large.left.available_permits()), (100, 910));
+        assert_eq!(reading.to_end(199).await, Err(Unread::TooLong));
+        reading.to_end(200).await.unwrap();
+        let (read, taken) = reading.whole();
+        assert!(*read == text);
+        drop(taken);
+        assert_eq!(large.left.available_permits(), 1000);
+        // One that was announced is not begun with, and gone on with.
+        let mut reading = small.read(http_body_util::Full::new(Bytes::from_static(&[0; 50])));
+        assert_eq!(reading.to_end(49).await, Err(Unread::TooLong));
+        reading.to_end(50).await.unwrap();
+        assert_eq!(reading.move_to(&Room::new(49, 0)), Err(Full));
+    }
+
+    /// Comes in parts of so many bytes, one each 20 milliseconds; after some, nothing comes.
+    struct Slowly {
+        parts: std::ops::Range<usize>,
+        part: usize,
+        wait: Pin<Box<tokio::time::Sleep>>,
+    }
+
+    impl Slowly {
+        fn new(parts: usize, part: usize) -> Self {
+            Self { parts: 0..parts, part, wait: Box::pin(tokio::time::sleep(Duration::ZERO)) }
+        }
+    }
+
+    impl Body for Slowly {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            std::task::ready!(self.wait.as_mut().poll(context));
+            let next = Instant::now() + Duration::from_millis(20);
+            self.wait.as_mut().reset(next);
+            match self.parts.next() {
+                Some(_) => Poll::Ready(Some(Ok(Frame::data(vec![7; self.part].into())))),
+                None => Poll::Pending,
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn who_sends_nothing_more_keeps_no_room() {
+        let room = Room { pace: (8 << 10, Duration::from_millis(200)), ..Room::new(1 << 20, 1000) };
+        let long = Duration::from_secs(30);
+        // Nothing after all but the end, or too little for ever.
+        for (parts, part) in [(1, 5000), (100_000, 100)] {
+            let read = tokio::time::timeout(long, room.collect(Slowly::new(parts, part), 1 << 20)).await.unwrap();
+            assert_eq!(read.map(|_| ()), Err(Unread::Slow));
+            assert_eq!(room.left.available_permits(), 1 << 20);
+        }
+        // Who takes no room may take its time.
+        let read = tokio::time::timeout(Duration::from_secs(1), room.collect(Slowly::new(10, 100), 1 << 20)).await;
+        assert!(read.is_err());
+        // What comes in time comes for as long as it takes: it has what is more than the time of one part alone.
+        let room = Room { pace: (8 << 10, Duration::from_secs(5)), ..room };
+        let enough = tokio::time::timeout(long, room.collect(Slowly::new(300, 1000), 290_000)).await.unwrap();
+        assert_eq!(enough.map(|_| ()), Err(Unread::TooLong));
     }
 
     #[test]

@@ -40,6 +40,14 @@ async fn write_down(
     address: SocketAddr,
     error: &Error,
 ) -> crate::logical::Result<()> {
+    let request = unread(head, path, address)?;
+    let record = Record { request: &request, caller: None, mount: None, response: None, error: Some(error) };
+    let open = core.open()?;
+    open.audit.request(&mut open.audit.asked(&record)).await
+}
+
+/// A request of which nothing but its head was read.
+pub fn unread(head: &Parts, path: String, address: SocketAddr) -> crate::logical::Result<Request> {
     let operation = match head.method.as_str() {
         "POST" | "PUT" => Operation::Update,
         "PATCH" => Operation::Patch,
@@ -48,7 +56,7 @@ async fn write_down(
         "SCAN" => Operation::Scan,
         _ => Operation::Read,
     };
-    let request = Request {
+    Ok(Request {
         id: random::uuid()?,
         operation,
         path,
@@ -57,10 +65,7 @@ async fn write_down(
         wrap_ttl: None,
         remote: Some(address.ip()),
         remote_port: address.port(),
-    };
-    let record = Record { request: &request, caller: None, mount: None, response: None, error: Some(error) };
-    let open = core.open()?;
-    open.audit.request(&mut open.audit.asked(&record)).await
+    })
 }
 
 /// Says how much is left, if that is wanted.

@@ -179,6 +179,21 @@ impl<B: Body<Data = Bytes> + Unpin> Reading<B> {
         Ok(())
     }
 
+    /// Lets go of what was read and of its room, and passes over the rest, up to so many bytes and for so long: whoever still sends may not see an answer.
+    pub async fn pass_over(self, most: usize, time: Duration) {
+        let Self { mut body, held, blocks, taken, .. } = self;
+        drop((held, blocks, taken));
+        let rest = async {
+            let mut passed = 0;
+            while let Some(Ok(frame)) = body.frame().await
+                && passed <= most
+            {
+                passed += frame.data_ref().map_or(0, Bytes::len);
+            }
+        };
+        let _ = tokio::time::timeout(time, rest).await;
+    }
+
     /// What was read, in one piece, and its room.
     pub fn whole(self) -> (Zeroizing<Vec<u8>>, Taken) {
         (self.blocks.whole(self.taken.length), self.taken)
@@ -349,6 +364,9 @@ mod tests {
         assert_eq!(reading.to_end(49).await, Err(Unread::TooLong));
         reading.to_end(50).await.unwrap();
         assert_eq!(reading.move_to(&Room::new(49, 0)), Err(Full));
+        assert_eq!(small.left.available_permits(), 50);
+        reading.pass_over(100, Duration::from_secs(10)).await;
+        assert_eq!(small.left.available_permits(), 100);
     }
 
     /// Comes in parts of so many bytes, one each 20 milliseconds; after some, nothing comes.

@@ -27,6 +27,8 @@ const FREE_BODY: usize = 16 << 10;
 /// How much all bodies that are being read or answered may have together beyond that: those of whoever has a good token, and those that anybody can send.
 const BODIES: usize = 48 << 20;
 const OPEN_BODIES: usize = 16 << 20;
+/// For how long the rest of a body is passed over that is not read.
+const WITHOUT_ROOM: Duration = Duration::from_secs(1);
 static ROOMS: LazyLock<Rooms> = LazyLock::new(|| Rooms {
     known: bulla_listen::Room::new(BODIES, FREE_BODY),
     open: bulla_listen::Room::new(OPEN_BODIES, FREE_BODY),
@@ -246,7 +248,10 @@ impl Rooms {
         let (mut limit, mut read) = (OPEN_BODY, reading.to_end(OPEN_BODY).await);
         if let (Err(Unread::TooLong | Unread::Full), Some(known)) = (read, known) {
             // In a box: it is rare, and every request has room for what is here.
-            Box::pin(known()).await?;
+            if let Err(refused) = Box::pin(known()).await {
+                reading.pass_over(BODY, WITHOUT_ROOM).await;
+                return Err(refused);
+            }
             limit = BODY;
             read = match reading.move_to(&self.known) {
                 Ok(()) => reading.to_end(limit).await,

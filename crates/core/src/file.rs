@@ -2,8 +2,10 @@
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
 
 use crate::SecretBytes;
 use crate::env::{Env, ProcessEnv};
@@ -12,7 +14,7 @@ mod lock;
 mod replace;
 
 pub use lock::FileLock;
-pub use replace::{Fresh, NewMode, replace, replace_as};
+pub use replace::{Fresh, NewMode, check_replaceable, replace, replace_as};
 
 /// A file operation that failed: what, on which path, why.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +61,25 @@ impl FileError {
 pub fn read(path: &Path, limit: u64) -> Result<SecretBytes, FileError> {
     let file = File::open(path).map_err(FileError::io("read", path))?;
     let size = file.metadata().map_err(FileError::io("read", path))?.len();
+    read_from(file, path, size, limit)
+}
+
+/// Reads a regular file, as [`read`] does. A pipe that nobody writes to would be waited for, and a device may have no end: both are refused.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_regular(path: &Path, limit: u64) -> Result<SecretBytes, FileError> {
+    let fail = FileError::io("read", path);
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let opened = File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path);
+    let regular = opened.and_then(|file| {
+        let there = file.metadata()?;
+        if !there.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+        }
+        Ok((file, there.len()))
+    });
+    let (file, size) = regular.map_err(fail)?;
     read_from(file, path, size, limit)
 }
 
@@ -142,6 +163,20 @@ pub fn read_from(mut source: impl Read, name: &Path, expected: u64, limit: u64) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pipe_that_nobody_writes_to_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let (pipe, text) = (folder.path().join("pipe"), folder.path().join("text"));
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+        replace(&text, b"x", 0o600).unwrap();
+        assert_eq!(read_regular(&text, 1).unwrap().expose(), b"x");
+        assert!(matches!(read_regular(&text, 0), Err(FileError::TooLarge { .. })));
+        for path in [pipe.as_path(), folder.path(), Path::new("/dev/zero")] {
+            let error = read_regular(path, 1 << 20).unwrap_err().to_string();
+            assert!(error.contains("it is no regular file"), "{error}");
+        }
+    }
 
     #[test]
     fn outside_of_kubernetes_a_key_is_given_to_the_group_that_the_process_runs_as_alone() {

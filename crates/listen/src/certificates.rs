@@ -22,13 +22,22 @@ struct One {
     key: PathBuf,
     tell: watch::Sender<Arc<ServerConfig>>,
     /// What the files were when they were last used; `None` if they could not be looked at.
-    seen: Option<[State; 2]>,
+    seen: Option<[FileState; 2]>,
     /// What they were when they could not be used, which was said.
-    said: Option<[State; 2]>,
+    said: Option<[FileState; 2]>,
 }
 
 /// A file's device, number and length, when it was written, and when anything of it changed, who may read it too. Kubernetes replaces the folder that the names lead to: then it has another number.
-type State = (u64, u64, u64, (i64, i64), (i64, i64));
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileState(u64, u64, u64, (i64, i64), (i64, i64));
+
+impl FileState {
+    /// What the file at a path is now; nothing if it cannot be looked at.
+    pub fn of(path: &Path) -> Option<Self> {
+        let of = std::fs::metadata(path).ok()?;
+        Some(Self(of.dev(), of.ino(), of.size(), (of.mtime(), of.mtime_nsec()), (of.ctime(), of.ctime_nsec())))
+    }
+}
 
 impl Certificates {
     /// Reads a certificate and its key. What comes back is always the newest that could be used.
@@ -63,7 +72,7 @@ impl Certificates {
 }
 
 impl One {
-    fn read(&mut self, now: Option<[State; 2]>) {
+    fn read(&mut self, now: Option<[FileState; 2]>) {
         match tls::load(&self.certificate, &self.key) {
             Ok(config) => {
                 tracing::info!(certificate = %self.certificate.display(), "the certificate was read again");
@@ -81,10 +90,6 @@ impl One {
     }
 }
 
-fn seen(certificate: &Path, key: &Path) -> Option<[State; 2]> {
-    let state = |path: &Path| {
-        let of = std::fs::metadata(path).ok()?;
-        Some((of.dev(), of.ino(), of.size(), (of.mtime(), of.mtime_nsec()), (of.ctime(), of.ctime_nsec())))
-    };
-    Some([state(certificate)?, state(key)?])
+fn seen(certificate: &Path, key: &Path) -> Option<[FileState; 2]> {
+    Some([FileState::of(certificate)?, FileState::of(key)?])
 }

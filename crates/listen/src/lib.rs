@@ -1,9 +1,11 @@
 //! What every listener of HTTP has: how many connections it takes and what each may cost, TLS whose certificates are read again when they
-//! change, an end that finishes what was asked.
+//! change, room for all bodies together, an end that finishes what was asked.
 
 mod again;
 mod certificates;
 mod patient;
+mod places;
+mod room;
 mod serve;
 mod tls;
 
@@ -12,7 +14,9 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 use tokio::sync::watch;
 
-pub use certificates::{Certificates, LOOK};
+pub use certificates::{Certificates, FileState, LOOK};
+pub use places::Places;
+pub use room::{Full, Reading, Room, Taken, Unread};
 pub use serve::{Accept, Bounds, serve};
 
 /// What becomes of the connections of a listener.

@@ -2,24 +2,28 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
+use crate::places::Seat;
+
 /// A stream on which a write that makes no progress for a time is an error. Without it, whoever asks and never reads keeps its answers in memory.
 pub struct Patient<S> {
     stream: S,
     limit: Duration,
+    seat: Arc<Seat>,
     /// Runs while a write waits.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Patient<S> {
     /// Waits for as long as `limit`.
-    pub const fn new(stream: S, limit: Duration) -> Self {
-        Self { stream, limit, waiting: None }
+    pub const fn new(stream: S, limit: Duration, seat: Arc<Seat>) -> Self {
+        Self { stream, limit, seat, waiting: None }
     }
 
     fn or_late<T>(&mut self, context: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -32,6 +36,13 @@ impl<S> Patient<S> {
         ready!(waiting.as_mut().poll(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
+
+    fn wrote(&mut self, context: &mut Context<'_>, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(1..)) = polled {
+            self.seat.took();
+        }
+        self.or_late(context, polled)
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
@@ -43,7 +54,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.or_late(context, polled)
+        self.wrote(context, polled)
     }
 
     fn poll_write_vectored(
@@ -52,7 +63,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write_vectored(context, parts);
-        self.or_late(context, polled)
+        self.wrote(context, polled)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -79,12 +90,13 @@ mod tests {
     #[tokio::test]
     async fn who_does_not_read_is_not_waited_for_and_who_reads_slowly_is() {
         let (ours, theirs) = tokio::io::duplex(8);
-        let mut ours = Patient::new(ours, Duration::from_millis(100));
+        let seat = Arc::new(Seat::new(std::time::Instant::now(), None));
+        let mut ours = Patient::new(ours, Duration::from_millis(100), Arc::clone(&seat));
         let write = tokio::time::timeout(Duration::from_secs(10), ours.write_all(&[0; 64])).await.unwrap();
         assert_eq!(write.unwrap_err().kind(), io::ErrorKind::TimedOut);
         drop(theirs);
         let (ours, mut theirs) = tokio::io::duplex(8);
-        let mut ours = Patient::new(ours, Duration::from_millis(500));
+        let mut ours = Patient::new(ours, Duration::from_millis(500), seat);
         let reads = async {
             let mut part = [0; 8];
             for _ in 0..8 {

@@ -14,6 +14,7 @@ use crate::initialize::Block;
 use crate::logical::parse_seconds;
 
 mod audit;
+mod exposed;
 mod initialize;
 mod listener;
 mod lockout;

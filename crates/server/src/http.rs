@@ -7,16 +7,17 @@ use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use bulla_listen::{Bounds, Security};
+use bulla_listen::{Bounds, Places, Security};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 mod answer;
 mod asked;
 mod early;
+mod known;
 mod limited;
 mod surely;
 
@@ -33,14 +34,14 @@ const WRITE_TIME: Duration = Duration::from_secs(30);
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// What a connection may keep of what it reads.
 const BUFFER: usize = 64 << 10;
-/// How many connections there are at once; more wait to be accepted.
+/// How many connections there are at once.
 const CONNECTIONS: usize = 16 << 10;
 /// What the process may have open beside connections: its storage, audit files that are opened anew, its own requests.
 const OTHER_FILES: u64 = 64;
-static PLACES: LazyLock<Arc<Semaphore>> = LazyLock::new(|| {
+static PLACES: LazyLock<Places> = LazyLock::new(|| {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
     let rest = usize::try_from(limit.saturating_sub(OTHER_FILES)).unwrap_or(usize::MAX);
-    Arc::new(Semaphore::new(rest.clamp(1, CONNECTIONS)))
+    Places::new(rest.clamp(1, CONNECTIONS))
 });
 
 /// What a listener lets everybody do, without a token.
@@ -78,7 +79,7 @@ pub async fn serve(
         write: WRITE_TIME,
         handshake: HANDSHAKE_TIME,
         buffer: Some(BUFFER),
-        places: Arc::clone(&PLACES),
+        places: PLACES.clone(),
     };
     bulla_listen::serve(listener, security, bounds, stop, move |request, address| {
         let core = Arc::clone(&core);
@@ -123,7 +124,8 @@ async fn answer(
         return metrics(core, &head.uri);
     }
     let counted = if asks_role { path.clone() } else { String::new() };
-    let asked = match asked::read(&head, body, path, address).await {
+    let known = || known::check(core, &head, address);
+    let asked = match asked::read(&head, body, path, address, known).await {
         Ok(asked) => asked,
         // Whoever sends what is no login is counted too.
         Err(response) if asks_role => {

@@ -109,6 +109,9 @@ pub(crate) fn run(app: &App, args: &ServerArgs) -> Result<Code, Failure> {
     for name in config.ignored.iter().chain(&options) {
         tracing::warn!(setting = name, "a setting of the configuration has no effect on this server");
     }
+    for warning in config.exposed(flags.config.as_deref()) {
+        tracing::warn!("{warning}");
+    }
     keep_little();
     // One may be kept by a disk that hangs.
     let workers = std::thread::available_parallelism().map_or(2, usize::from).max(2);

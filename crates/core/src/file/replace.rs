@@ -4,7 +4,7 @@ use std::ffi::{CStr, CString};
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, XattrFlags};
@@ -51,7 +51,8 @@ pub enum NewMode {
 }
 
 /// Replaces `path` by a new file, as [`replace`] does, but keeps nothing of what is there: not the mode, not the owner, not a symbolic link, which
-/// could lead whoever writes a secret where another one wants it.
+/// could lead whoever writes a secret where another one wants it. A folder, a pipe or a device is not replaced, nor a link that leads to one of the latter
+/// two (`/dev/stdout`).
 ///
 /// # Errors
 /// As [`replace`].
@@ -62,10 +63,7 @@ pub fn replace_as(path: &Path, contents: &[u8], fresh: Fresh) -> Result<(), File
 fn try_replace_as(path: &Path, contents: &[u8], fresh: Fresh) -> io::Result<()> {
     let folder = parent(path);
     let folder_handle = File::open(folder)?;
-    match fs::symlink_metadata(path) {
-        Ok(there) if there.is_dir() => return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a folder")),
-        _ => {}
-    }
+    check_replaceable(path)?;
     let mut temporary = match fresh.mode {
         NewMode::LessUmask(mode) => Temporary::create(folder, mode)?,
         NewMode::Exactly(_) => Temporary::create(folder, 0o600)?,
@@ -82,6 +80,25 @@ fn try_replace_as(path: &Path, contents: &[u8], fresh: Fresh) -> io::Result<()> 
     file.sync_all()?;
     temporary.persist(folder, path)?;
     sync_folder(&folder_handle)
+}
+
+/// Whether what is at `path`, if anything, is something that [`replace_as`] replaces. What takes the place of `/dev/null` is missed by the whole machine.
+///
+/// # Errors
+/// Why it is not.
+pub fn check_replaceable(path: &Path) -> io::Result<()> {
+    let Ok(there) = fs::symlink_metadata(path) else { return Ok(()) };
+    if there.is_dir() {
+        return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a folder"));
+    }
+    let end = if there.is_symlink() { fs::metadata(path).ok() } else { Some(there) };
+    let is_special = |kind: fs::FileType| kind.is_fifo() || kind.is_char_device() || kind.is_block_device();
+    match end {
+        Some(end) if is_special(end.file_type()) => {
+            Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a pipe or a device"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Some file systems have no such thing for folders.
@@ -278,7 +295,13 @@ mod tests {
         symlink(&elsewhere, &path).unwrap();
         replace_as(&path, b"three", fresh(NewMode::Exactly(0o600))).unwrap();
         assert!(!fs::symlink_metadata(&path).unwrap().is_symlink() && !elsewhere.exists());
-        assert!(replace_as(folder.path(), b"four", fresh(NewMode::Exactly(0o600))).is_err());
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        let (pipe, link) = (folder.path().join("pipe"), folder.path().join("link"));
+        rustix::fs::mkfifoat(CWD, &pipe, Mode::RUSR | Mode::WUSR).unwrap();
+        symlink("/dev/null", &link).unwrap();
+        for other in [folder.path(), &pipe, &link, Path::new("/dev/null")] {
+            assert!(replace_as(other, b"four", fresh(NewMode::Exactly(0o600))).is_err(), "{}", other.display());
+        }
+        assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bulla_core::{Env, KeyErrorKind};
 use reqwest::Url;
 
-use super::http::{Http, Setup};
+use super::http::{Http, Idle, Setup};
 use super::server::proxies;
 use super::settings::{Settings, duration};
 use crate::dns::Resolver;
@@ -29,10 +29,18 @@ const LONGEST_ANSWER: usize = 64 << 20;
 /// # Errors
 /// What of the address or of the variables cannot be used, in words; no value of a variable is in it.
 pub fn connect(env: &dyn Env, address: &str) -> Result<Client, String> {
-    connect_to(env, address).map_err(|failure| failure.what)
+    connect_with(env, address, Idle::Kept)
 }
 
-fn connect_to(env: &dyn Env, address: &str) -> Result<Client, Failure> {
+/// The same, with what becomes of connections that nobody uses.
+///
+/// # Errors
+/// As [`connect`].
+pub fn connect_with(env: &dyn Env, address: &str, idle: Idle) -> Result<Client, String> {
+    connect_to(env, address, idle).map_err(|failure| failure.what)
+}
+
+fn connect_to(env: &dyn Env, address: &str, idle: Idle) -> Result<Client, Failure> {
     let bad = |what: String| Failure::new(KeyErrorKind::BadConfig, what);
     let (address, socket) = read_address(address).map_err(bad)?;
     let settings = Settings::read(env, Duration::from_mins(1))?;
@@ -48,6 +56,7 @@ fn connect_to(env: &dyn Env, address: &str) -> Result<Client, Failure> {
         redirects: settings.redirects,
         longest_answer: LONGEST_ANSWER,
         resolver: Resolver::default(),
+        idle,
         // The user's own settings say where to go.
         may_reach: |_| true,
     };

@@ -55,8 +55,20 @@ pub struct Setup {
     pub resolver: Resolver,
     /// A socket of this machine to connect to, whatever the address says.
     pub socket: Option<PathBuf>,
+    /// What becomes of connections that nobody uses.
+    pub idle: Idle,
     /// Which of the addresses that a host name leads to may be connected to. (An address in the URL itself is the caller's to check.)
     pub may_reach: fn(IpAddr) -> bool,
+}
+
+/// What becomes of a connection when its request is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Idle {
+    /// It stays for the next one.
+    #[default]
+    Kept,
+    /// It is closed.
+    Closed,
 }
 
 /// Where a server may send us.
@@ -116,6 +128,53 @@ pub struct Reply {
     pub retry_after: Option<Duration>,
 }
 
+/// A server's answer, whose body is still to come.
+pub struct Opened {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// How long the server asks to wait before the next request.
+    pub retry_after: Option<Duration>,
+    response: Response,
+}
+
+impl Opened {
+    /// How long the body is, if that was said.
+    pub fn length(&self) -> Option<u64> {
+        self.response.content_length()
+    }
+
+    /// The next piece of the body, if there is one.
+    ///
+    /// # Errors
+    /// [`HttpError::Unreachable`].
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, HttpError> {
+        self.response.chunk().await.map_err(unreachable)
+    }
+
+    /// The body as it comes.
+    pub fn into_body(self) -> reqwest::Body {
+        self.response.into()
+    }
+
+    /// All of it.
+    async fn read(mut self, longest: usize) -> Result<Reply, HttpError> {
+        let mut body = SecretBytes::new();
+        while let Some(chunk) = self.chunk().await? {
+            if body.len() + chunk.len() > longest {
+                return Err(HttpError::TooLong);
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Reply { status: self.status, headers: self.headers, body, retry_after: self.retry_after })
+    }
+}
+
+fn unreachable(error: reqwest::Error) -> HttpError {
+    HttpError::Unreachable(causes(&error.without_url()))
+}
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -155,6 +214,9 @@ impl Http {
             .default_headers(headers)
             // Variables are the caller's to read.
             .no_proxy();
+        if setup.idle == Idle::Closed {
+            builder = builder.pool_max_idle_per_host(0);
+        }
         if let Some(socket) = setup.socket {
             builder = builder.unix_socket(socket);
         }
@@ -193,18 +255,13 @@ impl Http {
     /// # Errors
     /// [`HttpError`].
     pub async fn send(&self, request: &Request<'_>) -> Result<Reply, HttpError> {
-        let mut url = self.base.clone();
-        url.set_path(&format!("{}/v1/{}", self.base.path().trim_end_matches('/'), request.path));
-        url.set_query(request.query);
-        let mut headers = request.headers.clone();
-        if let Some(token) = request.token {
-            let mut value = HeaderValue::from_str(token.expose()).map_err(|_| HttpError::Token)?;
-            value.set_sensitive(true);
-            headers.insert(TOKEN, value);
-        }
+        let (url, headers) = self.target(request)?;
         let mut attempt = 0;
         loop {
-            let sent = self.once(request, &url, &headers).await;
+            let sent = match self.once(request, &url, &headers).await {
+                Ok(opened) => opened.read(self.longest_answer).await,
+                Err(error) => Err(error),
+            };
             let again = match &sent {
                 Ok(reply) => worth_repeating(reply.status, request.again),
                 Err(error) => matches!(error, HttpError::Unreachable(_)) && request.again == Again::OnTrouble,
@@ -218,8 +275,31 @@ impl Http {
         }
     }
 
+    /// Sends a request once. The body of the answer is the caller's to read, as long as that is.
+    ///
+    /// # Errors
+    /// [`HttpError`].
+    pub async fn open(&self, request: &Request<'_>) -> Result<Opened, HttpError> {
+        let (url, headers) = self.target(request)?;
+        self.once(request, &url, &headers).await
+    }
+
+    /// Where a request goes, with which headers.
+    fn target(&self, request: &Request<'_>) -> Result<(Url, HeaderMap), HttpError> {
+        let mut url = self.base.clone();
+        url.set_path(&format!("{}/v1/{}", self.base.path().trim_end_matches('/'), request.path));
+        url.set_query(request.query);
+        let mut headers = request.headers.clone();
+        if let Some(token) = request.token {
+            let mut value = HeaderValue::from_str(token.expose()).map_err(|_| HttpError::Token)?;
+            value.set_sensitive(true);
+            headers.insert(TOKEN, value);
+        }
+        Ok((url, headers))
+    }
+
     /// One request, through one redirect at most.
-    async fn once(&self, request: &Request<'_>, url: &Url, headers: &HeaderMap) -> Result<Reply, HttpError> {
+    async fn once(&self, request: &Request<'_>, url: &Url, headers: &HeaderMap) -> Result<Opened, HttpError> {
         let to = |url: Url| {
             self.client.request(request.method.clone(), url).headers(headers.clone()).body(request.body.clone())
         };
@@ -227,7 +307,6 @@ impl Http {
         if let Some(host) = &self.host {
             first = first.header(HOST, host);
         }
-        let unreachable = |error: reqwest::Error| HttpError::Unreachable(causes(&error.without_url()));
         let mut response = first.send().await.map_err(unreachable)?;
         if let Some(target) = self.redirect(url, &response)? {
             let mut second = to(target.clone());
@@ -239,14 +318,7 @@ impl Http {
         let wait = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         let status = response.status();
         let headers = std::mem::take(response.headers_mut());
-        let mut body = SecretBytes::new();
-        while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
-            if body.len() + chunk.len() > self.longest_answer {
-                return Err(HttpError::TooLong);
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(Reply { status, headers, body, retry_after: wait.map(Duration::from_secs) })
+        Ok(Opened { status, headers, retry_after: wait.map(Duration::from_secs), response })
     }
 
     /// Where `response` sends us. The token goes along, so never to another scheme.

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
-use super::http::{Again, Http, Reply, Request, Setup};
+use super::http::{Again, Http, Idle, Reply, Request, Setup};
 use super::login::{self, Session};
 use super::settings::Settings;
 use super::{error, uri, variable};
@@ -49,6 +49,7 @@ impl Server {
             redirects: settings.redirects,
             longest_answer: LONGEST_ANSWER,
             resolver,
+            idle: Idle::Kept,
             // The user's own settings say where to go.
             may_reach: |_| true,
         };

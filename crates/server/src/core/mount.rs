@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+mod route;
+
 use super::lockout::{ByKind, Limits};
 use super::random;
 use crate::barrier::{Barrier, View};
@@ -130,8 +132,8 @@ pub struct Mount {
     pub view: View,
 }
 
-/// All mounts, by the path that requests have.
-pub type Table = HashMap<String, Arc<Mount>>;
+/// All mounts, by the path that requests have. None is inside another.
+pub type Table = BTreeMap<String, Arc<Mount>>;
 
 /// Engines and methods by their names.
 #[derive(Clone, Default)]
@@ -290,13 +292,8 @@ impl Mounts {
     /// The mount that `path` belongs to, and the path below it.
     pub fn route<'p>(&self, path: &'p str) -> Option<(Arc<Mount>, &'p str)> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        if !path.ends_with('/')
-            && let Some(mount) = table.get(&format!("{path}/"))
-        {
-            return Some((Arc::clone(mount), ""));
-        }
-        let slashes = path.bytes().enumerate().rev().filter(|(_, byte)| *byte == b'/').map(|(at, _)| at);
-        slashes.into_iter().find_map(|at| table.get(&path[..=at]).map(|mount| (Arc::clone(mount), &path[at + 1..])))
+        let (mount, below) = route::find(&table, path)?;
+        Some((Arc::clone(mount), below))
     }
 
     /// The mount at exactly this path, as requests have it.

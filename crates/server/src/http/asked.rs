@@ -1,15 +1,16 @@
 //! Requests: a path, a method, headers and a body become what is asked for.
 
 use std::net::SocketAddr;
+use std::sync::LazyLock;
 use std::time::Duration;
 
+use bulla_listen::{Taken, Unread};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, Uri};
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Body, Incoming};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use http_body_util::Full;
+use hyper::body::Body;
 use zeroize::Zeroizing;
 
 use super::answer;
@@ -23,14 +24,20 @@ const BODY: usize = 4 << 20;
 const OPEN_BODY: usize = 64 << 10;
 /// So much of each body is not counted.
 const FREE_BODY: usize = 16 << 10;
-/// How much all bodies that are being read or answered may have together beyond that.
-const ALL_BODIES: usize = 64 << 20;
-static ROOM: Semaphore = Semaphore::const_new(ALL_BODIES);
+/// How much all bodies that are being read or answered may have together beyond that: those of whoever has a good token, and those that anybody can send.
+const BODIES: usize = 48 << 20;
+const OPEN_BODIES: usize = 16 << 20;
+/// For how long the rest of a body is passed over that is not read.
+const WITHOUT_ROOM: Duration = Duration::from_secs(1);
+static ROOMS: LazyLock<Rooms> = LazyLock::new(|| Rooms {
+    known: bulla_listen::Room::new(BODIES, FREE_BODY),
+    open: bulla_listen::Room::new(OPEN_BODIES, FREE_BODY),
+});
 /// The longest path below `/v1/`.
 const PATH: usize = 16 << 10;
 
 /// An answer that comes before anything is asked. In a box: it is large, and rare.
-type Early = Box<Response<Full<Bytes>>>;
+pub type Early = Box<Response<Full<Bytes>>>;
 
 /// What is asked for.
 pub struct Asked {
@@ -41,7 +48,7 @@ pub struct Asked {
 }
 
 /// Room for a body among all.
-pub type Room = Option<SemaphorePermit<'static>>;
+pub type Room = Option<Taken>;
 
 fn refuse(status: u16, message: impl Into<String>) -> Early {
     Box::new(answer::errors(status, &[message.into()]))
@@ -115,8 +122,14 @@ pub fn check_namespace(headers: &HeaderMap) -> Option<Response<Full<Bytes>>> {
     Some(response)
 }
 
-/// What is asked for.
-pub async fn read(head: &Parts, body: Incoming, mut path: String, address: SocketAddr) -> Result<Asked, Early> {
+/// What is asked for. `known` says whether the token is good, and is asked if the body is too long for anybody, or finds no room as such.
+pub async fn read<F: Future<Output = Result<(), Early>>>(
+    head: &Parts,
+    body: impl Body<Data = Bytes> + Unpin,
+    mut path: String,
+    address: SocketAddr,
+    known: impl FnOnce() -> F,
+) -> Result<Asked, Early> {
     let query = query(head.uri.query().unwrap_or_default())?;
     let is = |name: &str| {
         query
@@ -156,9 +169,9 @@ pub async fn read(head: &Parts, body: Incoming, mut path: String, address: Socke
     let mut data = match operation {
         Operation::Update | Operation::Patch => {
             let anybody = token.is_none() || path.starts_with("auth/") && path.contains("/login");
-            let (fields, taken) = fields(body, kind, if anybody { OPEN_BODY } else { BODY }).await?;
-            room = taken;
-            fields
+            let (bytes, taken) = ROOMS.collect(body, if anybody { None } else { Some(known) }).await?;
+            room = Some(taken);
+            fields(&bytes, kind)?
         }
         _ => query,
     };
@@ -180,7 +193,8 @@ pub async fn read(head: &Parts, body: Incoming, mut path: String, address: Socke
     Ok(Asked { request, room })
 }
 
-fn token(headers: &HeaderMap) -> Option<TokenText> {
+/// The token that is brought.
+pub fn token(headers: &HeaderMap) -> Option<TokenText> {
     let direct = headers.get("x-vault-token").and_then(|token| token.to_str().ok());
     let bearer = || headers.get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ");
     let text = direct.filter(|token| !token.is_empty()).or_else(bearer)?.trim();
@@ -202,54 +216,58 @@ fn wrap_ttl(headers: &HeaderMap) -> Result<Option<Duration>, Early> {
 }
 
 /// The fields of a body: JSON whatever it calls itself, unless it is a form and does not look like JSON.
-async fn fields(body: Incoming, kind: &str, limit: usize) -> Result<(Object, Room), Early> {
-    let (bytes, room) = collect(body, limit).await?;
+fn fields(bytes: &[u8], kind: &str) -> Result<Object, Early> {
     let text = bytes.trim_ascii();
     // `bao write -f` sends the second.
     if text.is_empty() || text == b"null" {
-        return Ok((Object::new(), room));
+        return Ok(Object::new());
     }
     if kind == "application/x-www-form-urlencoded" && !matches!(text.first(), Some(b'{' | b'[')) {
         let text = std::str::from_utf8(text).map_err(|_| refuse(400, "the form is not UTF-8"))?;
-        return query(text).map(|fields| (fields, room));
+        return query(text);
     }
-    let fields = json::parse_request(text).map_err(|error| {
+    json::parse_request(text).map_err(|error| {
         refuse(if error.is_limit() { 413 } else { 400 }, format!("failed to decode JSON input: {error}"))
-    })?;
-    Ok((fields, room))
+    })
 }
 
-/// All of a body. It takes room as it comes, not as it is announced: who sends nothing keeps nobody out.
-async fn collect(mut body: Incoming, limit: usize) -> Result<(Zeroizing<Vec<u8>>, Room), Early> {
-    let too_long = || refuse(413, format!("the request body is longer than the limit of {limit} bytes"));
-    if body.size_hint().lower() > limit as u64 {
-        return Err(too_long());
-    }
-    let (mut parts, mut length, mut room) = (Vec::new(), 0, Room::None);
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| refuse(400, "the request body could not be read"))?;
-        let Ok(part) = frame.into_data() else { continue };
-        length += part.len();
-        if length > limit {
-            return Err(too_long());
-        }
-        let wanted = length.saturating_sub(FREE_BODY) - room.as_ref().map_or(0, SemaphorePermit::num_permits);
-        if wanted > 0 {
-            let full = |_| refuse(503, "the server has too many large requests at once; try again");
-            let more = ROOM.try_acquire_many(u32::try_from(wanted).unwrap_or(u32::MAX)).map_err(full)?;
-            match &mut room {
-                Some(room) => room.merge(more),
-                None => room = Some(more),
+/// Room for bodies. What nobody can fill who has no good token is kept apart.
+struct Rooms {
+    known: bulla_listen::Room,
+    open: bulla_listen::Room,
+}
+
+impl Rooms {
+    /// All of a body. It is anybody's until who sends it is known, which is asked if there is `known` and it matters.
+    async fn collect<F: Future<Output = Result<(), Early>>>(
+        &self,
+        body: impl Body<Data = Bytes> + Unpin,
+        known: Option<impl FnOnce() -> F>,
+    ) -> Result<(Zeroizing<Vec<u8>>, Taken), Early> {
+        let mut reading = self.open.read(body);
+        let (mut limit, mut read) = (OPEN_BODY, reading.to_end(OPEN_BODY).await);
+        if let (Err(Unread::TooLong | Unread::Full), Some(known)) = (read, known) {
+            // In a box: it is rare, and every request has room for what is here.
+            if let Err(refused) = Box::pin(known()).await {
+                reading.pass_over(BODY, WITHOUT_ROOM).await;
+                return Err(refused);
             }
+            limit = BODY;
+            read = match reading.move_to(&self.known) {
+                Ok(()) => reading.to_end(limit).await,
+                Err(bulla_listen::Full) => Err(Unread::Full),
+            };
         }
-        parts.push(part);
+        match read {
+            Ok(()) => Ok(reading.whole()),
+            Err(Unread::TooLong) => {
+                Err(refuse(413, format!("the request body is longer than the limit of {limit} bytes")))
+            }
+            Err(Unread::Full) => Err(refuse(503, "the server has too many large requests at once; try again")),
+            Err(Unread::Slow) => Err(refuse(408, "the request body comes too slowly")),
+            Err(Unread::Broken) => Err(refuse(400, "the request body could not be read")),
+        }
     }
-    // One piece, with its length from the start: growing would leave copies behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(length));
-    for part in parts {
-        bytes.extend_from_slice(&part);
-    }
-    Ok((bytes, room))
 }
 
 /// `a=1&b=2`; a name that is there twice is a list.
@@ -384,6 +402,30 @@ mod tests {
         for bad in ["/v1/%ff", "/v1/a%00", "/v1/%0a", "/v1/%zz"] {
             assert_eq!(of(bad).unwrap_err().0, 400, "{bad}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_anybody_sends_takes_no_room_from_who_is_known() {
+        let rooms = Rooms { known: bulla_listen::Room::new(BODY, 0), open: bulla_listen::Room::new(100_000, 0) };
+        let body = |length: usize| Full::new(Bytes::from(vec![b' '; length]));
+        let status =
+            |read: Result<(_, Taken), Early>| read.map(|(_, taken)| taken).map_err(|early| early.status().as_u16());
+        let nobody = || None::<fn() -> std::future::Ready<Result<(), Early>>>;
+        let good = || Some(|| std::future::ready(Ok(())));
+        let bad = || Some(|| std::future::ready(Err(refuse(403, ""))));
+        // Who is known is asked for where it matters alone.
+        let never = || Some(|| -> std::future::Ready<_> { unreachable!("who sends little is not looked up") });
+        let first = status(rooms.collect(body(60_000), nobody()).await).unwrap();
+        let second = status(rooms.collect(body(40_000), never()).await).unwrap();
+        assert_eq!(status(rooms.collect(body(1), nobody()).await).unwrap_err(), 503);
+        let third = status(rooms.collect(body(60_000), good()).await).unwrap();
+        assert_eq!(status(rooms.collect(body(60_000), bad()).await).unwrap_err(), 403);
+        drop(first);
+        assert_eq!(status(rooms.collect(body(OPEN_BODY + 1), nobody()).await).unwrap_err(), 413);
+        assert_eq!(status(rooms.collect(body(BODY + 1), good()).await).unwrap_err(), 413);
+        assert_eq!(status(rooms.collect(body(BODY), good()).await).unwrap_err(), 503);
+        drop((second, third));
+        drop(status(rooms.collect(body(BODY), good()).await).unwrap());
     }
 
     #[test]

@@ -34,6 +34,16 @@ pub async fn refuse(
 }
 
 async fn write_down(core: &Core, head: &Parts, path: String, address: SocketAddr) -> crate::logical::Result<()> {
+    let request = unread(head, path, address)?;
+    // Without the path, which a token may be in: the record has it elsewhere, and hashes that.
+    let error = Error::new(429, QUOTA);
+    let record = Record { request: &request, caller: None, mount: None, response: None, error: Some(&error) };
+    let open = core.open()?;
+    open.audit.request(&mut open.audit.asked(&record)).await
+}
+
+/// A request of which nothing but its head was read.
+pub fn unread(head: &Parts, path: String, address: SocketAddr) -> crate::logical::Result<Request> {
     let operation = match head.method.as_str() {
         "POST" | "PUT" => Operation::Update,
         "PATCH" => Operation::Patch,
@@ -42,7 +52,7 @@ async fn write_down(core: &Core, head: &Parts, path: String, address: SocketAddr
         "SCAN" => Operation::Scan,
         _ => Operation::Read,
     };
-    let request = Request {
+    Ok(Request {
         id: random::uuid()?,
         operation,
         path,
@@ -51,12 +61,7 @@ async fn write_down(core: &Core, head: &Parts, path: String, address: SocketAddr
         wrap_ttl: None,
         remote: Some(address.ip()),
         remote_port: address.port(),
-    };
-    // Without the path, which a token may be in: the record has it elsewhere, and hashes that.
-    let error = Error::new(429, QUOTA);
-    let record = Record { request: &request, caller: None, mount: None, response: None, error: Some(&error) };
-    let open = core.open()?;
-    open.audit.request(&mut open.audit.asked(&record)).await
+    })
 }
 
 /// Says how much is left, if that is wanted.

@@ -12,6 +12,7 @@ mod jose;
 mod jwt;
 mod kubernetes;
 mod leases;
+mod nobody;
 mod ours;
 mod own;
 mod quorum;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bulla_core::{SecretBytes, SecretString};
 use bulla_kms::dns::Resolver;
-use bulla_kms::vault_http::{Again, Http, Redirects, Reply, Request, Setup};
+use bulla_kms::vault_http::{Again, Http, Idle, Redirects, Reply, Request, Setup};
 use bulla_kms::vault_trust::{self, Identity, IdentityError, Trust};
 use bytes::Bytes;
 use reqwest::header::{HeaderMap, HeaderValue};
@@ -101,6 +101,7 @@ impl Server {
             redirects: Redirects::SameOrigin,
             longest_answer: LONGEST,
             resolver,
+            idle: Idle::Kept,
             may_reach,
         };
         let http = Http::new(setup).map_err(|failed| error::no_answer(&name, &failed))?;

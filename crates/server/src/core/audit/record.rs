@@ -120,14 +120,16 @@ impl Record<'_> {
             if self.caller.is_some() || is_small(&request.data) {
                 device.write_data(&request.data, shown, asked.name("data"));
             } else {
-                asked.value("data", &object! { "fields_omitted": request.data.len() }.into());
+                let names: Vec<&str> = request.data.keys().map(String::as_str).collect();
+                let names = device.hash(&names.join("\0"));
+                asked.value("data", &object! { "fields_omitted": request.data.len(), "names": names }.into());
             }
         }
         asked.text("id", &request.id);
         self.write_mount(&mut asked);
         asked.value("namespace", &object! { "id": "root" }.into());
         asked.text("operation", request.operation.name());
-        asked.text("path", &device.path(&request.path));
+        asked.text("path", &self.within_bounds(device, device.path(&request.path), &request.path));
         let remote = request.remote.map_or_else(String::new, |remote| remote.to_canonical().to_string());
         asked.text("remote_address", &remote);
         asked.value("remote_port", &request.remote_port.into());
@@ -135,6 +137,16 @@ impl Record<'_> {
             asked.value("wrap_ttl", &ttl.as_secs().into());
         }
         asked.end();
+    }
+
+    /// A text as it is written down. One of nobody is cut if it is long; how long it was is said, and the hash of the `whole`.
+    fn within_bounds(&self, device: &Device, mut text: String, whole: &str) -> String {
+        if self.caller.is_none() && text.len() > NOBODY_TEXT {
+            let cut = format!("… ({} bytes, {})", whole.len(), device.hash(whole));
+            text.truncate(text.floor_char_boundary(NOBODY_TEXT));
+            text.push_str(&cut);
+        }
+        text
     }
 
     fn write_mount(&self, to: &mut Fields<'_>) {
@@ -168,7 +180,8 @@ impl Record<'_> {
             answer.value("secret", &object! { "lease_id": id.as_str() }.into());
         }
         if !response.warnings.is_empty() {
-            answer.texts("warnings", &response.warnings);
+            let bounded = |text: &String| self.within_bounds(device, text.clone(), text);
+            answer.texts("warnings", &response.warnings.iter().map(bounded).collect::<Vec<_>>());
         }
         if let Some(info) = &response.wrap_info {
             let mut wrap = object! {
@@ -279,31 +292,34 @@ impl<'o> Fields<'o> {
     }
 }
 
-/// How much a request of nobody may have to be written down: what every login fits in.
-const NOBODY_VALUES: usize = 64;
+/// How much a request of nobody may have to be written down: what every login fits in. Names and numbers are shorter, for they are written down as they are.
+const NOBODY_VALUES: usize = 32;
 const NOBODY_BYTES: usize = 32 << 10;
+const NOBODY_NAMES: usize = 1 << 10;
+/// Of a path or a warning of nobody so much is written down.
+const NOBODY_TEXT: usize = 256;
 
 fn is_small(data: &Object) -> bool {
-    let (mut values, mut bytes) = (0, 0);
+    let (mut values, mut bytes, mut names) = (0, 0, 0);
     let mut rest: Vec<&Value> = Vec::new();
     for (key, value) in data {
-        bytes += key.len();
+        names += key.len();
         rest.push(value);
     }
     while let Some(value) = rest.pop() {
         values += 1;
         match value {
             Value::String(text) => bytes += text.len(),
-            Value::Number(digits) => bytes += digits.len(),
-            Value::Raw(text) => bytes += text.len(),
+            Value::Number(digits) => names += digits.len(),
+            Value::Raw(text) => names += text.len(),
             Value::Array(many) => rest.extend(many.iter().take(NOBODY_VALUES + 1)),
             Value::Object(object) => {
-                bytes += object.keys().map(String::len).sum::<usize>();
+                names += object.keys().map(String::len).sum::<usize>();
                 rest.extend(object.values().take(NOBODY_VALUES + 1));
             }
             Value::Null | Value::Bool(_) => {}
         }
-        if values > NOBODY_VALUES || bytes > NOBODY_BYTES {
+        if values > NOBODY_VALUES || bytes > NOBODY_BYTES || names > NOBODY_NAMES {
             return false;
         }
     }

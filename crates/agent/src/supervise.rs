@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bulla_core::SecretBytes;
 use rustix::process::Signal;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::config::{ExecConfig, Restart};
@@ -24,13 +24,14 @@ const TOGETHER: Duration = Duration::from_secs(2);
 /// All variables by name, once they are there.
 pub(crate) type Variables = Option<Vec<(String, SecretBytes)>>;
 
-/// Runs the program. Answers its status, or nothing if it was stopped.
+/// Runs the program, and passes signals on to it. Answers its status, or nothing if it was stopped.
 ///
 /// # Errors
 /// If it cannot be started.
 pub(crate) async fn run(
     config: ExecConfig,
     mut variables: watch::Receiver<Variables>,
+    mut signals: mpsc::Receiver<Signal>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<Option<u8>, String> {
     let mut running: Option<Program> = None;
@@ -45,6 +46,9 @@ pub(crate) async fn run(
                 }
                 return Ok(None);
             }
+            Some(signal) = signals.recv() => if let Some(program) = &running {
+                program.signal(signal);
+            },
             // Only the newest count; who tells them does not wait for us.
             Ok(()) = variables.changed() => {
                 let new = variables.borrow_and_update().clone();
@@ -134,7 +138,8 @@ mod tests {
         let all = |value: &str| Some(vec![("V".to_owned(), SecretBytes::from(value.as_bytes()))]);
         let (tell, variables) = watch::channel(None);
         let (stop, stopped) = watch::channel(false);
-        let running = tokio::spawn(run(config, variables, stopped));
+        let (_signals, none) = mpsc::channel(1);
+        let running = tokio::spawn(run(config, variables, none, stopped));
         tell.send_replace(all("1"));
         let began = || std::fs::read_to_string(&log).unwrap_or_default();
         while began().is_empty() {

@@ -9,6 +9,7 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::process::{Child, Command};
 
 use crate::config::CommandLine;
+use crate::reap;
 
 /// A program that runs.
 pub(crate) struct Program {
@@ -55,8 +56,7 @@ impl Program {
             command.stdin(Stdio::null());
         }
         let name = if is_group { "/bin/sh" } else { words[0].as_str() };
-        let child = command.spawn().map_err(|error| format!("cannot run {name}: {error}"))?;
-        let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        let (child, pid) = reap::spawn(&mut command).map_err(|error| format!("cannot run {name}: {error}"))?;
         Ok(Self { child, pid, is_group })
     }
 
@@ -65,7 +65,9 @@ impl Program {
     /// # Errors
     /// If the system does not say.
     pub(crate) async fn wait(&mut self) -> Result<ExitStatus, String> {
-        self.child.wait().await.map_err(|error| format!("cannot wait for the program: {error}"))
+        let status = self.child.wait().await.map_err(|error| format!("cannot wait for the program: {error}"))?;
+        reap::ended(self.pid);
+        Ok(status)
     }
 
     /// Gives it a signal, unless it has ended.
@@ -85,6 +87,7 @@ impl Drop for Program {
         if self.is_group {
             self.signal(Signal::KILL);
         }
+        reap::ended(self.pid);
     }
 }
 

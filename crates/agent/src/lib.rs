@@ -28,4 +28,5 @@ mod supervise;
 mod testing;
 
 pub use config::Config;
+pub use render::Starter;
 pub use run::{Host, run};

@@ -19,7 +19,7 @@ use crate::auth::{self, Login};
 use crate::config::{Config, Place, ProxyToken, Vault};
 use crate::proxy::{Forward, Listener, Shared};
 use crate::render::engine::Progress;
-use crate::render::{Engine, Event, Following, Kind};
+use crate::render::{Engine, Event, Following, Kind, Starter};
 use crate::{login, notify, reap, sink, supervise};
 
 /// What the caller provides.
@@ -28,6 +28,8 @@ pub struct Host {
     pub env: Arc<dyn Env>,
     /// What the command line says about the server; it goes before the environment, and that before the configuration.
     pub flags: Vault,
+    /// What starts the program of `exec`, so that it ends with the agent however that ends.
+    pub starter: Option<Starter>,
     /// How long the first rendering may take with `exit_after_auth`. The peer waits for ever, and a pod with it.
     pub patience: Option<Duration>,
 }
@@ -202,7 +204,7 @@ impl Tasks {
             tasks.variables = Some(tell);
             let (tell_signal, signals) = mpsc::channel(SIGNALS);
             tasks.pass_on_signals(&tell_signal);
-            tasks.program.spawn(supervise::run(exec.clone(), variables, signals, stopped));
+            tasks.program.spawn(supervise::run(exec.clone(), host.starter.clone(), variables, signals, stopped));
         }
         tasks
     }

@@ -1,7 +1,7 @@
 //! Programs: what runs when a file has changed, and what is run with variables.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
 
@@ -19,6 +19,13 @@ pub(crate) struct Program {
     is_group: bool,
 }
 
+/// What starts a program in our place, so that it ends with us: it has to say so itself, before it becomes the program.
+#[derive(Clone, Debug)]
+pub struct Starter {
+    /// The words of a command line that a signal, our process and the program's words follow.
+    pub words: Vec<OsString>,
+}
+
 /// What a program reads.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Input {
@@ -34,19 +41,28 @@ impl Program {
     /// # Errors
     /// If it cannot be started.
     pub(crate) fn start(words: &[String], more: &BTreeMap<OsString, OsString>, input: Input) -> Result<Self, String> {
-        let (mut command, is_group) = match words {
-            [] => return Err("no command was given".to_owned()),
-            [line] => {
-                let mut command = Command::new("/bin/sh");
-                command.args(["-c", line.as_str()]).process_group(0);
-                (command, true)
-            }
-            [name, arguments @ ..] => {
-                let mut command = Command::new(name);
-                command.args(arguments);
-                (command, false)
-            }
+        Self::start_by(&[], words, more, input)
+    }
+
+    /// The same by another program, whose words come first.
+    pub(crate) fn start_by(
+        before: &[OsString],
+        words: &[String],
+        more: &BTreeMap<OsString, OsString>,
+        input: Input,
+    ) -> Result<Self, String> {
+        let is_group = words.len() == 1;
+        let own: Vec<&OsStr> = match words {
+            [line] => ["/bin/sh", "-c", line.as_str()].map(OsStr::new).to_vec(),
+            words => words.iter().map(OsStr::new).collect(),
         };
+        let all: Vec<&OsStr> = before.iter().map(OsString::as_os_str).chain(own).collect();
+        let [program, arguments @ ..] = all.as_slice() else { return Err("no command was given".to_owned()) };
+        let mut command = Command::new(program);
+        command.args(arguments);
+        if is_group {
+            command.process_group(0);
+        }
         // What the agent was given to log in with is not theirs, unless a template says so.
         for name in ["VAULT_TOKEN", "BAO_TOKEN"] {
             command.env_remove(name);

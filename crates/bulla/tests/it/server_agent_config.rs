@@ -97,8 +97,9 @@ fn it_is_logged_to_a_file_that_is_begun_anew() {
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
         assert_eq!(names.len(), 3, "{which:?}: {names:?}");
-        assert!(names.iter().all(|name| name.starts_with("agent") && name.ends_with(".log")), "{which:?}: {names:?}");
-        assert!(names.contains(&"agent.log".to_owned()), "{which:?}: {names:?}");
+        let own = if which == Program::Bulla { "bulla" } else { "bao" };
+        assert!(names.iter().all(|name| name.starts_with(own) && name.ends_with(".log")), "{which:?}: {names:?}");
+        assert!(names.contains(&format!("{own}.log")), "{which:?}: {names:?}");
         for name in &names {
             for line in place.read(&format!("logs/{name}")).lines() {
                 assert!(serde_json::from_str::<Value>(line).is_ok_and(|line| line.is_object()), "{which:?}: {line}");

@@ -51,6 +51,32 @@ fn as_the_first_process_it_waits_for_orphans_passes_signals_on_and_ends_with_its
 }
 
 #[test]
+fn a_program_ends_with_an_agent_that_is_killed() {
+    let server = ours();
+    let world = World::new(server.address, "1h", "2h");
+    let script = "trap 'echo $1 >> seen; exit 0' USR1; echo \"$A\" > seen; while :; do sleep 0.05; done";
+    let exec = |words: &[&str], signal: &str| {
+        format!(
+            "auto_auth {{ {LOGIN} }}\nenv_template \"A\" {{\n contents = \"a\"\n}}\nexec {{\n command = {}\n{signal}\n}}\n",
+            json!(words)
+        )
+    };
+    let place = world.place();
+    let config = exec(&["sh", "-c", script, "name", "an argument"], "restart_stop_signal = \"SIGUSR1\"");
+    let agent = place.start(Program::Bulla, &world.url(), &config, &[]);
+    place.eventually("the program runs", || place.read("seen") == "a\n");
+    agent.signal(Signal::KILL);
+    place.eventually("it is told to end", || place.read("seen") == "a\nan argument\n");
+    // What is not there, or is no program, is told as a shell does it.
+    for (name, status) in [("./nowhere", 127), ("./role-id", 126)] {
+        let place = world.place();
+        let mut agent = place.start(Program::Bulla, &world.url(), &exec(&[name, "x"], ""), &[]);
+        assert_eq!(agent.ended(&place).code(), Some(status), "{}", place.read("log"));
+        assert!(place.read("log").contains(&format!("cannot run {name}")), "{}", place.read("log"));
+    }
+}
+
+#[test]
 fn as_the_first_process_it_is_ended_by_a_signal_and_its_program_before_it() {
     let server = ours();
     let world = World::new(server.address, "1h", "2h");

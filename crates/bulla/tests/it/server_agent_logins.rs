@@ -134,9 +134,11 @@ fn the_certificate_of_a_client_logs_in_and_is_read_again_when_it_is_another() {
     };
     let files = format!("client_cert = \"{}\"\nclient_key = \"{}\"", at("client.test.crt"), at("client.test.key"));
     for which in BOTH {
-        for (of_all, of_method) in
-            [(files.as_str(), "name = \"web\""), (&files, ""), ("", &format!("name = \"web\"\n{files}"))]
-        {
+        for (of_all, of_method) in [
+            (files.as_str(), "name = \"web\""),
+            (&files, ""),
+            ("", &format!("name = \"web\"\nca_cert = \"{}\"\n{files}", server_authority.display())),
+        ] {
             let place = Place::new();
             let config = format!("exit_after_auth = true\n{}", config(of_all, of_method));
             let mut agent = place.start_as(which, &config, &[]);

@@ -1,17 +1,20 @@
 //! `agent`: Vault Agent. Its flags are the peer's, which have one dash or two.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bulla_agent::config::{LogConfig, LogFormat, Vault, check_level};
-use bulla_agent::{Host, config};
+use bulla_agent::{Host, Starter, config};
 use bulla_core::Env;
 use bulla_core::memory::keep_little;
 use bulla_kms::vault_client::read_duration;
 use clap::Args;
+use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 
 use super::go_flags::GoFlags;
 use crate::app::App;
@@ -43,6 +46,10 @@ Flags, with one dash or two:
 Without -config, BAO_AGENT_CONFIG_PATH or VAULT_AGENT_CONFIG_PATH name files. SIGTERM and SIGINT end it: what was asked is finished, and the program
 of exec is ended first, which gets SIGQUIT, SIGUSR1 and SIGUSR2. SIGHUP reads certificates again.";
 
+/// The first word of a command line by which the agent starts the program of `exec`: the signal that it is to get when the agent ends, the agent's
+/// process, and the program's words follow.
+const START: &str = "-start-program";
+
 /// How long the first rendering may take, where nobody says.
 const PATIENCE: Duration = Duration::from_mins(5);
 
@@ -69,6 +76,11 @@ struct Flags {
 /// # Errors
 /// A configuration that cannot be used; a login, a template or a program that fails where that is to end the agent.
 pub(crate) fn run(app: &App, args: &AgentArgs) -> Result<Code, Failure> {
+    if let [first, rest @ ..] = args.flags.as_slice()
+        && first == START
+    {
+        return start_program(rest);
+    }
     let mut flags = Flags::read(&args.flags)?;
     if flags.help {
         say(&format!("Log in, keep the token alive, and render secrets to files\n\n{EXAMPLES}"))?;
@@ -94,7 +106,10 @@ pub(crate) fn run(app: &App, args: &AgentArgs) -> Result<Code, Failure> {
         .build()
         .map_err(|error| Failure::generic(format!("cannot start the asynchronous runtime: {error}")))?;
     let patience = Some(flags.patience.unwrap_or(PATIENCE)).filter(|patience| !patience.is_zero());
-    let host = Host { env: Arc::clone(&app.env), flags: flags.vault, patience };
+    // This file, whatever is under its name by now.
+    let words = ["/proc/self/exe", "agent", START].map(OsString::from).to_vec();
+    let starter = Path::new("/proc/self/exe").exists().then_some(Starter { words });
+    let host = Host { env: Arc::clone(&app.env), flags: flags.vault, starter, patience };
     let ended = runtime.block_on(bulla_agent::run(config, host));
     runtime.shutdown_timeout(Duration::from_secs(1));
     match ended {
@@ -102,6 +117,27 @@ pub(crate) fn run(app: &App, args: &AgentArgs) -> Result<Code, Failure> {
         Ok(status) => Ok(Code::Child(status)),
         Err(why) => Err(Failure::generic(why)),
     }
+}
+
+/// Becomes the program of `exec`, which gets a signal when the agent has ended without a word to it.
+fn start_program(words: &[OsString]) -> Result<Code, Failure> {
+    let number = |word: &OsString| word.to_str().and_then(|word| word.parse().ok());
+    let [signal, parent, name, arguments @ ..] = words else {
+        return Err(Failure::generic(format!("{START} is the agent's own")));
+    };
+    let (signal, parent) = (number(signal).and_then(Signal::from_named_raw), number(parent).and_then(Pid::from_raw));
+    let (Some(signal), Some(parent)) = (signal, parent) else {
+        return Err(Failure::generic(format!("{START} is the agent's own")));
+    };
+    set_parent_process_death_signal(Some(signal))
+        .map_err(|error| Failure::generic(format!("a program that ends with the agent cannot be started: {error}")))?;
+    // It may have ended before.
+    if getppid() != Some(parent) {
+        return Err(Failure::generic("the agent has ended"));
+    }
+    let error = std::process::Command::new(name).args(arguments).exec();
+    let code = if error.kind() == io::ErrorKind::NotFound { Code::Child(127) } else { Code::Child(126) };
+    Err(Failure::new(code, format!("cannot run {}: {error}", name.display())))
 }
 
 /// How it is logged: flags go before the environment, that before the configuration.
@@ -132,9 +168,16 @@ fn asked(log: &LogConfig) -> Result<Asked, Failure> {
     let rotation = Rotation { bytes: log.rotate_bytes, duration: log.rotate_duration, keep };
     let open = |path: &PathBuf| {
         let failed = |error| Failure::generic(format!("cannot log to {}: {error}", path.display()));
-        LogFile::open(path, "agent", rotation).map_err(failed)
+        LogFile::open(path, &program_name(), rotation).map_err(failed)
     };
     Ok(Asked { filter, format, file: log.file.as_ref().map(open).transpose()? })
+}
+
+/// The name that the program was started under, if it is one of the peers': the name of a log in a folder.
+fn program_name() -> String {
+    let name =
+        std::env::args_os().next().and_then(|first| Some(PathBuf::from(first).file_stem()?.to_str()?.to_owned()));
+    name.filter(|name| name == "vault" || name == "bao").unwrap_or_else(|| "bulla".to_owned())
 }
 
 /// What is logged at a level.

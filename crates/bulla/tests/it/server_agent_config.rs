@@ -1,6 +1,7 @@
 //! Configurations of `bulla agent` as people have them, and files that are not what they should be, beside OpenBao's agent.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use bulla_test_support::bao::{Bao, ROOT};
@@ -98,7 +99,9 @@ fn it_is_logged_to_a_file_that_is_begun_anew() {
             .collect();
         assert_eq!(names.len(), 3, "{which:?}: {names:?}");
         let own = if which == Program::Bulla { "bulla" } else { "bao" };
-        assert!(names.iter().all(|name| name.starts_with(own) && name.ends_with(".log")), "{which:?}: {names:?}");
+        let is_own =
+            |name: &String| name.starts_with(own) && Path::new(name).extension().is_some_and(|end| end == "log");
+        assert!(names.iter().all(is_own), "{which:?}: {names:?}");
         assert!(names.contains(&format!("{own}.log")), "{which:?}: {names:?}");
         for name in &names {
             for line in place.read(&format!("logs/{name}")).lines() {

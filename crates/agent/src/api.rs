@@ -2,14 +2,15 @@
 //!
 //! Answers are kept as a template's values: their strings are wiped when nobody needs them any more.
 
-use std::ffi::OsString;
-use std::sync::Arc;
+mod variables;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use bulla_core::backoff::Backoff;
 use bulla_core::{Env, SecretString, json};
-use bulla_kms::vault_http::{Again, Http, HttpError, Reply, Request};
-use bulla_kms::{vault_client, vault_variable as variable};
+use bulla_kms::vault_client::{self, Client};
+use bulla_kms::vault_http::{Again, Http, HttpError, Opened, Reply, Request};
 use bulla_template::{Limits, Value};
 use bytes::Bytes;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
@@ -30,12 +31,36 @@ const LIMITS: Limits = Limits { steps: 100_000_000, output: 0, memory: 256 << 20
 
 /// The server.
 pub(crate) struct Api {
-    http: Http,
-    timeout: Duration,
-    /// How often what is passed on is sent again.
-    repeats: u32,
+    settings: Settings,
+    connected: RwLock<Arc<Connected>>,
+    files: Mutex<Files>,
     /// Told when a request with a token was refused: perhaps the server does not know the token any more.
     pub(crate) doubt: Arc<Notify>,
+}
+
+/// How the server is connected to.
+struct Settings {
+    vault: Vault,
+    flags: Vault,
+    env: Arc<dyn Env>,
+    whose: Whose,
+    /// How often what is passed on is sent again.
+    repeats: u32,
+}
+
+/// A connection with the certificates that its files had.
+struct Connected {
+    http: Http,
+    timeout: Duration,
+}
+
+/// The files of certificates, as they were.
+#[derive(Default)]
+struct Files {
+    /// When they were last used.
+    used: Vec<variables::Seen>,
+    /// When they could not be used, which was said.
+    said: Option<Vec<variables::Seen>>,
 }
 
 /// The most often that what is passed on is sent again: whoever asks is waiting, and may ask again.
@@ -80,23 +105,53 @@ impl Api {
     ///
     /// # Errors
     /// What of the settings cannot be used.
-    pub(crate) fn new(vault: &Vault, flags: &Vault, env: &dyn Env, whose: Whose) -> Result<Self, String> {
-        let variables = Variables { vault, flags, env };
-        let address = variables.setting("ADDR", |vault| vault.address.clone());
-        let address = address.and_then(|address| address.into_string().ok());
-        let address = address.unwrap_or_else(|| "https://127.0.0.1:8200".to_owned());
-        let client = vault_client::connect(&variables, &address)?;
-        let (http, repeats) = match whose {
-            Whose::Own => (client.http, 0),
-            Whose::Others => (client.http.keep_path(), vault.retries().min(REPEATS)),
-        };
-        Ok(Self { http, timeout: client.timeout, repeats, doubt: Arc::default() })
+    pub(crate) fn new(vault: &Vault, flags: &Vault, env: &Arc<dyn Env>, whose: Whose) -> Result<Self, String> {
+        let repeats = if whose == Whose::Own { 0 } else { vault.retries().min(REPEATS) };
+        let (vault, flags, env) = (vault.clone(), flags.clone(), Arc::clone(env));
+        let settings = Settings { vault, flags, env, whose, repeats };
+        // Looked at first: what is written in between is read again.
+        let files = Files { used: settings.variables().seen(), said: None };
+        let connected = RwLock::new(Arc::new(settings.connect()?));
+        Ok(Self { settings, connected, files: Mutex::new(files), doubt: Arc::default() })
+    }
+
+    /// Connects anew if the files of certificates are others: whoever writes them need not know this process. Requests that are on their way end as
+    /// they began.
+    pub(crate) fn look(&self) {
+        let now = self.settings.variables().seen();
+        let mut files = lock(&self.files);
+        if now == files.used {
+            return;
+        }
+        match self.settings.connect() {
+            Ok(connected) => {
+                tracing::info!("the certificates for the server were read again");
+                *self.connected.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(connected);
+                *files = Files { used: now, said: None };
+            }
+            // It is tried again: whoever writes them does so one after the other.
+            Err(error) => {
+                if files.said.as_ref() != Some(&now) {
+                    tracing::error!(error, "the certificates for the server were not read again; those before stay");
+                }
+                files.said = Some(now);
+            }
+        }
+    }
+
+    fn connected(&self) -> Arc<Connected> {
+        Arc::clone(&self.connected.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Until when a request that begins now is answered, repetitions included.
+    pub(crate) fn deadline(&self) -> Instant {
+        Instant::now() + self.connected().timeout
     }
 
     /// Sends somebody else's request, again if need be; the last answer, whatever its status.
-    pub(crate) async fn pass_on(&self, request: &Request<'_>) -> Result<Reply, ApiError> {
-        let until = Instant::now() + self.timeout;
-        let repeats = if STATES.contains(&request.path.trim_end_matches('/')) { 0 } else { self.repeats };
+    pub(crate) async fn pass_on(&self, request: &Request<'_>, until: Instant) -> Result<Opened, ApiError> {
+        let connected = self.connected();
+        let repeats = if STATES.contains(&request.path.trim_end_matches('/')) { 0 } else { self.settings.repeats };
         let mut last = None;
         for attempt in 0..=repeats {
             if attempt > 0 {
@@ -106,11 +161,11 @@ impl Api {
                 }
                 sleep(wait).await;
             }
-            let Ok(sent) = timeout_at(until, self.http.send(request)).await else { break };
+            let Ok(sent) = timeout_at(until, connected.http.open(request)).await else { break };
             let again = match &sent {
-                Ok(reply) => {
-                    worth_repeating(reply.status, &request.method)
-                        && reply.retry_after.is_none_or(|wait| wait <= AGAIN.limit)
+                Ok(opened) => {
+                    worth_repeating(opened.status, &request.method)
+                        && opened.retry_after.is_none_or(|wait| wait <= AGAIN.limit)
                 }
                 Err(error) => matches!(error, HttpError::Unreachable(_)) && request.method == Method::GET,
             };
@@ -120,22 +175,19 @@ impl Api {
             }
         }
         match last {
-            Some(Ok(reply)) => Ok(reply),
+            Some(Ok(opened)) => Ok(opened),
             Some(Err(error)) => Err(ApiError::Unreachable(format!("the server: {error}"))),
-            None => Err(self.too_late()),
+            None => Err(too_late(connected.timeout)),
         }
-    }
-
-    fn too_late(&self) -> ApiError {
-        ApiError::Unreachable(format!("the server gives no answer in {} s", self.timeout.as_secs()))
     }
 
     /// Sends a request as it is; the answer, whatever its status.
     pub(crate) async fn pass(&self, request: &Request<'_>) -> Result<Reply, ApiError> {
-        match tokio::time::timeout(self.timeout, self.http.send(request)).await {
+        let connected = self.connected();
+        match tokio::time::timeout(connected.timeout, connected.http.send(request)).await {
             Ok(Ok(reply)) => Ok(reply),
             Ok(Err(error)) => Err(ApiError::Unreachable(format!("the server: {error}"))),
-            Err(_) => Err(self.too_late()),
+            Err(_) => Err(too_late(connected.timeout)),
         }
     }
 
@@ -171,6 +223,28 @@ impl Api {
         }
         Value::from_json_exact(reply.body.expose(), LIMITS).map_err(ApiError::Malformed)
     }
+}
+
+impl Settings {
+    fn variables(&self) -> variables::Variables<'_> {
+        variables::Variables { vault: &self.vault, flags: &self.flags, env: self.env.as_ref() }
+    }
+
+    fn connect(&self) -> Result<Connected, String> {
+        let variables = self.variables();
+        let (idle, others) = (self.vault.idle, self.whose == Whose::Others);
+        let idle = if others { idle.proxied } else { idle.own };
+        let Client { http, timeout } = vault_client::connect_with(&variables, &variables.address(), idle)?;
+        Ok(Connected { http: if others { http.keep_path() } else { http }, timeout })
+    }
+}
+
+fn too_late(timeout: Duration) -> ApiError {
+    ApiError::Unreachable(format!("the server gives no answer in {} s", timeout.as_secs()))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A request.
@@ -291,71 +365,11 @@ fn encoded(path: &str) -> String {
     path.replace('%', "%25").replace('\\', "%5C")
 }
 
-/// The variables that `bulla_kms` reads: flags go before the environment, that before the configuration, as the peer has it. Ways to log in of our
-/// own are hidden.
-struct Variables<'a> {
-    vault: &'a Vault,
-    flags: &'a Vault,
-    env: &'a dyn Env,
-}
-
-impl Variables<'_> {
-    fn setting(&self, name: &str, of: impl Fn(&Vault) -> Option<String>) -> Option<OsString> {
-        let text = |vault: &Vault| of(vault).filter(|text| !text.is_empty()).map(OsString::from);
-        text(self.flags).or_else(|| peer_variable(self.env, name)).or_else(|| text(self.vault))
-    }
-}
-
-impl Env for Variables<'_> {
-    fn var(&self, name: &str) -> Option<OsString> {
-        let rest = name.strip_prefix("VAULT_");
-        match name {
-            variable::CACERT => self.setting("CACERT", |vault| vault.ca_cert.clone()),
-            variable::CAPATH => self.setting("CAPATH", |vault| vault.ca_path.clone()),
-            variable::CLIENT_CERT => self.setting("CLIENT_CERT", |vault| vault.client_cert.clone()),
-            variable::CLIENT_KEY => self.setting("CLIENT_KEY", |vault| vault.client_key.clone()),
-            variable::TLS_SERVER_NAME => self.setting("TLS_SERVER_NAME", |vault| vault.tls_server_name.clone()),
-            variable::SKIP_VERIFY => {
-                self.setting("SKIP_VERIFY", |vault| vault.tls_skip_verify.map(|on| on.to_string()))
-            }
-            variable::NAMESPACE => self.setting("NAMESPACE", |vault| vault.namespace.clone()),
-            // What they say is in the address already; it never leads to another agent.
-            variable::ADDR | variable::AGENT_ADDR | variable::TOKEN => None,
-            // What is sent again, and when, is decided here.
-            variable::MAX_RETRIES => Some("0".into()),
-            _ if name.starts_with("BULLA_") || name.starts_with("SOPS_") => None,
-            _ => rest.map_or_else(|| self.env.var(name), |rest| peer_variable(self.env, rest)),
-        }
-    }
-}
-
-/// A variable of the peer's by the end of its name, `BAO_` before `VAULT_`.
-fn peer_variable(env: &dyn Env, name: &str) -> Option<OsString> {
-    env.var(&format!("BAO_{name}")).or_else(|| env.var(&format!("VAULT_{name}")))
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use std::collections::BTreeMap;
-
     use super::*;
-
-    #[test]
-    fn flags_go_before_the_environment_and_that_before_the_configuration() {
-        let vault = Vault { ca_cert: Some("/file".into()), tls_skip_verify: Some(true), ..Vault::default() };
-        let env = BTreeMap::from([("VAULT_CACERT", "/vault"), ("BAO_CACERT", "/bao"), ("VAULT_TOKEN", "hunter2")]);
-        let env: BTreeMap<String, String> = env.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
-        let (none, empty) = (Vault::default(), BTreeMap::<String, String>::new());
-        let read = |flags: &Vault, env: &dyn Env, name: &str| Variables { vault: &vault, flags, env }.text(name);
-        assert_eq!(read(&none, &empty, variable::CACERT).as_deref(), Some("/file"));
-        assert_eq!(read(&none, &env, variable::CACERT).as_deref(), Some("/bao"));
-        let flags = Vault { ca_cert: Some("/flag".into()), ..Vault::default() };
-        assert_eq!(read(&flags, &env, variable::CACERT).as_deref(), Some("/flag"));
-        assert_eq!(read(&none, &env, variable::SKIP_VERIFY).as_deref(), Some("true"));
-        assert_eq!(read(&none, &env, variable::TOKEN), None);
-    }
 
     #[test]
     fn a_server_is_quoted_only_where_it_speaks_of_errors() {

@@ -4,12 +4,13 @@ mod approle;
 mod jwt;
 
 use std::path::Path;
+use std::sync::Arc;
 
-use bulla_core::{SecretString, file};
+use bulla_core::{Env, SecretString, file};
 use bulla_template::Value;
 
-use crate::api::{self, Api, Call};
-use crate::config::{Method, MethodKind};
+use crate::api::{self, Api, Call, Whose};
+use crate::config::{CertFiles, Method, MethodKind, Vault};
 
 /// The longest file with a token or a secret.
 const LONGEST: u64 = 1 << 20;
@@ -17,6 +18,8 @@ const LONGEST: u64 = 1 << 20;
 /// A method, with what it remembers between two logins: files that were removed once they were read.
 pub(crate) struct Login {
     method: Method,
+    /// The server, with certificates for logins alone.
+    own: Option<Arc<Api>>,
     remembered: Option<SecretString>,
     /// The wrapping token that what is remembered was in.
     unwrapped: Option<SecretString>,
@@ -24,8 +27,9 @@ pub(crate) struct Login {
 }
 
 impl Login {
-    pub(crate) fn new(method: Method) -> Self {
-        Self { method, remembered: None, unwrapped: None, role_id: None }
+    /// With a connection for logins, if they have one of their own.
+    pub(crate) fn new(method: Method, own: Option<Arc<Api>>) -> Self {
+        Self { method, own, remembered: None, unwrapped: None, role_id: None }
     }
 
     pub(crate) fn method(&self) -> &Method {
@@ -56,12 +60,43 @@ impl Login {
                 let token = self.remembered.as_ref().ok_or_else(|| format!("{}: there is no token", path.display()))?;
                 api::form(&[("jwt", token.expose()), ("role", role)])
             }
+            MethodKind::Cert { name: Some(name), .. } => api::form(&[("name", name)]),
+            MethodKind::Cert { name: None, .. } => api::form(&[]),
             MethodKind::TokenFile { path } => return token_file(path, &mut self.remembered, api).await,
         };
         let path = format!("{}/login", self.method.mount);
         let call = Call { wrap: self.method.wrap_ttl, ..Call::put(&path, body, None) };
+        let api = self.own.as_deref().unwrap_or(api);
         api.ask(call).await.map_err(|error| format!("{path}: {error}"))
     }
+}
+
+/// The connection for logins, where their certificates are others than those of all requests.
+///
+/// # Errors
+/// Files that cannot be used.
+pub(crate) fn own_connection(
+    method: &Method,
+    vault: &Vault,
+    flags: &Vault,
+    env: &Arc<dyn Env>,
+) -> Result<Option<Arc<Api>>, String> {
+    let MethodKind::Cert { files, .. } = &method.kind else { return Ok(None) };
+    if *files == CertFiles::default() {
+        return Ok(None);
+    }
+    // What stands at the method goes before all.
+    let mut flags = flags.clone();
+    for (own, all) in [
+        (&files.ca_cert, &mut flags.ca_cert),
+        (&files.client_cert, &mut flags.client_cert),
+        (&files.client_key, &mut flags.client_key),
+    ] {
+        if own.is_some() {
+            all.clone_from(own);
+        }
+    }
+    Api::new(vault, &flags, env, Whose::Own).map(|api| Some(Arc::new(api)))
 }
 
 async fn token_file(path: &Path, remembered: &mut Option<SecretString>, api: &Api) -> Result<Value, String> {

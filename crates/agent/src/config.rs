@@ -6,19 +6,24 @@ mod auto_auth;
 mod exec;
 mod fields;
 mod listener;
+mod log;
+mod notes;
 mod template;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bulla_core::Env;
 use bulla_core::hcl::{self, Body};
+use bulla_kms::vault_http::Idle;
 
 use self::fields::Fields;
 
-pub use auto_auth::{AutoAuth, Method, MethodKind, SinkConfig};
+pub use auto_auth::{AutoAuth, CertFiles, Method, MethodKind, SinkConfig};
 pub use exec::{ExecConfig, Restart};
-pub use listener::{ListenerConfig, Place};
-pub use template::{CommandLine, TemplateConfig, TemplateSource};
+pub use listener::{ListenerConfig, Place, SocketAccess};
+pub use log::{LogConfig, LogFormat, check_level};
+pub use template::{CommandLine, FailureMeans, TemplateConfig, TemplateSource};
 
 /// How often a request for a template is repeated, where nobody says.
 const RETRIES: u32 = 12;
@@ -52,6 +57,8 @@ pub struct Config {
     pub exit_after_auth: bool,
     /// Where the process id is written.
     pub pid_file: Option<PathBuf>,
+    /// How it is logged.
+    pub log: LogConfig,
     /// What has no effect, for warnings.
     pub notes: Vec<String>,
 }
@@ -73,10 +80,21 @@ pub struct Vault {
     pub tls_skip_verify: Option<bool>,
     /// The name in the server's certificate.
     pub tls_server_name: Option<String>,
-    /// The namespace. (The peer has it at the method.)
+    /// The namespace, of the server or the method.
     pub namespace: Option<String>,
     /// How often a request for a template is repeated.
     pub retries: Option<u32>,
+    /// What becomes of connections to it that nobody uses.
+    pub idle: KeepAlive,
+}
+
+/// What becomes of connections to the server that nobody uses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeepAlive {
+    /// Those for logging in and templates.
+    pub own: Idle,
+    /// Those for others' requests.
+    pub proxied: Idle,
 }
 
 impl Vault {
@@ -110,16 +128,24 @@ pub enum ProxyToken {
     Always,
 }
 
-/// Reads a file, or the `.hcl` and `.json` files of a folder. Later ones go before earlier ones.
+/// Reads files, or the `.hcl` and `.json` files of folders. Later ones go before earlier ones, and some variables before all.
 ///
 /// # Errors
 /// Which file cannot be used, and why.
-pub fn load(paths: &[PathBuf]) -> Result<Config, String> {
+pub fn load(paths: &[PathBuf], env: &dyn Env) -> Result<Config, String> {
     let mut raw = Raw::default();
     for path in paths {
         for file in files(path)? {
             let text = read(&file)?;
             raw.add(&text).map_err(|why| format!("error loading configuration from {}: {why}", file.display()))?;
+        }
+    }
+    for (setting, name) in [
+        ("disable_idle_connections", "AGENT_DISABLE_IDLE_CONNECTIONS"),
+        ("disable_keep_alives", "AGENT_DISABLE_KEEP_ALIVES"),
+    ] {
+        if let Some(text) = env.text(&format!("BAO_{name}")).or_else(|| env.text(&format!("VAULT_{name}"))) {
+            raw.idle.close(setting, text.to_lowercase().split(',').map(str::trim))?;
         }
     }
     raw.finish()
@@ -171,20 +197,39 @@ struct Raw {
     env_templates: Vec<(String, TemplateConfig)>,
     exec: Option<ExecConfig>,
     listeners: Vec<ListenerConfig>,
-    api_proxy: Option<ProxyToken>,
+    has_proxy: bool,
+    /// What the block `api_proxy` says of tokens.
+    proxy_token: Option<ProxyToken>,
     has_cache: bool,
     /// What the block `cache` says of tokens.
     cache_token: Option<ProxyToken>,
     exit_after_auth: bool,
     pid_file: Option<PathBuf>,
+    idle: KeepAlive,
+    log: LogConfig,
     notes: Vec<String>,
+}
+
+impl KeepAlive {
+    /// Takes the peer's names of what is to keep none.
+    fn close<'a>(&mut self, setting: &str, names: impl IntoIterator<Item = &'a str>) -> Result<(), String> {
+        for name in names {
+            match name {
+                "auto-auth" | "templating" => self.own = Idle::Closed,
+                "caching" | "proxying" => self.proxied = Idle::Closed,
+                "" => {}
+                other => return Err(format!("unknown {setting} value: {other}")),
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Raw {
     fn add(&mut self, text: &str) -> Result<(), String> {
         let body = hcl::parse(text).map_err(|error| error.to_string())?;
         let notes = &mut self.notes;
-        let mut root = Fields::new("the configuration", &body);
+        let mut root = Fields::new(notes::TOP, &body);
         if let Some(block) = root.block("vault")? {
             self.vault = Some(vault(&block, notes)?);
         }
@@ -199,38 +244,41 @@ impl Raw {
         self.pid_file = root.text("pid_file")?.map(PathBuf::from).or(self.pid_file.take());
         if let Some(block) = root.block("api_proxy")? {
             let mut fields = Fields::new("api_proxy", &block);
-            self.api_proxy = Some(use_token(&mut fields)?.unwrap_or(ProxyToken::Never));
+            self.has_proxy = true;
+            self.proxy_token = use_token(&mut fields)?;
             fields.note_unknown(notes);
         }
         if let Some(block) = root.block("cache")? {
             let mut fields = Fields::new("cache", &block);
             self.has_cache = true;
             self.cache_token = use_token(&mut fields)?;
-            notes.push(
-                "cache: nothing is cached; requests are passed on, and what templates read is read once for all of them"
-                    .to_owned(),
-            );
-            fields.note_unknown(notes);
+            notes::of_cache(&fields, notes);
         }
+        for setting in ["disable_idle_connections", "disable_keep_alives"] {
+            let names = root.texts(setting)?.unwrap_or_default();
+            self.idle.close(setting, names.iter().map(String::as_str))?;
+        }
+        self.log.add(&mut root)?;
         if let Some(block) = root.block("exec")? {
             self.exec = Some(exec::read(&block)?);
         }
         self.templates.extend(template::read_all(&body, notes)?);
         self.env_templates.extend(template::read_variables(&body)?);
         self.listeners.extend(listener::read_all(&body, notes)?);
-        notes.extend(top_level(&root.unknown()));
+        root.read_elsewhere(&["template", "env_template", "listener"]);
+        root.note_unknown(notes);
         Ok(())
     }
 
     fn finish(mut self) -> Result<Config, String> {
-        let proxy_token = match (self.api_proxy, self.cache_token) {
+        let proxy_token = match (self.proxy_token, self.cache_token) {
             (Some(_), Some(_)) => {
                 return Err("use_auto_auth_token defined in both api_proxy and cache config. Please remove this configuration from the cache block".to_owned());
             }
             (said, from_cache) => said.or(from_cache).unwrap_or(ProxyToken::Never),
         };
         let wraps = self.auto_auth.as_ref().is_some_and(|auth| auth.method.wrap_ttl.is_some());
-        if self.api_proxy.is_some() && self.listeners.is_empty() {
+        if self.has_proxy && self.listeners.is_empty() {
             return Err("configuring the api_proxy requires at least 1 listener to be defined".to_owned());
         }
         if self.has_cache && self.listeners.is_empty() && self.templates.is_empty() && self.env_templates.is_empty() {
@@ -266,10 +314,17 @@ impl Raw {
             }
             _ => {}
         }
-        exec::check(self.exec.as_ref(), &self.env_templates, self.api_proxy.is_some(), !self.templates.is_empty())?;
+        exec::check(self.exec.as_ref(), &self.env_templates, self.has_proxy, !self.templates.is_empty())?;
         let mut vault = self.vault.unwrap_or_default();
-        if let Some(auth) = &mut self.auto_auth {
-            vault.namespace = auth.method.namespace.take();
+        vault.idle = self.idle;
+        match self.auto_auth.as_mut().and_then(|auth| auth.method.namespace.take()) {
+            Some(of_method) if vault.namespace.as_ref().is_some_and(|of_server| *of_server != of_method) => {
+                return Err(
+                    "vault.namespace and auto_auth.method.namespace are different: there is one for all requests"
+                        .to_owned(),
+                );
+            }
+            of_method => vault.namespace = of_method.or(vault.namespace),
         }
         Ok(Config {
             vault,
@@ -282,17 +337,10 @@ impl Raw {
             proxy_token,
             exit_after_auth: self.exit_after_auth,
             pid_file: self.pid_file,
+            log: self.log,
             notes: self.notes,
         })
     }
-}
-
-/// What stands at the top that is read elsewhere, or means nothing here.
-fn top_level(unknown: &[String]) -> Vec<String> {
-    /// Blocks that are read by themselves.
-    const READ: [&str; 3] = ["template", "env_template", "listener"];
-    let unknown = unknown.iter().filter(|name| !READ.contains(&name.as_str()));
-    unknown.map(|name| format!("{name} has no effect")).collect()
 }
 
 const DEFAULT_RENDERING: Rendering = Rendering {
@@ -326,8 +374,12 @@ fn vault(body: &Body, notes: &mut Vec<String>) -> Result<Vault, String> {
         client_key: fields.text("client_key")?,
         tls_skip_verify: fields.truth("tls_skip_verify")?,
         tls_server_name: fields.text("tls_server_name")?,
-        namespace: None,
+        namespace: fields
+            .text("namespace")?
+            .map(|name| name.trim_matches('/').to_owned())
+            .filter(|name| !name.is_empty()),
         retries,
+        idle: KeepAlive::default(),
     };
     fields.note_unknown(notes);
     Ok(vault)

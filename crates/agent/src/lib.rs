@@ -15,7 +15,10 @@ pub mod config;
 mod api;
 mod auth;
 mod login;
+mod notify;
+mod owner;
 mod proxy;
+mod reap;
 mod render;
 mod renewal;
 mod run;
@@ -25,4 +28,5 @@ mod supervise;
 mod testing;
 
 pub use config::Config;
+pub use render::Starter;
 pub use run::{Host, run};

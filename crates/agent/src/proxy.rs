@@ -1,7 +1,9 @@
 //! Requests of others, passed on to the server; with the agent's token, where that is wanted.
 //!
-//! What a connection costs is bounded as at the server: how many there are, how long a request's head may take, how large a body is.
+//! What a connection costs is bounded as at the server: how many there are, how long a request's head may take, how large a body is, how much all
+//! bodies have together. What need not be looked at is passed on as it comes.
 
+mod body;
 mod forward;
 mod path;
 mod redact;
@@ -11,13 +13,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bulla_listen::{Accept, Bounds, Security, serve};
+use bulla_listen::{Accept, Bounds, Room, Security, serve};
 use hyper::body::Incoming;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 
 use crate::config::{ListenerConfig, Place};
+use crate::owner::id;
 
 pub(crate) use forward::Forward;
 
@@ -29,8 +32,28 @@ const WRITE_TIME: Duration = Duration::from_secs(30);
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// How many connections wait to be accepted.
 const BACKLOG: i32 = 1024;
-/// How many connections a listener has at once.
+/// What a connection may keep of what it reads.
+const BUFFER: usize = 64 << 10;
+/// How many connections all listeners have at once.
 const CONNECTIONS: usize = 1024;
+/// So much of each body is not counted.
+const FREE_BODY: usize = 16 << 10;
+/// How much all bodies may have together beyond that.
+const ALL_BODIES: usize = 64 << 20;
+
+/// What all listeners share.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    /// The room of all bodies.
+    pub(crate) room: Room,
+    places: Arc<Semaphore>,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self { room: Room::new(ALL_BODIES, FREE_BODY), places: Arc::new(Semaphore::new(CONNECTIONS)) }
+    }
+}
 
 /// A listener that is bound.
 pub(crate) struct Listener {
@@ -56,9 +79,12 @@ impl Listener {
             Place::Tcp(address, _) => {
                 Socket::Tcp(TcpListener::bind(address).await.map_err(|error| failed(address, &error))?)
             }
-            Place::Unix(path, mode) => {
+            Place::Unix(path, access) => {
                 let failed = |error: &dyn std::fmt::Display| failed(&path.display(), error);
-                let socket = bind_unix(path, *mode).await.map_err(|error| failed(&error))?;
+                let owner =
+                    |name: &Option<String>, database| id(name.as_deref(), database).map_err(|error| failed(&error));
+                let owner = (owner(&access.user, "passwd")?, owner(&access.group, "group")?);
+                let socket = bind_unix(path, access.mode, owner).await.map_err(|error| failed(&error))?;
                 Socket::Unix(UnixPlace(socket, path.clone()))
             }
         };
@@ -74,9 +100,9 @@ impl Listener {
     }
 
     /// Serves until `stop` says so, then finishes what was asked.
-    pub(crate) async fn serve(self, forward: Arc<Forward>, stop: watch::Receiver<bool>) {
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
-        let bounds = Bounds { head: HEAD_TIME, write: WRITE_TIME, handshake: HANDSHAKE_TIME, buffer: None, places };
+    pub(crate) async fn serve(self, forward: Arc<Forward>, shared: Shared, stop: watch::Receiver<bool>) {
+        let (buffer, places) = (Some(BUFFER), shared.places);
+        let bounds = Bounds { head: HEAD_TIME, write: WRITE_TIME, handshake: HANDSHAKE_TIME, buffer, places };
         match self.socket {
             Socket::Tcp(socket) => {
                 let answer = move |request, _| pass_on(Arc::clone(&forward), request);
@@ -110,7 +136,11 @@ impl Accept for UnixPlace {
     }
 }
 
-async fn bind_unix(path: &Path, mode: Option<u32>) -> std::io::Result<UnixListener> {
+async fn bind_unix(
+    path: &Path,
+    mode: Option<u32>,
+    (user, group): (Option<u32>, Option<u32>),
+) -> std::io::Result<UnixListener> {
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|there| there.file_type().is_socket());
     if is_socket {
         match UnixStream::connect(path).await {
@@ -120,13 +150,20 @@ async fn bind_unix(path: &Path, mode: Option<u32>) -> std::io::Result<UnixListen
             Ok(_) => return Err(std::io::ErrorKind::AddrInUse.into()),
         }
     }
-    let Some(mode) = mode else { return UnixListener::bind(path) };
+    if mode.is_none() && user.is_none() && group.is_none() {
+        return UnixListener::bind(path);
+    }
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     // What the socket itself has, its file has from the beginning: there is no time in which others could connect.
     rustix::fs::fchmod(&socket, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR)?;
     rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    if user.is_some() || group.is_some() {
+        std::os::unix::fs::lchown(path, user, group)?;
+    }
+    if let Some(mode) = mode {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    }
     rustix::net::listen(&socket, BACKLOG)?;
     UnixListener::from_std(std::os::unix::net::UnixListener::from(socket))
 }

@@ -19,5 +19,6 @@ mod need;
 mod outside;
 mod secret;
 
+pub use command::Starter;
 pub(crate) use engine::{Engine, Event, Kind};
 pub(crate) use follow::Following;

@@ -8,18 +8,19 @@ use std::time::Duration;
 use bulla_core::Env;
 use bulla_core::file::{Fresh, NewMode, replace_as};
 use bulla_listen::{Certificates, LOOK, Security};
+use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::api::{Api, Whose};
-use crate::auth::Login;
+use crate::auth::{self, Login};
 use crate::config::{Config, Place, ProxyToken, Vault};
-use crate::proxy::{Forward, Listener};
+use crate::proxy::{Forward, Listener, Shared};
 use crate::render::engine::Progress;
-use crate::render::{Engine, Event, Following, Kind};
-use crate::{login, sink, supervise};
+use crate::render::{Engine, Event, Following, Kind, Starter};
+use crate::{login, notify, reap, sink, supervise};
 
 /// What the caller provides.
 pub struct Host {
@@ -27,6 +28,8 @@ pub struct Host {
     pub env: Arc<dyn Env>,
     /// What the command line says about the server; it goes before the environment, and that before the configuration.
     pub flags: Vault,
+    /// What starts the program of `exec`, so that it ends with the agent however that ends.
+    pub starter: Option<Starter>,
     /// How long the first rendering may take with `exit_after_auth`. The peer waits for ever, and a pod with it.
     pub patience: Option<Duration>,
 }
@@ -41,6 +44,10 @@ enum End {
     Badly(String),
 }
 
+/// What is passed on to the program of `exec`.
+const PASSED_ON: [Signal; 3] = [Signal::QUIT, Signal::USR1, Signal::USR2];
+/// How many signals wait for it.
+const SIGNALS: usize = 16;
 /// How long tasks have to finish what they do.
 const FINISH: Duration = Duration::from_secs(35);
 
@@ -52,8 +59,13 @@ pub async fn run(config: Config, host: Host) -> Result<u8, String> {
     for note in &config.notes {
         tracing::warn!("{note}");
     }
-    let api = |whose| Api::new(&config.vault, &host.flags, host.env.as_ref(), whose).map(Arc::new);
-    let own = api(Whose::Own)?;
+    let api = |whose| Api::new(&config.vault, &host.flags, &host.env, whose).map(Arc::new);
+    let (own, others) = (api(Whose::Own)?, api(Whose::Others)?);
+    let logins = match &config.auto_auth {
+        Some(auth) => auth::own_connection(&auth.method, &config.vault, &host.flags, &host.env)?,
+        None => None,
+    };
+    let shared = Shared::default();
     if let Some(auth) = &config.auto_auth {
         sink::check(&auth.sinks)?;
     }
@@ -71,21 +83,27 @@ pub async fn run(config: Config, host: Host) -> Result<u8, String> {
             _ => Security::Plain,
         };
         let forward = Forward {
-            api: api(Whose::Others)?,
+            api: Arc::clone(&others),
             doubt: Arc::clone(&own.doubt),
             token: config.proxy_token,
             current: tokens.clone(),
             require_request_header: listener.require_request_header,
             enable_quit: listener.enable_quit,
+            room: shared.room.clone(),
             quit: quit.clone(),
         };
         let listener = Listener::bind(listener.clone(), security).await?;
         tracing::info!(address = listener.address(), "requests are passed on");
         warn_if_open(&listener, config.proxy_token);
-        serving.spawn(listener.serve(Arc::new(forward), stopped.clone()));
+        serving.spawn(listener.serve(Arc::new(forward), shared.clone(), stopped.clone()));
+    }
+    let mut orphans = JoinSet::new();
+    if reap::is_needed() {
+        orphans.spawn(reap::run());
     }
     let pid_file = PidFile::write(config.pid_file.as_deref())?;
-    let mut tasks = Tasks::start(&config, &host, &own, (tell_token, tokens), stopped);
+    let mut tasks = Tasks::start(&config, &host, &own, logins.clone(), (tell_token, tokens), stopped);
+    notify::tell(host.env.as_ref(), notify::READY);
     let deadline =
         host.patience.filter(|_| config.exit_after_auth).and_then(|patience| Instant::now().checked_add(patience));
     let done = tasks.done();
@@ -97,13 +115,20 @@ pub async fn run(config: Config, host: Host) -> Result<u8, String> {
             _ = interrupt.recv() => break End::Well,
             _ = asked_to_quit.wait_for(|quit| *quit) => break End::Well,
             // The peer's log level is read again, too; ours is the environment's.
-            _ = hang_up.recv() => certificates.read(),
-            _ = look.tick() => certificates.look(),
+            _ = hang_up.recv() => {
+                certificates.read();
+                look_at(&[Some(&own), Some(&others), logins.as_ref()]);
+            }
+            _ = look.tick() => {
+                certificates.look();
+                look_at(&[Some(&own), Some(&others), logins.as_ref()]);
+            }
             end = tasks.ended() => break end,
             () = &mut done, if config.exit_after_auth => break tasks.result(),
             () = until(deadline) => break End::Badly(tasks.late()),
         }
     };
+    notify::tell(host.env.as_ref(), notify::STOPPING);
     let _ = stop.send(true);
     let finished = timeout(FINISH, async {
         tasks.finish().await;
@@ -125,6 +150,8 @@ struct Tasks {
     login: JoinSet<Result<(), String>>,
     others: JoinSet<()>,
     program: JoinSet<Result<Option<u8>, String>>,
+    /// Pass signals on, as long as they live.
+    signals: JoinSet<()>,
     events: mpsc::Receiver<Event>,
     variables: Option<watch::Sender<supervise::Variables>>,
     progress: watch::Receiver<Progress>,
@@ -136,6 +163,7 @@ impl Tasks {
         config: &Config,
         host: &Host,
         api: &Arc<Api>,
+        logins: Option<Arc<Api>>,
         (tell_token, tokens): (watch::Sender<Option<Arc<login::Token>>>, login::Current),
         stopped: watch::Receiver<bool>,
     ) -> Self {
@@ -146,6 +174,7 @@ impl Tasks {
             login: JoinSet::new(),
             others: JoinSet::new(),
             program: JoinSet::new(),
+            signals: JoinSet::new(),
             events,
             variables: None,
             progress,
@@ -159,7 +188,7 @@ impl Tasks {
             });
             return tasks;
         };
-        tasks.login.spawn(login::run(Login::new(auth.method.clone()), Arc::clone(api), tell_token));
+        tasks.login.spawn(login::run(Login::new(auth.method.clone(), logins), Arc::clone(api), tell_token));
         tasks.others.spawn(sink::run(auth.sinks.clone(), Arc::clone(api), tokens.clone(), tell_written));
         let files = config.templates.iter().map(|one| (one.destination.display().to_string(), one.clone()));
         let (kind, templates): (_, Vec<_>) = if config.exec.is_some() {
@@ -173,9 +202,21 @@ impl Tasks {
         if let Some(exec) = &config.exec {
             let (tell, variables) = watch::channel(None);
             tasks.variables = Some(tell);
-            tasks.program.spawn(supervise::run(exec.clone(), variables, stopped));
+            let (tell_signal, signals) = mpsc::channel(SIGNALS);
+            tasks.pass_on_signals(&tell_signal);
+            tasks.program.spawn(supervise::run(exec.clone(), host.starter.clone(), variables, signals, stopped));
         }
         tasks
+    }
+
+    /// Catches signals that would end the agent, and leave its program behind.
+    fn pass_on_signals(&mut self, tell: &mpsc::Sender<Signal>) {
+        for passed in PASSED_ON {
+            let Ok(mut caught) = signal(SignalKind::from_raw(passed.as_raw())) else { continue };
+            let tell = tell.clone();
+            self.signals
+                .spawn(async move { while caught.recv().await.is_some() && tell.send(passed).await.is_ok() {} });
+        }
     }
 
     /// Waits for what ends the agent.
@@ -240,6 +281,13 @@ impl Tasks {
     }
 }
 
+/// Reads certificates for the server again, where their files have changed.
+fn look_at(all: &[Option<&Arc<Api>>]) {
+    for api in all.iter().flatten() {
+        api.look();
+    }
+}
+
 async fn until(due: Option<Instant>) {
     match due {
         Some(at) => sleep_until(at).await,
@@ -266,7 +314,7 @@ struct PidFile(Option<PathBuf>);
 impl PidFile {
     fn write(path: Option<&Path>) -> Result<Self, String> {
         let Some(path) = path else { return Ok(Self(None)) };
-        let text = format!("{}\n", std::process::id());
+        let text = std::process::id().to_string();
         let fresh = Fresh { mode: NewMode::LessUmask(0o644), user: None, group: None };
         replace_as(path, text.as_bytes(), fresh).map_err(|error| format!("the pid file: {error}"))?;
         Ok(Self(Some(path.to_owned())))

@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use bulla_core::SecretBytes;
 use rustix::process::Signal;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::config::{ExecConfig, Restart};
+use crate::render::Starter;
 use crate::render::command::{Input, Program, code};
 
 /// How long the program has to end before it is killed.
@@ -24,15 +25,18 @@ const TOGETHER: Duration = Duration::from_secs(2);
 /// All variables by name, once they are there.
 pub(crate) type Variables = Option<Vec<(String, SecretBytes)>>;
 
-/// Runs the program. Answers its status, or nothing if it was stopped.
+/// Runs the program, and passes signals on to it. Answers its status, or nothing if it was stopped.
 ///
 /// # Errors
 /// If it cannot be started.
 pub(crate) async fn run(
     config: ExecConfig,
+    starter: Option<Starter>,
     mut variables: watch::Receiver<Variables>,
+    mut signals: mpsc::Receiver<Signal>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<Option<u8>, String> {
+    let before = before(starter, config.stop_signal);
     let mut running: Option<Program> = None;
     let mut current: Variables = None;
     let mut next: Option<(Variables, Instant)> = None;
@@ -45,6 +49,9 @@ pub(crate) async fn run(
                 }
                 return Ok(None);
             }
+            Some(signal) = signals.recv() => if let Some(program) = &running {
+                program.signal(signal);
+            },
             // Only the newest count; who tells them does not wait for us.
             Ok(()) = variables.changed() => {
                 let new = variables.borrow_and_update().clone();
@@ -77,11 +84,18 @@ pub(crate) async fn run(
                 if *stop.borrow() {
                     return Ok(None);
                 }
-                running = Some(Program::start(&config.command, &environment(&new), Input::Ours)?);
+                running = Some(Program::start_by(&before, &config.command, &environment(&new), Input::Ours)?);
                 current = new;
             }
         }
     }
+}
+
+/// What comes before the program's words: who starts it is told how it ends with us, and who we are.
+fn before(starter: Option<Starter>, signal: Signal) -> Vec<OsString> {
+    let Some(Starter { mut words }) = starter else { return Vec::new() };
+    words.extend([signal.as_raw().to_string(), std::process::id().to_string()].map(OsString::from));
+    words
 }
 
 /// The variables as a program has them. They are plain in its own memory from then on.
@@ -134,7 +148,8 @@ mod tests {
         let all = |value: &str| Some(vec![("V".to_owned(), SecretBytes::from(value.as_bytes()))]);
         let (tell, variables) = watch::channel(None);
         let (stop, stopped) = watch::channel(false);
-        let running = tokio::spawn(run(config, variables, stopped));
+        let (_signals, none) = mpsc::channel(1);
+        let running = tokio::spawn(run(config, None, variables, none, stopped));
         tell.send_replace(all("1"));
         let began = || std::fs::read_to_string(&log).unwrap_or_default();
         while began().is_empty() {

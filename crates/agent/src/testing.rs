@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
+use bulla_core::Env;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
@@ -54,9 +55,15 @@ impl Upstream {
 
     /// A client of it.
     pub(crate) fn api(&self, whose: Whose) -> Arc<Api> {
-        let vault = Vault { address: Some(self.address.clone()), ..Vault::default() };
-        Arc::new(Api::new(&vault, &Vault::default(), &BTreeMap::<String, String>::new(), whose).unwrap())
+        api(&self.address, whose)
     }
+}
+
+/// A client of a server.
+pub(crate) fn api(address: &str, whose: Whose) -> Arc<Api> {
+    let vault = Vault { address: Some(address.to_owned()), ..Vault::default() };
+    let env: Arc<dyn Env> = Arc::new(BTreeMap::<String, String>::new());
+    Arc::new(Api::new(&vault, &Vault::default(), &env, whose).unwrap())
 }
 
 /// An answer.

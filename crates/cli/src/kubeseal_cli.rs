@@ -71,7 +71,7 @@ const LOG_FLAGS: &[(&str, bool)] = &[
 /// What the command failed with.
 pub(crate) fn run(argv: Vec<OsString>) -> Result<Code, Failure> {
     let app = App::new(Personality::Kubeseal, GlobalArgs::default());
-    logging::start(&app.global, app.env.as_ref(), logging::Habit::Tool, None);
+    logging::start(&app.global, app.env.as_ref(), logging::Habit::Tool, logging::Asked::default());
     let matches = match with_variables(definition(), app.env.as_ref()).try_get_matches_from(argv) {
         Ok(matches) => matches,
         Err(error) => {

@@ -1,5 +1,7 @@
 //! Log lines on stderr, if asked for; without being asked, warnings alone.
 
+pub(crate) mod file;
+
 use std::collections::HashSet;
 use std::fmt::{Debug, Write};
 use std::io::IsTerminal;
@@ -11,9 +13,11 @@ use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::writer::{BoxMakeWriter, MakeWriterExt};
 
 use crate::cli::{GlobalArgs, LogFormat};
 use crate::env_vars;
+use crate::logging::file::LogFile;
 use crate::term::{self, Colours};
 
 /// What kind of program it is that logs.
@@ -25,6 +29,17 @@ pub(crate) enum Habit {
     Service,
 }
 
+/// What a command asks for by means of its own.
+#[derive(Default)]
+pub(crate) struct Asked {
+    /// What is logged.
+    pub(crate) filter: Option<String>,
+    /// In which form.
+    pub(crate) format: Option<LogFormat>,
+    /// To which file, too.
+    pub(crate) file: Option<LogFile>,
+}
+
 /// What a service logs. Whoever sends a request to the API server says himself what came of it; the client's own line is an error
 /// that names neither.
 const SERVICE: &str = "info,kube_client::client::builder=off";
@@ -32,9 +47,9 @@ const SERVICE: &str = "info,kube_client::client::builder=off";
 /// Installs the logger that flags and environment ask for. Without either only the warnings of our own crates are shown, in
 /// the form of all other warnings: building a real logger would take longer than many commands do.
 ///
-/// `asked` is a filter that a command asks for by means of its own; the environment goes before it.
-pub(crate) fn start(global: &GlobalArgs, env: &dyn Env, habit: Habit, asked: Option<String>) {
-    let filter = match (env.text(env_vars::BULLA_LOG).or(asked), global.verbose, habit) {
+/// `asked` is what a command asks for by means of its own; the environment goes before it.
+pub(crate) fn start(global: &GlobalArgs, env: &dyn Env, habit: Habit, asked: Asked) {
+    let filter = match (env.text(env_vars::BULLA_LOG).or(asked.filter), global.verbose, habit) {
         (Some(filter), _, _) => EnvFilter::new(filter),
         (None, true, Habit::Tool) => EnvFilter::new("debug"),
         // A client's own debug lines repeat answers of the API server.
@@ -49,12 +64,17 @@ pub(crate) fn start(global: &GlobalArgs, env: &dyn Env, habit: Habit, asked: Opt
         }
     };
     let filter = without_answers(filter);
-    let colours = Colours::of(&std::io::stderr()) == Colours::On;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
+    let colours = asked.file.is_none() && Colours::of(&std::io::stderr()) == Colours::On;
+    let writer = match asked.file {
+        None => BoxMakeWriter::new(std::io::stderr),
+        Some(file) => BoxMakeWriter::new(std::io::stderr.and(file)),
+    };
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(colours);
     let json = match global.log_format {
         Some(format) => format == LogFormat::Json,
         None => match env.text(env_vars::BULLA_LOG_FORMAT) {
             Some(format) => format == "json",
+            None if asked.format.is_some() => asked.format == Some(LogFormat::Json),
             None => habit == Habit::Service && !std::io::stderr().is_terminal(),
         },
     };

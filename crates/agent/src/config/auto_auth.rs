@@ -67,6 +67,13 @@ pub enum MethodKind {
         /// Whether, where the file is a link, that means what the link leads to.
         remove_target: bool,
     },
+    /// The certificate of a client.
+    Cert {
+        /// The role; without one the server looks for it.
+        name: Option<String>,
+        /// The certificate, its key and whom to believe, if not those for all requests.
+        files: CertFiles,
+    },
     /// A token that is there.
     TokenFile {
         /// The file with it.
@@ -81,9 +88,21 @@ impl MethodKind {
             Self::AppRole { .. } => "approle",
             Self::Kubernetes { .. } => "kubernetes",
             Self::Jwt { .. } => "jwt",
+            Self::Cert { .. } => "cert",
             Self::TokenFile { .. } => "token_file",
         }
     }
+}
+
+/// Files for logins alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CertFiles {
+    /// A PEM file of authorities.
+    pub ca_cert: Option<String>,
+    /// A PEM file with our certificate.
+    pub client_cert: Option<String>,
+    /// A PEM file with its key.
+    pub client_key: Option<String>,
 }
 
 /// A file that the token is written to.
@@ -127,9 +146,9 @@ pub(super) fn read(body: &Body, notes: &mut Vec<String>) -> Result<AutoAuth, Str
             _ => return Err("wrapping enabled on auth method and 0 or many sinks defined".to_owned()),
         }
     }
-    let others = body.items.iter().filter_map(|item| item.keys.first());
-    let others = others.filter(|name| !matches!(name.as_str(), "method" | "sink"));
-    notes.extend(others.map(|name| format!("auto_auth: {name} has no effect")));
+    let mut fields = Fields::new("auto_auth", body);
+    fields.read_elsewhere(&["method", "sink"]);
+    fields.note_unknown(notes);
     Ok(AutoAuth { method, sinks })
 }
 
@@ -146,7 +165,7 @@ fn method(label: Option<&str>, body: &Body, notes: &mut Vec<String>) -> Result<M
             token: config.text("token_path")?.map_or_else(|| SERVICE_ACCOUNT_TOKEN.into(), PathBuf::from),
         },
         "jwt" => {
-            // How often the file is looked at: it is read when the token ends.
+            // How often the file is looked at. It is read when the token ends, whatever this says: nothing else would come of it.
             let _ = config.duration("jwt_read_period")?;
             MethodKind::Jwt {
                 role: config.needed("role")?,
@@ -155,9 +174,22 @@ fn method(label: Option<&str>, body: &Body, notes: &mut Vec<String>) -> Result<M
                 remove_target: config.truth("remove_jwt_follows_symlinks")?.unwrap_or(false),
             }
         }
+        "cert" => {
+            let mut file = |name: &'static str| Ok::<_, String>(config.text(name)?.filter(|path| !path.is_empty()));
+            let (client_cert, client_key) = (file("client_cert")?, file("client_key")?);
+            let (ca_cert, name) = (file("ca_cert")?, file("name")?);
+            if client_cert.is_some() != client_key.is_some() {
+                return Err(config.wrong("client_cert and client_key are specified together"));
+            }
+            // They are read again when they change, whatever this says.
+            let _ = config.truth("reload")?;
+            MethodKind::Cert { name, files: CertFiles { ca_cert, client_cert, client_key } }
+        }
         "token_file" => MethodKind::TokenFile { path: config.needed("token_file_path")?.into() },
         other => {
-            return Err(format!("Unknown auth method {other:?}; there are approle, jwt, kubernetes and token_file"));
+            return Err(format!(
+                "Unknown auth method {other:?}; there are approle, cert, jwt, kubernetes and token_file"
+            ));
         }
     };
     config.note_unknown(notes);

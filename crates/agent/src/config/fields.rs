@@ -19,6 +19,11 @@ impl<'a> Fields<'a> {
         Self { place: place.into(), body, asked: BTreeSet::new() }
     }
 
+    /// What it is called.
+    pub(super) fn place(&self) -> &str {
+        &self.place
+    }
+
     /// An error about this block.
     pub(super) fn wrong(&self, what: impl std::fmt::Display) -> String {
         format!("{}: {what}", self.place)
@@ -100,6 +105,11 @@ impl<'a> Fields<'a> {
         single(self.body, name).map_err(|why| self.wrong(why))
     }
 
+    /// Blocks that are read by themselves.
+    pub(super) fn read_elsewhere(&mut self, names: &[&'static str]) {
+        self.asked.extend(names);
+    }
+
     /// What stands in the block that nobody asked for.
     pub(super) fn unknown(&self) -> Vec<String> {
         let names = self.body.items.iter().filter_map(|item| item.keys.first());
@@ -108,7 +118,7 @@ impl<'a> Fields<'a> {
 
     /// Notes what nobody asked for, for a warning.
     pub(super) fn note_unknown(&self, notes: &mut Vec<String>) {
-        notes.extend(self.unknown().iter().map(|name| format!("{}: {name} has no effect", self.place)));
+        super::notes::of_block(self, notes);
     }
 
     /// That nobody asked for is an error.

@@ -22,8 +22,19 @@ pub struct ListenerConfig {
 pub enum Place {
     /// An address, `HOST:PORT`, with a certificate and its key if it has TLS.
     Tcp(String, Option<(PathBuf, PathBuf)>),
-    /// A socket of this machine, with its mode if not the system's.
-    Unix(PathBuf, Option<u32>),
+    /// A socket of this machine.
+    Unix(PathBuf, SocketAccess),
+}
+
+/// Who may connect to a socket.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SocketAccess {
+    /// Its mode, if not the system's.
+    pub mode: Option<u32>,
+    /// Its owner, by name or number, if not ourselves.
+    pub user: Option<String>,
+    /// Its group.
+    pub group: Option<String>,
 }
 
 pub(super) fn read_all(body: &Body, notes: &mut Vec<String>) -> Result<Vec<ListenerConfig>, String> {
@@ -38,9 +49,11 @@ pub(super) fn read_all(body: &Body, notes: &mut Vec<String>) -> Result<Vec<Liste
         let place = match kind.as_deref() {
             Some("tcp") => tcp(&mut fields)?,
             Some("unix") => {
-                let mode = fields.mode("socket_mode")?;
+                let mut name = |setting| Ok::<_, String>(fields.text(setting)?.filter(|name| !name.is_empty()));
+                let (user, group) = (name("socket_user")?, name("socket_group")?);
+                let access = SocketAccess { mode: fields.mode("socket_mode")?, user, group };
                 let _ = fields.truth("tls_disable")?;
-                Place::Unix(fields.needed("address")?.into(), mode)
+                Place::Unix(fields.needed("address")?.into(), access)
             }
             Some(other) => return Err(fields.wrong(format_args!("type {other:?} is not offered; there are tcp, unix"))),
             None => return Err(fields.wrong("its type must be specified")),

@@ -28,12 +28,23 @@ pub struct TemplateConfig {
     pub delimiters: (String, String),
     /// Whether a key that is not there is an error.
     pub error_on_missing_key: bool,
+    /// What a failure is, where failures end the agent.
+    pub failure: FailureMeans,
     /// What runs when the file has changed.
     pub command: Option<CommandLine>,
     /// The folder that `file` may read from; without one it may read all.
     pub sandbox: Option<PathBuf>,
     /// Functions that it may not call.
     pub denied: Vec<String>,
+}
+
+/// What a template's failure is, where failures end the agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureMeans {
+    /// The end.
+    TheEnd,
+    /// Nothing for the others: it is tried again.
+    Waiting,
 }
 
 /// A template's text.
@@ -140,8 +151,6 @@ fn common(fields: &mut Fields<'_>) -> Result<TemplateConfig, String> {
     let delimiter = |text: Option<String>, default: &str| {
         text.filter(|text| !text.is_empty()).unwrap_or_else(|| default.to_owned())
     };
-    // Whether an error ends the agent is template_config's to say.
-    let _ = fields.truth("error_fatal")?;
     let mut denied = fields.texts("function_denylist")?.unwrap_or_default();
     denied.extend(fields.texts("function_blacklist")?.unwrap_or_default());
     Ok(TemplateConfig {
@@ -154,6 +163,10 @@ fn common(fields: &mut Fields<'_>) -> Result<TemplateConfig, String> {
         backup: false,
         delimiters: (delimiter(fields.text("left_delimiter")?, "{{"), delimiter(fields.text("right_delimiter")?, "}}")),
         error_on_missing_key: fields.truth("error_on_missing_key")?.unwrap_or(false),
+        failure: match fields.truth("error_fatal")? {
+            Some(false) => FailureMeans::Waiting,
+            _ => FailureMeans::TheEnd,
+        },
         command: None,
         sandbox: None,
         denied,

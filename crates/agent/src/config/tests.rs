@@ -59,9 +59,79 @@ fn methods_sinks_listeners_and_programs_are_read() {
     let exec = config.exec.unwrap();
     assert_eq!((exec.restart, exec.stop_signal), (Restart::Never, rustix::process::Signal::INT));
     assert!(config.listeners[0].enable_quit && config.listeners[0].require_request_header);
-    assert_eq!(config.listeners[1].place, Place::Unix("/s".into(), Some(0o600)));
+    assert_eq!(
+        config.listeners[1].place,
+        Place::Unix("/s".into(), SocketAccess { mode: Some(0o600), user: None, group: None })
+    );
     assert!(config.notes.iter().any(|note| note.starts_with("cache: nothing is cached")), "{:?}", config.notes);
-    assert!(config.notes.iter().any(|note| note == "telemetry has no effect"), "{:?}", config.notes);
+    assert!(
+        config.notes.iter().any(|note| note == "telemetry has no effect: there are no metrics"),
+        "{:?}",
+        config.notes
+    );
+}
+
+#[test]
+fn what_is_accepted_and_does_nothing_is_told_with_what_that_means() {
+    let text = r#"
+      auto_auth {
+        method "cert" { config = { name = "web", client_cert = "/c", client_key = "/k", reload = true } }
+        enable_reauth_on_new_credentials = true
+      }
+      vault { address = "http://x" namespace = "team/" }
+      cache { persist "kubernetes" { path = "/p" } cache_static_secrets = true }
+      listener "tcp" { address = "127.0.0.1:1" tls_disable = true proxy_protocol_behavior = "use_always" profiling {} }
+      template { contents = "x" destination = "y" error_fatal = false wait { min = "1s" } }
+      disable_idle_connections = ["auto-auth"]
+      disable_keep_alives = ["proxying", ""]
+      log_level = "WARN"
+      log_rotate_duration = "2h"
+      log_rotate_max_files = -1
+      disable_mlock = true
+      something = 1
+    "#;
+    let config = parse(text).unwrap();
+    let method = config.auto_auth.unwrap().method;
+    let files = CertFiles { ca_cert: None, client_cert: Some("/c".into()), client_key: Some("/k".into()) };
+    assert_eq!(
+        (method.mount.as_str(), method.kind),
+        ("auth/cert", MethodKind::Cert { name: Some("web".into()), files })
+    );
+    assert_eq!(config.vault.namespace.as_deref(), Some("team"));
+    assert_eq!(config.vault.idle, KeepAlive { own: Idle::Closed, proxied: Idle::Closed });
+    assert_eq!(config.templates[0].failure, FailureMeans::Waiting);
+    assert_eq!((config.log.level.as_deref(), config.log.rotate_max_files), (Some("WARN"), Some(-1)));
+    assert_eq!(config.log.rotate_duration, Some(Duration::from_hours(2)));
+    for told in [
+        "auto_auth: enable_reauth_on_new_credentials has no effect: files are read again when a token ends",
+        "cache: persist has no effect: nothing is cached, so",
+        "cache: cache_static_secrets has no effect: ",
+        "listener: proxy_protocol_behavior has no effect: ",
+        "listener: profiling has no effect",
+        "template: wait has no effect: ",
+        "disable_mlock has no effect: ",
+        "something has no effect",
+    ] {
+        assert!(config.notes.iter().any(|note| note.starts_with(told)), "{told}: {:?}", config.notes);
+    }
+}
+
+#[test]
+fn variables_go_before_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.hcl");
+    let text = "listener \"unix\" { address = \"/s\" }";
+    let fresh = bulla_core::file::Fresh { mode: bulla_core::file::NewMode::Exactly(0o600), user: None, group: None };
+    bulla_core::file::replace_as(&path, text.as_bytes(), fresh).unwrap();
+    let env = |name: &str, value: &str| std::collections::BTreeMap::from([(name.to_owned(), value.to_owned())]);
+    let load = |name, value| load(std::slice::from_ref(&path), &env(name, value));
+    let idle = load("BAO_AGENT_DISABLE_KEEP_ALIVES", "Auto-Auth, proxying").unwrap().vault.idle;
+    assert_eq!(idle, KeepAlive { own: Idle::Closed, proxied: Idle::Closed });
+    let idle = load("VAULT_AGENT_DISABLE_IDLE_CONNECTIONS", "caching").unwrap().vault.idle;
+    assert_eq!(idle, KeepAlive { own: Idle::Kept, proxied: Idle::Closed });
+    assert!(
+        load("BAO_AGENT_DISABLE_KEEP_ALIVES", "all").unwrap_err().contains("unknown disable_keep_alives value: all")
+    );
 }
 
 #[test]
@@ -97,6 +167,12 @@ fn what_makes_no_sense_is_refused_in_the_peers_words() {
             "auto_auth not configured",
         ),
         ("api_proxy { use_auto_auth_token = \"maybe\" }", "true/false/force"),
+        ("log_level = \"loud\"", "unknown log level"),
+        ("auto_auth { method \"cert\" { config = { client_cert = \"x\" } } }", "specified together"),
+        (
+            "vault { namespace = \"a\" }\nauto_auth { method \"jwt\" { namespace = \"b\" config = { role = \"r\", path = \"/p\" } }\nsink \"file\" { config = { path = \"/x\" } } }",
+            "are different",
+        ),
     ] {
         let error = parse(text).unwrap_err();
         assert!(error.contains(why), "{text}: {error}");

@@ -19,7 +19,7 @@ fn method(kind: &str, settings: &str) -> Login {
     let text = format!(
         "auto_auth {{ method \"{kind}\" {{ config = {{ {settings} }} }}\nsink \"file\" {{ config = {{ path = \"/x\" }} }} }}"
     );
-    Login::new(config::parse(&text).unwrap().auto_auth.unwrap().method)
+    Login::new(config::parse(&text).unwrap().auto_auth.unwrap().method, None)
 }
 
 fn write(path: &Path, text: &str) {

@@ -5,25 +5,35 @@ use std::time::Duration;
 
 use bulla_core::json;
 use bulla_core::{SecretBytes, SecretString};
-use bulla_kms::vault_http::{Again, Reply, Request};
+use bulla_kms::vault_http::{Again, Opened, Request};
+use bulla_listen::{Room, Taken, Unread};
 use bytes::Bytes;
 use http::header::{
     ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap,
     HeaderName, HeaderValue, RANGE, TRANSFER_ENCODING,
 };
 use http::{Method, Response, StatusCode};
-use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, timeout, timeout_at};
 
+use super::body::AnswerBody;
 use super::path::Asked;
-use super::redact;
+use super::redact::{self, Found};
 use crate::api::{Api, WRAP_TTL};
 use crate::config::ProxyToken;
 use crate::login::{Current, Token};
 
 /// The largest body of a request, as the server has it.
 const LONGEST: usize = 32 << 20;
+/// The longest answer that is looked at before it is passed on.
+const LONGEST_LOOKED_AT: usize = 64 << 20;
+/// What an answer costs that is passed on as it comes: what is read of it and not written yet.
+const PASSING: usize = 512 << 10;
+/// The longest that may tell of the agent's token, and what a byte of it may cost, as values.
+const LONGEST_TELLING: usize = 1 << 20;
+const PARSED: usize = 60;
+const TOO_MANY: &str = "the agent passes on too many large requests and answers at once; try again";
 /// How long a body may take.
 const BODY_TIME: Duration = Duration::from_secs(30);
 const TOKEN: HeaderName = HeaderName::from_static("x-vault-token");
@@ -49,11 +59,13 @@ pub(crate) struct Forward {
     pub(crate) current: Current,
     pub(crate) require_request_header: bool,
     pub(crate) enable_quit: bool,
+    /// The room of all bodies.
+    pub(crate) room: Room,
     /// Where it is told that somebody wants the agent to end.
     pub(crate) quit: watch::Sender<bool>,
 }
 
-pub(super) type Answer = Response<Full<Bytes>>;
+pub(super) type Answer = Response<AnswerBody>;
 
 impl Forward {
     /// Answers a request.
@@ -76,9 +88,14 @@ impl Forward {
             Ok(asked) => asked,
             Err(why) => return error(StatusCode::BAD_REQUEST, why),
         };
-        let body = match tokio::time::timeout(BODY_TIME, Limited::new(body, LONGEST).collect()).await {
-            Ok(Ok(body)) => body.to_bytes(),
-            Ok(Err(_)) => return error(StatusCode::PAYLOAD_TOO_LARGE, "failed to read request body"),
+        let (body, taken) = match timeout(BODY_TIME, self.room.collect(body, LONGEST)).await {
+            Ok(Ok(read)) => read,
+            Ok(Err(Unread::TooLong)) => {
+                let why = format!("the request body is longer than the limit of {LONGEST} bytes");
+                return error(StatusCode::PAYLOAD_TOO_LARGE, &why);
+            }
+            Ok(Err(Unread::Full)) => return error(StatusCode::SERVICE_UNAVAILABLE, TOO_MANY),
+            Ok(Err(Unread::Broken)) => return error(StatusCode::BAD_REQUEST, "failed to read request body"),
             Err(_) => return error(StatusCode::REQUEST_TIMEOUT, "failed to read request body"),
         };
         let own = self.current.borrow().clone();
@@ -99,23 +116,95 @@ impl Forward {
             method: head.method.clone(),
             path,
             query: head.uri.query(),
-            body,
+            body: Bytes::from_owner(body),
             // What is packed, or a part, cannot be looked at.
             headers: passed(&head.headers, &[HOST, CONTENT_LENGTH, TOKEN, ACCEPT_ENCODING, RANGE]),
             token,
             again: Again::IfNothingWasDone,
         };
-        let reply = match self.api.pass_on(&sent).await {
-            Ok(reply) => reply,
+        let until = self.api.deadline();
+        let opened = match self.api.pass_on(&sent, until).await {
+            Ok(opened) => opened,
             Err(why) => {
                 tracing::warn!(%why, "a request was not passed on");
                 return error(StatusCode::BAD_GATEWAY, &format!("failed to get the response: {why}"));
             }
         };
-        if own.is_some() && reply.status == StatusCode::FORBIDDEN {
+        // Whoever waits for room has none.
+        drop((sent, taken));
+        if own.is_some() && opened.status == StatusCode::FORBIDDEN {
             self.doubt.notify_one();
         }
-        answer(reply, own, &asked)
+        self.give(opened, own, &asked, until).await.unwrap_or_else(|refused| *refused)
+    }
+
+    /// What the server answered. What was asked with the agent's own token does not tell who asks of that token.
+    async fn give(
+        &self,
+        mut opened: Opened,
+        own: Option<&Token>,
+        asked: &Asked,
+        until: Instant,
+    ) -> Result<Answer, Box<Answer>> {
+        let (status, headers) = (opened.status, passed(&opened.headers, &[CONTENT_LENGTH, TRANSFER_ENCODING]));
+        let body = match own {
+            None => {
+                let length = opened.length().and_then(|length| usize::try_from(length).ok()).unwrap_or(usize::MAX);
+                let taken = timeout_at(until, self.room.wait(length.min(PASSING))).await;
+                AnswerBody::passed(opened, until, taken.ok().and_then(Result::ok).ok_or_else(too_many)?)
+            }
+            Some(own) => {
+                let is_packed = opened.headers.get_all(CONTENT_ENCODING).iter().any(|value| value != "identity");
+                if is_packed {
+                    return Err(tells());
+                }
+                let (text, mut taken) = self.whole(&mut opened, until).await?;
+                let ours: Vec<&SecretString> = own.plain().into_iter().chain(own.accessor()).collect();
+                let text = match redact::look(text, &ours, asked) {
+                    Found::Nothing(text) => text,
+                    Found::Perhaps(text) if text.len() > LONGEST_TELLING => return Err(tells()),
+                    Found::Perhaps(text) => {
+                        taken.grow(text.len().saturating_mul(PARSED)).map_err(|_| too_many())?;
+                        redact::without(text, &ours, asked).ok_or_else(tells)?
+                    }
+                };
+                AnswerBody::secret(text, taken)
+            }
+        };
+        let mut answer = Response::new(body);
+        *answer.status_mut() = status;
+        *answer.headers_mut() = headers;
+        Ok(answer)
+    }
+
+    /// All of an answer.
+    async fn whole(&self, opened: &mut Opened, until: Instant) -> Result<(SecretBytes, Taken), Box<Answer>> {
+        let failed = |why: &str| {
+            Box::new(error(StatusCode::BAD_GATEWAY, &format!("failed to get the response: the server: {why}")))
+        };
+        let too_late = |_| failed("its answer took too long");
+        let length = opened.length().and_then(|length| usize::try_from(length).ok());
+        if length.is_some_and(|length| length > LONGEST_LOOKED_AT) {
+            return Err(failed("it answers more than a Vault server would"));
+        }
+        let mut taken = match length {
+            Some(length) => {
+                timeout_at(until, self.room.wait(length)).await.map_err(too_late)?.map_err(|_| too_many())?
+            }
+            None => self.room.body(),
+        };
+        let mut text = SecretBytes::with_capacity(length.unwrap_or_default());
+        loop {
+            let chunk = timeout_at(until, opened.chunk()).await.map_err(too_late)?;
+            let Some(chunk) = chunk.map_err(|why| failed(&why.to_string()))? else { return Ok((text, taken)) };
+            if text.len() + chunk.len() > LONGEST_LOOKED_AT {
+                return Err(failed("it answers more than a Vault server would"));
+            }
+            if length.is_none() {
+                taken.grow(chunk.len()).map_err(|_| too_many())?;
+            }
+            text.extend_from_slice(&chunk);
+        }
     }
 
     /// What the agent itself is asked.
@@ -124,7 +213,7 @@ impl Forward {
             "/agent/v1/quit" if self.enable_quit && method == Method::POST => {
                 tracing::info!("asked to end");
                 self.quit.send_replace(true);
-                Response::new(Full::new(Bytes::new()))
+                Response::new(Bytes::new().into())
             }
             "/agent/v1/quit" if self.enable_quit => error(StatusCode::METHOD_NOT_ALLOWED, "method not allowed"),
             "/agent/v1/cache-clear" => error(StatusCode::NOT_FOUND, "nothing is cached"),
@@ -133,27 +222,13 @@ impl Forward {
     }
 }
 
-/// What the server answered. What was asked with the agent's own token does not tell who asks of that token.
-fn answer(reply: Reply, own: Option<&Token>, asked: &Asked) -> Answer {
-    let is_packed = |name: &HeaderName| reply.headers.get_all(name).iter().any(|value| value != "identity");
-    let text = match own {
-        Some(_) if is_packed(&CONTENT_ENCODING) => None,
-        Some(own) => {
-            let ours: Vec<&SecretString> = own.plain().into_iter().chain(own.accessor()).collect();
-            redact::without(reply.body, &ours, asked)
-        }
-        None => Some(reply.body),
-    };
-    let Some(text) = text else {
-        return error(
-            StatusCode::BAD_GATEWAY,
-            "the server's answer may tell of the agent's token, and is not passed on",
-        );
-    };
-    let mut answer = Response::new(Full::new(Bytes::from_owner(Wiped(text))));
-    *answer.status_mut() = reply.status;
-    *answer.headers_mut() = passed(&reply.headers, &[CONTENT_LENGTH, TRANSFER_ENCODING]);
-    answer
+fn too_many() -> Box<Answer> {
+    Box::new(error(StatusCode::SERVICE_UNAVAILABLE, TOO_MANY))
+}
+
+fn tells() -> Box<Answer> {
+    let why = "the server's answer may tell of the agent's token, and is not passed on";
+    Box::new(error(StatusCode::BAD_GATEWAY, why))
 }
 
 /// The token that a request has, in either place where the server looks for one.
@@ -189,19 +264,10 @@ fn error(status: StatusCode, why: &str) -> Answer {
     let mut text = b"{\"errors\":[".to_vec();
     json::write_string(why, &mut text);
     text.extend_from_slice(b"]}\n");
-    let mut answer = Response::new(Full::new(Bytes::from(text)));
+    let mut answer = Response::new(text.into());
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     answer
-}
-
-/// Bytes of an answer, wiped once they are sent.
-struct Wiped(SecretBytes);
-
-impl AsRef<[u8]> for Wiped {
-    fn as_ref(&self) -> &[u8] {
-        self.0.expose()
-    }
 }
 
 #[cfg(test)]

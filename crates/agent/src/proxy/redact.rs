@@ -11,20 +11,34 @@ use super::path::Asked;
 /// As long as this a text is nothing else by chance, wherever it stands.
 const LONG: usize = 16;
 
+/// An answer that was looked at.
+pub(super) enum Found {
+    /// Nothing of ours is in it.
+    Nothing(SecretBytes),
+    /// It has to be read to know, which takes memory.
+    Perhaps(SecretBytes),
+}
+
+/// Whether something of ours may be in an answer.
+pub(super) fn look(body: SecretBytes, ours: &[&SecretString], path: &Asked) -> Found {
+    let ours = texts(ours);
+    if body.is_empty() || ours.is_empty() {
+        return Found::Nothing(body);
+    }
+    let is_plain = ours.iter().all(|text| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)));
+    if is_plain && !is_in(&body, &ours) && !path.tells_of_tokens() {
+        Found::Nothing(body)
+    } else {
+        Found::Perhaps(body)
+    }
+}
+
 /// The answer without `ours`; nothing, if it cannot be known what is in it. What an answer has once it is unpacked somewhere is not known.
 pub(super) fn without(body: SecretBytes, ours: &[&SecretString], path: &Asked) -> Option<SecretBytes> {
-    let ours: Vec<&str> = ours.iter().map(|text| text.expose()).filter(|text| !text.is_empty()).collect();
-    if body.is_empty() || ours.is_empty() {
-        return Some(body);
-    }
-    let has = |text: &str| body.expose().windows(text.len()).any(|part| part == text.as_bytes());
-    let is_in_it = ours.iter().any(|text| has(text));
-    let is_plain = ours.iter().all(|text| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)));
-    if !is_in_it && is_plain && !path.tells_of_tokens() {
-        return Some(body);
-    }
+    let ours = texts(ours);
     let Ok(mut answer) = json::parse(body.expose()) else {
-        return Some(body).filter(|_| !is_in_it && !path.tells_of_tokens());
+        let is_clean = !path.tells_of_tokens() && !is_in(&body, &ours);
+        return is_clean.then_some(body);
     };
     let is_ours = |text: &str| ours.iter().any(|own| text == *own || (own.len() >= LONG && text.contains(own)));
     if answer.as_str().is_some_and(is_ours) {
@@ -39,6 +53,15 @@ pub(super) fn without(body: SecretBytes, ours: &[&SecretString], path: &Asked) -
     }
     let text = Zeroizing::new(answer.to_vec());
     Some(SecretBytes::from(text.as_slice()))
+}
+
+fn texts<'a>(ours: &[&'a SecretString]) -> Vec<&'a str> {
+    ours.iter().map(|text| text.expose()).filter(|text| !text.is_empty()).collect()
+}
+
+fn is_in(body: &SecretBytes, ours: &[&str]) -> bool {
+    let has = |text: &str| body.expose().windows(text.len()).any(|part| part == text.as_bytes());
+    ours.iter().any(|text| has(text))
 }
 
 /// Takes out each text that is ours; how many there were.
@@ -73,7 +96,11 @@ mod tests {
 
     fn left(body: &str, path: &str) -> Option<String> {
         let (token, accessor) = (SecretString::from("s.0123456789abcdef"), SecretString::from("acc"));
-        let body = without(SecretBytes::from(body.as_bytes()), &[&token, &accessor], &Asked::read(path).unwrap());
+        let (ours, path) = ([&token, &accessor], Asked::read(path).unwrap());
+        let body = match look(SecretBytes::from(body.as_bytes()), &ours, &path) {
+            Found::Nothing(body) => Some(body),
+            Found::Perhaps(body) => without(body, &ours, &path),
+        };
         body.map(|body| String::from_utf8(body.expose().to_vec()).unwrap())
     }
 

@@ -1,7 +1,7 @@
 //! Programs: what runs when a file has changed, and what is run with variables.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
 
@@ -9,6 +9,7 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::process::{Child, Command};
 
 use crate::config::CommandLine;
+use crate::reap;
 
 /// A program that runs.
 pub(crate) struct Program {
@@ -16,6 +17,13 @@ pub(crate) struct Program {
     pid: Option<Pid>,
     /// Whether signals go to all that the shell has started.
     is_group: bool,
+}
+
+/// What starts a program in our place, so that it ends with us: it has to say so itself, before it becomes the program.
+#[derive(Clone, Debug)]
+pub struct Starter {
+    /// The words of a command line that a signal, our process and the program's words follow.
+    pub words: Vec<OsString>,
 }
 
 /// What a program reads.
@@ -33,19 +41,28 @@ impl Program {
     /// # Errors
     /// If it cannot be started.
     pub(crate) fn start(words: &[String], more: &BTreeMap<OsString, OsString>, input: Input) -> Result<Self, String> {
-        let (mut command, is_group) = match words {
-            [] => return Err("no command was given".to_owned()),
-            [line] => {
-                let mut command = Command::new("/bin/sh");
-                command.args(["-c", line.as_str()]).process_group(0);
-                (command, true)
-            }
-            [name, arguments @ ..] => {
-                let mut command = Command::new(name);
-                command.args(arguments);
-                (command, false)
-            }
+        Self::start_by(&[], words, more, input)
+    }
+
+    /// The same by another program, whose words come first.
+    pub(crate) fn start_by(
+        before: &[OsString],
+        words: &[String],
+        more: &BTreeMap<OsString, OsString>,
+        input: Input,
+    ) -> Result<Self, String> {
+        let is_group = words.len() == 1;
+        let own: Vec<&OsStr> = match words {
+            [line] => ["/bin/sh", "-c", line.as_str()].map(OsStr::new).to_vec(),
+            words => words.iter().map(OsStr::new).collect(),
         };
+        let all: Vec<&OsStr> = before.iter().map(OsString::as_os_str).chain(own).collect();
+        let [program, arguments @ ..] = all.as_slice() else { return Err("no command was given".to_owned()) };
+        let mut command = Command::new(program);
+        command.args(arguments);
+        if is_group {
+            command.process_group(0);
+        }
         // What the agent was given to log in with is not theirs, unless a template says so.
         for name in ["VAULT_TOKEN", "BAO_TOKEN"] {
             command.env_remove(name);
@@ -55,8 +72,7 @@ impl Program {
             command.stdin(Stdio::null());
         }
         let name = if is_group { "/bin/sh" } else { words[0].as_str() };
-        let child = command.spawn().map_err(|error| format!("cannot run {name}: {error}"))?;
-        let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        let (child, pid) = reap::spawn(&mut command).map_err(|error| format!("cannot run {name}: {error}"))?;
         Ok(Self { child, pid, is_group })
     }
 
@@ -65,7 +81,9 @@ impl Program {
     /// # Errors
     /// If the system does not say.
     pub(crate) async fn wait(&mut self) -> Result<ExitStatus, String> {
-        self.child.wait().await.map_err(|error| format!("cannot wait for the program: {error}"))
+        let status = self.child.wait().await.map_err(|error| format!("cannot wait for the program: {error}"))?;
+        reap::ended(self.pid);
+        Ok(status)
     }
 
     /// Gives it a signal, unless it has ended.
@@ -85,6 +103,7 @@ impl Drop for Program {
         if self.is_group {
             self.signal(Signal::KILL);
         }
+        reap::ended(self.pid);
     }
 }
 

@@ -5,12 +5,13 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use bulla_core::file::{self, Fresh, NewMode, replace_as};
+use bulla_core::file::{self, Fresh, NewMode, check_replaceable, replace_as};
 
 use rustix::fs::OFlags;
 
 use super::functions::ExtraFile;
 use crate::config::TemplateConfig;
+use crate::owner::id;
 
 /// The mode of a file that was not there, where nobody says.
 const MODE: u32 = 0o644;
@@ -32,6 +33,8 @@ pub(super) enum Written {
 /// Why not, without contents.
 pub(super) fn write(template: &TemplateConfig, contents: &[u8]) -> Result<Written, String> {
     let path = &template.destination;
+    let no_place = |error: io::Error| format!("cannot replace {}: {error}", path.display());
+    check_replaceable(path).map_err(no_place)?;
     make_folders(path, template.create_dest_dirs)?;
     let user = id(template.user.as_deref(), "passwd")?;
     let group = id(template.group.as_deref(), "group")?;
@@ -46,7 +49,7 @@ pub(super) fn write(template: &TemplateConfig, contents: &[u8]) -> Result<Writte
         && has_owner(there)
         && template.perms.is_none_or(|perms| perms == there.permissions().mode() & 0o7777)
         && there.len() == contents.len() as u64
-        && file::read(path, LONGEST).is_ok_and(|before| before.expose() == contents)
+        && file::read_regular(path, LONGEST).is_ok_and(|before| before.expose() == contents)
     {
         return Ok(Written::Unchanged);
     }
@@ -122,19 +125,6 @@ fn keep_before(path: &Path) {
     }
 }
 
-/// The number of a user or a group, by name or number. Names are looked up in the machine's own files.
-fn id(name: Option<&str>, database: &str) -> Result<Option<u32>, String> {
-    let Some(name) = name.filter(|name| !name.is_empty()) else { return Ok(None) };
-    if let Ok(number) = name.parse() {
-        return Ok(Some(number));
-    }
-    let entries = fs::read_to_string(Path::new("/etc").join(database)).unwrap_or_default();
-    let entry =
-        entries.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|entry| entry.first() == Some(&name));
-    let number = entry.and_then(|entry| entry.get(2)?.parse().ok());
-    number.map(Some).ok_or_else(|| format!("{name:?} is not in /etc/{database}"))
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -148,6 +138,26 @@ mod tests {
             destination.display()
         );
         config::parse(&text).unwrap().templates.remove(0)
+    }
+
+    #[test]
+    fn what_is_no_file_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        rustix::fs::mkfifoat(rustix::fs::CWD, path("pipe"), rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+        fs::create_dir(path("folder")).unwrap();
+        std::os::unix::fs::symlink("/dev/null", path("link")).unwrap();
+        for (name, why) in [
+            ("pipe", "a pipe or a device"),
+            ("link", "a pipe or a device"),
+            ("folder", "it is a folder"),
+            ("link/x", "Not a directory"),
+        ] {
+            let error = write(&template(&path(name), ""), b"1").unwrap_err();
+            assert!(error.contains(why) && error.contains(name), "{error}");
+            assert!(write_extra(&extra(&path(name), 0o600)).is_err(), "{name}");
+        }
+        assert!(write(&template(Path::new("/dev/null"), ""), b"1").is_err());
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::destination::{self, Written};
 use super::follow::{self, Following, News};
 use super::functions::{Answers, Asked, ExtraFile, functions, lock};
 use super::need::Need;
-use crate::config::{CommandLine, TemplateConfig, TemplateSource};
+use crate::config::{CommandLine, FailureMeans, TemplateConfig, TemplateSource};
 use crate::login::{Current, Token};
 
 /// The largest template.
@@ -279,11 +279,13 @@ impl Engine {
     async fn entry_failed(&mut self, index: usize, why: String) {
         let Some(entry) = self.entries.get_mut(index) else { return };
         tracing::error!(template = entry.name, why, "it is not rendered");
-        let message = format!("{}: {why}", entry.name);
+        let (message, is_fatal) = (format!("{}: {why}", entry.name), entry.config.failure == FailureMeans::TheEnd);
         entry.state = State::Waiting(Some(why));
         self.failures = self.failures.saturating_add(1);
         self.retry.get_or_insert(Instant::now() + AGAIN.after(self.failures));
-        self.give_up(message).await;
+        if is_fatal {
+            self.give_up(message).await;
+        }
     }
 
     async fn command_failed(&mut self, entries: &[usize], why: &str) {
@@ -355,7 +357,7 @@ impl Entry {
         let text = match &config.source {
             TemplateSource::Contents(text) => Ok(text.clone()),
             TemplateSource::File(path) => {
-                file::read(path, LONGEST).map_err(|error| error.to_string()).and_then(|text| {
+                file::read_regular(path, LONGEST).map_err(|error| error.to_string()).and_then(|text| {
                     let text = std::str::from_utf8(text.expose()).map(str::to_owned);
                     text.map_err(|_| format!("{}: it is not UTF-8", path.display()))
                 })

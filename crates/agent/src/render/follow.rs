@@ -65,7 +65,7 @@ pub(super) async fn run(
     }
     let Some(token) = token.plain() else { return };
     if let Need::Certificate { file, .. } = &need
-        && let Ok(bytes) = file::read(file, LONGEST)
+        && let Ok(bytes) = file::read_regular(file, LONGEST)
         && let Ok(Found { value, keeps_for: Some(wait), certificate: Certificate::WithKey }) =
             certificate::read(bytes.expose())
     {

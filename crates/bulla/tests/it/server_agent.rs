@@ -1,5 +1,6 @@
 //! `bulla agent` beside OpenBao's agent: the same configurations, against the real OpenBao and against ours.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -54,12 +55,21 @@ impl Place {
     /// Starts an agent with this configuration.
     pub(crate) fn start_as(&self, which: Program, config: &str, arguments: &[&str]) -> Agent {
         write(&self.path("agent.hcl"), config);
+        let arguments: Vec<&str> = ["-config=agent.hcl"].iter().chain(arguments).copied().collect();
+        self.start_by(&[], which, &arguments)
+    }
+
+    /// Starts an agent by another program, which its words follow.
+    pub(crate) fn start_by(&self, before: &[&str], which: Program, arguments: &[&str]) -> Agent {
         let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
-        let mut command = Command::new(match which {
+        let agent = match which {
             Program::Bulla => PathBuf::from(env!("CARGO_BIN_EXE_bulla")),
             Program::OpenBao => program("venv/bin/bao"),
-        });
-        command.args(["agent", "-config=agent.hcl"]).args(arguments).current_dir(self.0.path());
+        };
+        let words: Vec<&OsStr> =
+            before.iter().map(OsStr::new).chain([agent.as_os_str(), OsStr::new("agent")]).collect();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).args(arguments).current_dir(self.0.path());
         command.env_clear().env("HOME", self.0.path()).env("PATH", "/usr/bin:/bin").env("GREETING", "hello");
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         Agent(command.spawn().unwrap())
@@ -79,6 +89,10 @@ impl Place {
 pub(crate) struct Agent(Child);
 
 impl Agent {
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.0), signal).unwrap();
     }

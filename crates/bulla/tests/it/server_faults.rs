@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 use crate::server_process::{Home, Running};
 
 /// A small file system in memory, gone when dropped.
-struct Disk(PathBuf);
+pub(crate) struct Disk(PathBuf);
 
 impl Disk {
-    fn mount(path: PathBuf, size: &str) -> Self {
+    pub(crate) fn mount(path: PathBuf, size: &str) -> Self {
         fs::create_dir_all(&path).unwrap();
         let disk = Self(path);
         disk.run("mount", &["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]);

@@ -23,7 +23,7 @@ fn write(path: &Path, text: &str) {
     std::fs::File::create(path).unwrap().write_all(text.as_bytes()).unwrap();
 }
 
-fn authority(folder: &Path, name: &str) -> Issuer<'static, KeyPair> {
+pub(crate) fn authority(folder: &Path, name: &str) -> Issuer<'static, KeyPair> {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.distinguished_name.push(rcgen::DnType::CommonName, name);
@@ -32,7 +32,12 @@ fn authority(folder: &Path, name: &str) -> Issuer<'static, KeyPair> {
     Issuer::new(params, key)
 }
 
-fn certificate(folder: &Path, name: &str, issuer: &Issuer<'static, KeyPair>, usage: ExtendedKeyUsagePurpose) {
+pub(crate) fn certificate(
+    folder: &Path,
+    name: &str,
+    issuer: &Issuer<'static, KeyPair>,
+    usage: ExtendedKeyUsagePurpose,
+) {
     let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
     params.extended_key_usages = vec![usage];
     let key = KeyPair::generate().unwrap();

@@ -1,21 +1,28 @@
 //! `agent`: Vault Agent. Its flags are the peer's, which have one dash or two.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bulla_agent::config::Vault;
-use bulla_agent::{Host, config};
+use bulla_agent::config::{LogConfig, LogFormat, Vault, check_level};
+use bulla_agent::{Host, Starter, config};
 use bulla_core::Env;
 use bulla_core::memory::keep_little;
 use bulla_kms::vault_client::read_duration;
 use clap::Args;
+use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 
 use super::go_flags::GoFlags;
 use crate::app::App;
+use crate::cli;
 use crate::error::Failure;
 use crate::exit::Code;
+use crate::logging::file::{LogFile, Rotation};
+use crate::logging::{self, Asked, Habit};
 use crate::output::say;
 
 /// Examples for the help.
@@ -33,8 +40,15 @@ Flags, with one dash or two:
   -address, -ca-cert, -ca-path, -client-cert, -client-key, -namespace, -tls-server-name, -tls-skip-verify
                              The server, before VAULT_ADDR and its like, which go before the configuration
   -log-level LEVEL           trace, debug, info, warn, error (VAULT_LOG_LEVEL; BULLA_LOG goes before it)
+  -log-format FORMAT         standard or json (VAULT_LOG_FORMAT)
+  -log-file PATH             Log to this file, too; with -log-rotate-bytes, -log-rotate-duration, -log-rotate-max-files
 
-SIGTERM and SIGINT end it: what was asked is finished, and the program of exec is ended first. SIGHUP reads the listeners' certificates again.";
+Without -config, BAO_AGENT_CONFIG_PATH or VAULT_AGENT_CONFIG_PATH name files. SIGTERM and SIGINT end it: what was asked is finished, and the program
+of exec is ended first, which gets SIGQUIT, SIGUSR1 and SIGUSR2. SIGHUP reads certificates again.";
+
+/// The first word of a command line by which the agent starts the program of `exec`: the signal that it is to get when the agent ends, the agent's
+/// process, and the program's words follow.
+const START: &str = "-start-program";
 
 /// How long the first rendering may take, where nobody says.
 const PATIENCE: Duration = Duration::from_mins(5);
@@ -47,34 +61,13 @@ pub(crate) struct AgentArgs {
     flags: Vec<OsString>,
 }
 
-impl AgentArgs {
-    /// What is to be logged, as a filter.
-    pub(crate) fn log_filter(&self, env: &dyn Env) -> Option<String> {
-        let given = Flags::read(&self.flags).ok().and_then(|flags| flags.log_level);
-        let level = given.or_else(|| env.text("BAO_LOG_LEVEL")).or_else(|| env.text("VAULT_LOG_LEVEL"))?;
-        let level = match level.to_ascii_lowercase().as_str() {
-            "trace" => "trace",
-            "debug" => "debug",
-            "warn" | "warning" => "warn",
-            "err" | "error" => "error",
-            _ => "info",
-        };
-        // What libraries say of each connection is nobody's here.
-        Some(if level == "trace" || level == "debug" {
-            format!("info,bulla_agent={level},bulla_kms={level}")
-        } else {
-            level.to_owned()
-        })
-    }
-}
-
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Flags {
     configs: Vec<PathBuf>,
     exit_after_auth: Option<bool>,
     patience: Option<Duration>,
     vault: Vault,
-    log_level: Option<String>,
+    log: LogConfig,
     help: bool,
 }
 
@@ -83,16 +76,28 @@ struct Flags {
 /// # Errors
 /// A configuration that cannot be used; a login, a template or a program that fails where that is to end the agent.
 pub(crate) fn run(app: &App, args: &AgentArgs) -> Result<Code, Failure> {
-    let flags = Flags::read(&args.flags)?;
+    if let [first, rest @ ..] = args.flags.as_slice()
+        && first == START
+    {
+        return start_program(rest);
+    }
+    let mut flags = Flags::read(&args.flags)?;
     if flags.help {
         say(&format!("Log in, keep the token alive, and render secrets to files\n\n{EXAMPLES}"))?;
         return Ok(Code::Success);
+    }
+    let env = app.env.as_ref();
+    if flags.configs.is_empty() {
+        let named = peer_variable(env, "AGENT_CONFIG_PATH").unwrap_or_default();
+        flags.configs = named.split(',').filter(|path| !path.is_empty()).map(PathBuf::from).collect();
     }
     if flags.configs.is_empty() {
         return Err(Failure::generic("Must specify exactly at least one config path using -config")
             .with_hint("see: bulla agent -help"));
     }
-    let mut config = config::load(&flags.configs).map_err(Failure::generic)?;
+    let mut config = config::load(&flags.configs, env).map_err(Failure::generic)?;
+    let log = log(flags.log, env, &config.log).map_err(Failure::generic)?;
+    logging::start(&app.global, env, Habit::Service, asked(&log)?);
     config.exit_after_auth = flags.exit_after_auth.unwrap_or(config.exit_after_auth);
     keep_little();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -101,7 +106,10 @@ pub(crate) fn run(app: &App, args: &AgentArgs) -> Result<Code, Failure> {
         .build()
         .map_err(|error| Failure::generic(format!("cannot start the asynchronous runtime: {error}")))?;
     let patience = Some(flags.patience.unwrap_or(PATIENCE)).filter(|patience| !patience.is_zero());
-    let host = Host { env: Arc::clone(&app.env), flags: flags.vault, patience };
+    // This file, whatever is under its name by now.
+    let words = ["/proc/self/exe", "agent", START].map(OsString::from).to_vec();
+    let starter = Path::new("/proc/self/exe").exists().then_some(Starter { words });
+    let host = Host { env: Arc::clone(&app.env), flags: flags.vault, starter, patience };
     let ended = runtime.block_on(bulla_agent::run(config, host));
     runtime.shutdown_timeout(Duration::from_secs(1));
     match ended {
@@ -109,6 +117,88 @@ pub(crate) fn run(app: &App, args: &AgentArgs) -> Result<Code, Failure> {
         Ok(status) => Ok(Code::Child(status)),
         Err(why) => Err(Failure::generic(why)),
     }
+}
+
+/// Becomes the program of `exec`, which gets a signal when the agent has ended without a word to it.
+fn start_program(words: &[OsString]) -> Result<Code, Failure> {
+    let number = |word: &OsString| word.to_str().and_then(|word| word.parse().ok());
+    let [signal, parent, name, arguments @ ..] = words else {
+        return Err(Failure::generic(format!("{START} is the agent's own")));
+    };
+    let (signal, parent) = (number(signal).and_then(Signal::from_named_raw), number(parent).and_then(Pid::from_raw));
+    let (Some(signal), Some(parent)) = (signal, parent) else {
+        return Err(Failure::generic(format!("{START} is the agent's own")));
+    };
+    set_parent_process_death_signal(Some(signal))
+        .map_err(|error| Failure::generic(format!("a program that ends with the agent cannot be started: {error}")))?;
+    // It may have ended before.
+    if getppid() != Some(parent) {
+        return Err(Failure::generic("the agent has ended"));
+    }
+    let error = std::process::Command::new(name).args(arguments).exec();
+    let code = if error.kind() == io::ErrorKind::NotFound { Code::Child(127) } else { Code::Child(126) };
+    Err(Failure::new(code, format!("cannot run {}: {error}", name.display())))
+}
+
+/// How it is logged: flags go before the environment, that before the configuration.
+fn log(flags: LogConfig, env: &dyn Env, config: &LogConfig) -> Result<LogConfig, String> {
+    let format = peer_variable(env, "LOG_FORMAT").map(|text| LogFormat::read(&text)).transpose()?.flatten();
+    let level = peer_variable(env, "LOG_LEVEL").map(check_level).transpose()?;
+    Ok(LogConfig {
+        level: flags.level.or(level).or_else(|| config.level.clone()),
+        format: flags.format.or(format).or(config.format),
+        file: flags.file.or_else(|| config.file.clone()),
+        rotate_bytes: flags.rotate_bytes.or(config.rotate_bytes),
+        rotate_duration: flags.rotate_duration.or(config.rotate_duration),
+        rotate_max_files: flags.rotate_max_files.or(config.rotate_max_files),
+    })
+}
+
+/// The same for the logger.
+///
+/// # Errors
+/// A file that cannot be written.
+fn asked(log: &LogConfig) -> Result<Asked, Failure> {
+    let filter = log.level.as_ref().map(|level| filter(level));
+    let format = log.format.map(|format| match format {
+        LogFormat::Standard => cli::LogFormat::Text,
+        LogFormat::Json => cli::LogFormat::Json,
+    });
+    let keep = log.rotate_max_files.unwrap_or(0);
+    let rotation = Rotation { bytes: log.rotate_bytes, duration: log.rotate_duration, keep };
+    let open = |path: &PathBuf| {
+        let failed = |error| Failure::generic(format!("cannot log to {}: {error}", path.display()));
+        LogFile::open(path, &program_name(), rotation).map_err(failed)
+    };
+    Ok(Asked { filter, format, file: log.file.as_ref().map(open).transpose()? })
+}
+
+/// The name that the program was started under, if it is one of the peers': the name of a log in a folder.
+fn program_name() -> String {
+    let name =
+        std::env::args_os().next().and_then(|first| Some(PathBuf::from(first).file_stem()?.to_str()?.to_owned()));
+    name.filter(|name| name == "vault" || name == "bao").unwrap_or_else(|| "bulla".to_owned())
+}
+
+/// What is logged at a level.
+fn filter(level: &str) -> String {
+    let level = match level.trim().to_ascii_lowercase().as_str() {
+        "trace" => "trace",
+        "debug" => "debug",
+        "warn" | "warning" => "warn",
+        "err" | "error" => "error",
+        _ => "info",
+    };
+    // What libraries say of each connection is nobody's here.
+    if level == "trace" || level == "debug" {
+        return format!("info,bulla_agent={level},bulla_kms={level}");
+    }
+    level.to_owned()
+}
+
+/// A variable of the peer's by the end of its name, `BAO_` before `VAULT_`.
+fn peer_variable(env: &dyn Env, name: &str) -> Option<String> {
+    env.text(&format!("BAO_{name}")).or_else(|| env.text(&format!("VAULT_{name}")))
 }
 
 impl Flags {
@@ -121,13 +211,17 @@ impl Flags {
                 "tls-skip-verify" => flags.vault.tls_skip_verify = Some(words.switch()?),
                 "help" | "h" => flags.help = true,
                 "config" => flags.configs.push(words.value()?.into()),
-                "first-render-timeout" => {
-                    let value = words.value()?;
-                    flags.patience =
-                        Some(read_duration(&value).ok_or_else(|| {
-                            Failure::generic(format!("-{name} is a duration like 5m, not {value:?}"))
-                        })?);
-                }
+                "first-render-timeout" => flags.patience = Some(duration(name, &words.value()?)?),
+                "log-level" => flags.log.level = Some(check_level(words.value()?).map_err(Failure::generic)?),
+                "log-format" => flags.log.format = LogFormat::read(&words.value()?).map_err(Failure::generic)?,
+                "log-file" => flags.log.file = Some(words.value()?.into()),
+                "log-rotate-bytes" => flags.log.rotate_bytes = Some(number(name, &words.value()?)?),
+                "log-rotate-max-files" => flags.log.rotate_max_files = Some(number(name, &words.value()?)?),
+                "log-rotate-duration" => flags.log.rotate_duration = Some(duration(name, &words.value()?)?),
+                // The peer does not ask another agent either.
+                "agent-address" => drop(words.value()?),
+                // Nothing is asked here.
+                "non-interactive" => drop(words.switch()?),
                 _ => {
                     let place = flags.text(name).ok_or_else(|| words.unknown())?;
                     *place = Some(words.value()?);
@@ -147,10 +241,18 @@ impl Flags {
             "client-key" => &mut self.vault.client_key,
             "tls-server-name" => &mut self.vault.tls_server_name,
             "namespace" | "ns" => &mut self.vault.namespace,
-            "log-level" => &mut self.log_level,
             _ => return None,
         })
     }
+}
+
+fn duration(name: &str, value: &str) -> Result<Duration, Failure> {
+    let duration = read_duration(value);
+    duration.ok_or_else(|| Failure::generic(format!("-{name} is a duration like 5m, not {value:?}")))
+}
+
+fn number<T: FromStr>(name: &str, value: &str) -> Result<T, Failure> {
+    value.parse().map_err(|_| Failure::generic(format!("-{name} is a whole number, not {value:?}")))
 }
 
 #[cfg(test)]
@@ -178,14 +280,33 @@ mod tests {
         assert_eq!(flags.configs, [PathBuf::from("a"), PathBuf::from("b")]);
         assert_eq!((flags.exit_after_auth, flags.patience), (Some(true), Some(Duration::ZERO)));
         assert_eq!((flags.vault.address.as_deref(), flags.vault.tls_skip_verify), (Some("http://x"), Some(false)));
-        for bad in [&["-nope"][..], &["x"], &["-config"], &["-exit-after-auth=maybe"], &["-first-render-timeout=x"]] {
+        for bad in [
+            &["-nope"][..],
+            &["x"],
+            &["-config"],
+            &["-exit-after-auth=maybe"],
+            &["-first-render-timeout=x"],
+            &["-log-level=loud"],
+            &["-log-format=x"],
+        ] {
             assert!(read(bad).is_err(), "{bad:?}");
         }
-        let args = AgentArgs { flags: words(&["-log-level=ERR"]) };
-        let env = BTreeMap::from([("VAULT_LOG_LEVEL".to_owned(), "debug".to_owned())]);
-        assert_eq!(args.log_filter(&env).as_deref(), Some("error"));
-        let args = AgentArgs { flags: Vec::new() };
-        assert_eq!(args.log_filter(&env).as_deref(), Some("info,bulla_agent=debug,bulla_kms=debug"));
-        assert_eq!(args.log_filter(&BTreeMap::new()), None);
+        let flags =
+            read(&["-agent-address=x", "-log-level=ERR", "-log-format=json", "-log-rotate-max-files=-1"]).unwrap();
+        let env = BTreeMap::from([
+            ("VAULT_LOG_LEVEL".to_owned(), "debug".to_owned()),
+            ("BAO_LOG_FORMAT".to_owned(), "standard".to_owned()),
+        ]);
+        let config = LogConfig { level: Some("trace".into()), rotate_bytes: Some(7), ..LogConfig::default() };
+        let all = log(flags.log, &env, &config).unwrap();
+        assert_eq!((all.level.as_deref(), all.format), (Some("ERR"), Some(LogFormat::Json)));
+        assert_eq!((all.rotate_bytes, all.rotate_max_files), (Some(7), Some(-1)));
+        let all = log(LogConfig::default(), &env, &config).unwrap();
+        assert_eq!((all.level.as_deref(), all.format), (Some("debug"), Some(LogFormat::Standard)));
+        assert_eq!(log(LogConfig::default(), &BTreeMap::new(), &config).unwrap().level.as_deref(), Some("trace"));
+        assert_eq!(
+            (filter("ERR").as_str(), filter("debug").as_str()),
+            ("error", "info,bulla_agent=debug,bulla_kms=debug")
+        );
     }
 }

@@ -115,6 +115,11 @@ fn a_token_logs_in_and_is_renewed_as_the_role_says_then() {
     let tokens = tokens();
     let (status, answer) = log_in(&ours, &tokens["jwt_good"]);
     assert_eq!(status, 200, "{answer}");
+    let (begin, end) = tokens["jwt_good"].split_at(20);
+    for spaced in [format!("{begin}{end}\n"), format!(" \t{begin}\r\n{end}\u{a0}")] {
+        assert_eq!(log_in(&ours, &spaced).0, 200, "{spaced:?}");
+    }
+    assert_eq!(log_in(&ours, &format!("{begin}-{end}")).0, 400);
     let token = answer["auth"]["client_token"].as_str().unwrap();
     let lookup = ours.ask(token, "GET", "auth/token/lookup-self", "").1;
     assert_eq!(lookup["data"]["display_name"], "jwt-u");

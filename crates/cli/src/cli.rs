@@ -210,7 +210,8 @@ pub(crate) fn run(personality: Personality, argv: Vec<OsString>) -> Result<Code,
     let app = App::new(personality, cli.global);
     let (habit, filter) = match &cli.command {
         Command::Agent(args) => (Habit::Service, args.log_filter(app.env.as_ref())),
-        Command::Operator(_) | Command::Node(_) | Command::Provider(_) | Command::Server(_) => (Habit::Service, None),
+        Command::Server(args) => (Habit::Service, args.log_filter(app.env.as_ref())),
+        Command::Operator(_) | Command::Node(_) | Command::Provider(_) => (Habit::Service, None),
         _ => (Habit::Tool, None),
     };
     logging::start(&app.global, app.env.as_ref(), habit, filter);

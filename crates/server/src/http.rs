@@ -19,8 +19,10 @@ use tokio::sync::{Semaphore, watch};
 mod answer;
 mod asked;
 mod early;
+mod forwarded;
 mod limited;
 
+pub use self::forwarded::{Forwarded, Others};
 use crate::core::Core;
 
 /// How long until a request's head is there, from the connection's begin or the last answer.
@@ -58,10 +60,25 @@ impl Opened {
     /// Whether `path` is asked by everybody here, or is none of those.
     fn allows(self, path: &str) -> bool {
         let below = |folder: &str, ends: &[&str]| path.strip_prefix(folder).is_some_and(|end| ends.contains(&end));
-        let root = below("sys/generate-root/", &["attempt", "update"]);
+        let root = path == "sys/generate-root" || below("sys/generate-root/", &["attempt", "update"]);
         let rekey = below("sys/rekey/", &["init", "update", "verify"])
             || below("sys/rekey-recovery-key/", &["init", "update", "verify"]);
         (self.generate_root || !root) && (self.rekey || !rekey)
+    }
+}
+
+/// What is particular to a listener.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// What it lets everybody do.
+    pub opened: Opened,
+    /// Which proxies it believes.
+    pub forwarded: Option<Forwarded>,
+}
+
+impl From<Opened> for Rules {
+    fn from(opened: Opened) -> Self {
+        Self { opened, forwarded: None }
     }
 }
 
@@ -70,9 +87,10 @@ pub async fn serve(
     listener: TcpListener,
     core: Arc<Core>,
     security: Security,
-    opened: Opened,
+    rules: impl Into<Rules>,
     stop: watch::Receiver<bool>,
 ) {
+    let rules = Arc::new(rules.into());
     let bounds = Bounds {
         head: HEAD_TIME,
         write: WRITE_TIME,
@@ -81,9 +99,9 @@ pub async fn serve(
         places: Arc::clone(&PLACES),
     };
     bulla_listen::serve(listener, security, bounds, stop, move |request, address| {
-        let core = Arc::clone(&core);
+        let (core, rules) = (Arc::clone(&core), Arc::clone(&rules));
         async move {
-            let answered = tokio::time::timeout(REQUEST_TIME, answer(&core, request, address, opened)).await;
+            let answered = tokio::time::timeout(REQUEST_TIME, answer(&core, request, address, &rules)).await;
             answered.unwrap_or_else(|_| {
                 answer::errors(503, &["context deadline exceeded: the request took too long".to_owned()])
             })
@@ -97,9 +115,14 @@ async fn answer(
     core: &Arc<Core>,
     request: http::Request<Incoming>,
     address: SocketAddr,
-    opened: Opened,
+    rules: &Rules,
 ) -> http::Response<Full<Bytes>> {
     let (head, body) = request.into_parts();
+    let (opened, forwarded) = (rules.opened, rules.forwarded.as_ref());
+    let address = match forwarded.map_or(Ok(address), |forwarded| forwarded.client(&head.headers, address)) {
+        Ok(address) => address,
+        Err(why) => return answer::errors(400, &[why]),
+    };
     let path = match asked::path(&head.uri) {
         Ok(path) => path,
         Err(response) => return *response,
@@ -124,7 +147,12 @@ async fn answer(
     }
     let counted = if asks_role { path.clone() } else { String::new() };
     let asked = match asked::read(&head, body, path, address).await {
-        Ok(asked) => asked,
+        Ok(mut asked) => {
+            if let Ok(open) = core.open() {
+                asked.request.headers = open.audited.of(&head.headers);
+            }
+            asked
+        }
         // Whoever sends what is no login is counted too.
         Err(response) if asks_role => {
             let verdict = core.open().ok().and_then(|open| open.quotas.count(&counted, address.ip(), None));

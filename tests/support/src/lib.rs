@@ -21,6 +21,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -102,9 +103,21 @@ impl Drop for Server {
     }
 }
 
-/// An address that nothing listens on.
+/// An address that nothing listens on, and nothing soon will: none of the ports that the system gives to connections, or to who does not care which,
+/// and in one process none twice. Under load a program may take seconds until it listens.
 pub fn unused_address() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    const PORTS: std::ops::Range<u32> = 10_000..32_000;
+    // Processes begin far from each other.
+    let first = std::process::id().wrapping_mul(7919);
+    for _ in PORTS {
+        let at = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % (PORTS.end - PORTS.start);
+        let port = u16::try_from(PORTS.start + at).unwrap();
+        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            return listener.local_addr().unwrap();
+        }
+    }
+    panic!("all ports are taken");
 }
 
 /// Sends one request and reads the answer: its status and body. A status of 0 is no answer.

@@ -16,6 +16,7 @@ use super::go_flags::GoFlags;
 use crate::app::App;
 use crate::error::Failure;
 use crate::exit::Code;
+use crate::logging;
 use crate::output::say;
 
 /// Examples for the help.
@@ -52,19 +53,7 @@ impl AgentArgs {
     pub(crate) fn log_filter(&self, env: &dyn Env) -> Option<String> {
         let given = Flags::read(&self.flags).ok().and_then(|flags| flags.log_level);
         let level = given.or_else(|| env.text("BAO_LOG_LEVEL")).or_else(|| env.text("VAULT_LOG_LEVEL"))?;
-        let level = match level.to_ascii_lowercase().as_str() {
-            "trace" => "trace",
-            "debug" => "debug",
-            "warn" | "warning" => "warn",
-            "err" | "error" => "error",
-            _ => "info",
-        };
-        // What libraries say of each connection is nobody's here.
-        Some(if level == "trace" || level == "debug" {
-            format!("info,bulla_agent={level},bulla_kms={level}")
-        } else {
-            level.to_owned()
-        })
+        Some(logging::peer_filter(&level, "bulla_agent"))
     }
 }
 

@@ -141,6 +141,9 @@ impl Open {
         if !verdict.allowed || access == Access::Sudo && !verdict.sudo {
             return Err(Error::denied());
         }
+        if let Some(page) = verdict.page {
+            request.data.insert("limit".to_owned(), page.to_string().into());
+        }
         // What is denied under the name that the engine makes of it is denied under all that become it.
         let canonical = target.zip(found).map(|(target, found)| target.canonical(found, request.operation));
         if canonical.is_some_and(|path| path != request.path && caller.acl.denies(&path, request.operation)) {

@@ -176,6 +176,7 @@ pub async fn read(head: &Parts, body: Incoming, mut path: String, address: Socke
         wrap_ttl: wrap_ttl(&head.headers)?,
         remote: Some(address.ip()),
         remote_port: address.port(),
+        headers: Vec::new(),
     };
     Ok(Asked { request, room })
 }

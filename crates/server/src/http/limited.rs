@@ -57,6 +57,7 @@ async fn write_down(
         wrap_ttl: None,
         remote: Some(address.ip()),
         remote_port: address.port(),
+        headers: Vec::new(),
     };
     let record = Record { request: &request, caller: None, mount: None, response: None, error: Some(error) };
     let open = core.open()?;

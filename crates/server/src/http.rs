@@ -60,7 +60,7 @@ impl Opened {
     /// Whether `path` is asked by everybody here, or is none of those.
     fn allows(self, path: &str) -> bool {
         let below = |folder: &str, ends: &[&str]| path.strip_prefix(folder).is_some_and(|end| ends.contains(&end));
-        let root = path == "sys/generate-root" || below("sys/generate-root/", &["attempt", "update"]);
+        let root = below("sys/generate-root/", &["attempt", "update"]);
         let rekey = below("sys/rekey/", &["init", "update", "verify"])
             || below("sys/rekey-recovery-key/", &["init", "update", "verify"]);
         (self.generate_root || !root) && (self.rekey || !rekey)

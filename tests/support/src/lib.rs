@@ -12,6 +12,7 @@ pub mod bao;
 pub mod fake;
 pub mod moto;
 pub mod namespace;
+pub mod patience;
 pub mod postgres;
 pub mod random;
 pub mod service_accounts;
@@ -22,9 +23,11 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tempfile::TempDir;
+
+use crate::patience::Patience;
 
 /// A peer program by its path below the peers' folder (`bin/…`, `venv/bin/…`).
 pub fn program(path: &str) -> PathBuf {
@@ -69,13 +72,13 @@ impl Server {
 
     /// Whether `ready` came true; false if the process ended before that.
     fn wait_until(&mut self, ready: impl Fn() -> bool) -> bool {
-        let started = Instant::now();
+        let patience = Patience::default();
         while !ready() {
             if let Some(status) = self.child.try_wait().unwrap() {
                 eprintln!("the server ended with {status}: {}", self.log());
                 return false;
             }
-            assert!(started.elapsed() < Duration::from_mins(2), "the server is not ready: {}", self.log());
+            assert!(patience.is_left(), "the server is not ready: {}", self.log());
             std::thread::sleep(Duration::from_millis(20));
         }
         true
@@ -124,7 +127,7 @@ pub fn unused_address() -> SocketAddr {
 pub fn http(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> (u16, String) {
     let exchange = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
-        stream.set_read_timeout(Some(Duration::from_mins(1)))?;
+        stream.set_read_timeout(Some(Duration::from_mins(5)))?;
         // HTTP/1.0, so that the answer is not sent in chunks.
         let mut head = format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\nContent-Length: {}\r\n", body.len());
         for (name, value) in headers {

@@ -4,33 +4,18 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Write;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use bulla_test_support::patience::Patience;
 use bulla_test_support::{http, unused_address};
 use serde_json::{Value, json};
 
-/// Names under which answers have what nobody else should see, whatever is below them.
-const SECRET_FIELDS: &[&str] = &[
-    "client_token",
-    "token",
-    "secret_id",
-    "root_token",
-    "keys",
-    "keys_base64",
-    "encoded_token",
-    "otp",
-    "plaintext",
-    "password",
-    "random_bytes",
-    "backup",
-    "canary",
-];
-/// Texts that are shorter are words.
-const SHORTEST: usize = 16;
+use self::search::{SHORTEST, collect, files, leaks};
+
+mod search;
 
 /// A server whose every word is kept.
 struct World {
@@ -91,10 +76,10 @@ impl World {
             refused: 0,
             answered: 0,
         };
-        let started = Instant::now();
+        let patience = Patience::default();
         while http(address, "GET", "/v1/sys/seal-status", &[], "").0 != 200 {
             assert!(world.child.try_wait().unwrap().is_none(), "it ended");
-            assert!(started.elapsed() < Duration::from_mins(2), "it is not ready");
+            assert!(patience.is_left(), "it is not ready");
             std::thread::sleep(Duration::from_millis(20));
         }
         world
@@ -422,38 +407,6 @@ fn texts(list: &Value) -> Vec<String> {
     list.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
 }
 
-/// The texts below names that have secrets.
-fn collect(value: &Value, under: &str, found: &mut Vec<String>) {
-    match value {
-        Value::String(text) if SECRET_FIELDS.contains(&under) => found.push(text.clone()),
-        Value::Array(many) => many.iter().for_each(|one| collect(one, under, found)),
-        Value::Object(object) => object.iter().for_each(|(name, one)| {
-            let is_below = under == "canary" || under == "keys" && one.is_string();
-            collect(one, if is_below { under } else { name }, found);
-        }),
-        _ => {}
-    }
-}
-
-/// A secret as it may be written: itself, in base64, in hex.
-fn forms(secret: &str) -> Vec<Vec<u8>> {
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    let mut forms =
-        vec![secret.to_owned(), STANDARD.encode(secret), URL_SAFE_NO_PAD.encode(secret), hex(secret.as_bytes())];
-    if let Ok(raw) = STANDARD.decode(secret)
-        && raw.len() >= SHORTEST
-    {
-        forms.push(hex(&raw));
-    }
-    forms.into_iter().map(String::into_bytes).collect()
-}
-
-/// Where in `text` which secret is.
-fn leaks(secrets: &BTreeSet<String>, text: &[u8]) -> Vec<String> {
-    let is_there = |form: &Vec<u8>| memchr::memmem::find(text, form).is_some();
-    secrets.iter().filter(|secret| forms(secret).iter().any(is_there)).cloned().collect()
-}
-
 #[test]
 fn nothing_that_the_program_writes_or_shows_has_a_secret_in_it() {
     let mut world = World::start();
@@ -496,15 +449,4 @@ fn nothing_that_the_program_writes_or_shows_has_a_secret_in_it() {
         leaked.extend(leaks(&world.secrets, bytes).into_iter().map(|secret| format!("{secret} is in {name}")));
     }
     assert!(leaked.is_empty(), "{}", leaked.join("\n"));
-}
-
-/// All files below a folder but the configuration.
-fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
-    let files =
-        walkdir::WalkDir::new(folder).into_iter().map(Result::unwrap).filter(|entry| entry.file_type().is_file());
-    let named = files.map(|entry| {
-        let name = entry.path().strip_prefix(folder).unwrap().display().to_string();
-        (name, std::fs::read(entry.path()).unwrap())
-    });
-    named.collect()
 }

@@ -46,7 +46,9 @@ fn a_seal_that_is_disabled_is_one_that_the_server_leaves() {
     );
     assert!(of("seal \"awskms\" { disabled = true }").is_err());
     // What would be passed over is said where it is to be.
-    for (setting, variable) in [("access_key = \"a\"", "AWS_ACCESS_KEY_ID"), ("endpoint = \"e\"", "AWS_ENDPOINT_URL_KMS")] {
+    for (setting, variable) in
+        [("access_key = \"a\"", "AWS_ACCESS_KEY_ID"), ("endpoint = \"e\"", "AWS_ENDPOINT_URL_KMS")]
+    {
         assert!(of(&format!("seal \"awskms\" {{ kms_key_id = \"arn\" {setting} }}")).unwrap_err().contains(variable));
     }
     let transit = "seal \"transit\" { address = \"https://v\" key_name = \"k\" token = \"t\" }";
@@ -88,12 +90,8 @@ fn proxies_are_believed_whose_networks_are_written() {
     }
     let more = "x_forwarded_for_authorized_addrs = \"::1\"\nx_forwarded_for_hop_skips = 2\n\
         x_forwarded_for_reject_not_present = false\nx_forwarded_for_reject_not_authorized = \"false\"";
-    let lenient = Forwarded {
-        proxies: vec!["::1".to_owned()],
-        skipped: 2,
-        without: Others::Direct,
-        elsewhere: Others::Direct,
-    };
+    let lenient =
+        Forwarded { proxies: vec!["::1".to_owned()], skipped: 2, without: Others::Direct, elsewhere: Others::Direct };
     assert_eq!(of(more), Ok(Some(lenient)));
     for bad in [
         "x_forwarded_for_hop_skips = 1",

@@ -174,8 +174,8 @@ impl Engine for System {
             route!(route("key-status", "The newest term of the keyring"), Read => keys::status),
             route!(route("rotate", "Begin a new term").access(Access::Sudo), Update => keys::rotate),
             route!(route("rotate/keyring", "Begin a new term").access(Access::Sudo), Update => keys::rotate),
-            generate_root("generate-root"),
-            generate_root("generate-root/attempt"),
+            route!(route("generate-root/attempt", "A root token from shares of the key").fields(root::ATTEMPT).access(Access::Open),
+                Read => root::status_bare, Update => root::begin_bare, Delete => root::cancel),
             route!(route("generate-root/update", "Give a share").fields(root::SHARE).access(Access::Open), Update => root::give_bare),
             route!(route("generate-root-token/attempt", "A root token from shares of the key").fields(root::ATTEMPT),
                 Read => root::status, Update => root::begin_token, Delete => root::cancel),
@@ -219,11 +219,6 @@ impl Engine for System {
 fn rotation(pattern: &'static str) -> Route<System> {
     route!(Route::<System>::new(pattern, "When terms begin by themselves").fields(keys::CONFIG).access(Access::Sudo),
         Read => keys::config, Update => keys::configure)
-}
-
-fn generate_root(pattern: &'static str) -> Route<System> {
-    route!(Route::<System>::new(pattern, "A root token from shares of the key").fields(root::ATTEMPT).access(Access::Open),
-        Read => root::status_bare, Update => root::begin_bare, Delete => root::cancel)
 }
 
 fn rekey_init(pattern: &'static str) -> Route<System> {

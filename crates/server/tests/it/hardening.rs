@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bulla_server::http::{Forwarded, Others, Rules};
+use bulla_server::http::{Forwarded, Opened, Others, Rules};
 use bulla_server::logical::TokenText;
 use bulla_server::storage::Memory;
 use serde_json::{Value, json};
@@ -270,7 +270,7 @@ fn a_last_use_that_cannot_be_written_down_is_the_last() {
     let (inner, path) = (folder.path().join("inner"), folder.path().join("inner/audit.log"));
     std::fs::create_dir(&inner).unwrap();
     let ours = Ours::sealed(Arc::new(Memory::default()), Vec::new(), vec![audit_file(&path)]);
-    let root = bulla_server::logical::TokenText::new(ROOT.to_owned());
+    let root = TokenText::new(ROOT.to_owned());
     ours.runtime.block_on(bulla_server::dev::start(&ours.core, Some(root))).unwrap();
     let once = token(&ours, ROOT, "auth/token/create", &json!({ "policies": ["default"], "num_uses": 1 }));
     std::fs::remove_dir_all(&inner).unwrap();
@@ -332,7 +332,7 @@ fn a_request_that_is_one_too_many_is_refused_before_its_body_and_written_down_if
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("audit.log");
     let ours = Ours::sealed(Arc::new(Memory::default()), Vec::new(), vec![audit_file(&path)]);
-    let root = bulla_server::logical::TokenText::new(ROOT.to_owned());
+    let root = TokenText::new(ROOT.to_owned());
     ours.runtime.block_on(bulla_server::dev::start(&ours.core, Some(root))).unwrap();
     ours.root("POST", "sys/quotas/rate-limit/q", r#"{"rate":2,"interval":"1h","path":"secret/data/x"}"#);
     ours.root(
@@ -390,7 +390,7 @@ fn what_is_counted_is_read_by_everybody_where_the_listener_says_so() {
     );
     assert!(after.contains("\nvault_core_handle_login_request_count 1\n"), "{after}");
     assert!(!after.contains("bob") && !after.contains(ROOT));
-    let opened = bulla_server::http::Opened { metrics: true, ..Default::default() };
+    let opened = Opened { metrics: true, ..Default::default() };
     let sealed = Ours::opened(Arc::new(Memory::default()), Vec::new(), Vec::new(), opened);
     let (status, text) = page(&sealed, "");
     assert!(status == 200 && text.contains("vault_core_unsealed{cluster=\"\"} 0\n"), "{status} {text}");
@@ -467,7 +467,7 @@ fn a_request_through_a_believed_proxy_is_its_clients() {
     let ask = |token: &str, forwarded: &str, method: &str, path: &str, body: &str| {
         let headers = [("X-Vault-Token", token), ("X-Forwarded-For", forwarded)];
         let (status, body) = bulla_test_support::http(ours.address, method, &format!("/v1/{path}"), &headers, body);
-        (status, serde_json::from_str::<serde_json::Value>(&body).unwrap_or_default())
+        (status, serde_json::from_str::<Value>(&body).unwrap_or_default())
     };
     let userpass = ask(ROOT, "10.0.0.1", "POST", "sys/auth/userpass", r#"{"type":"userpass"}"#);
     assert_eq!(userpass.0, 204, "{userpass:?}");

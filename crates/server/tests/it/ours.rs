@@ -61,7 +61,7 @@ impl Ours {
         storage: Arc<dyn Storage>,
         seals: Vec<Arc<dyn AutoSeal>>,
         audit: Vec<DeviceConfig>,
-        rules: impl Into<Rules>,
+        rules: Rules,
     ) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let options = Options {

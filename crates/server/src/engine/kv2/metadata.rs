@@ -65,13 +65,18 @@ impl Kv2 {
         let (key, mut attempt) = (meta_key(path), 0);
         loop {
             let mut transaction = call.storage.begin();
-            let mut meta = match (transaction.read(call.storage, &key).await?, missing) {
+            let found = transaction.read(call.storage, &key).await?;
+            let is_new = found.is_none();
+            let mut meta = match (found, missing) {
                 (Some(meta), _) => meta,
                 (None, Missing::Made) => Meta::made_now(),
                 (None, Missing::Refused) => return Err(Error::not_found()),
             };
             if (config.needs_meta_cas || meta.needs_meta_cas) && cas.is_none() {
                 return Err(Error::bad_request("metadata check-and-set parameter required for this call"));
+            }
+            if is_new && cas.is_some_and(|cas| cas != 0) {
+                return Err(Error::bad_request("metadata_cas must be 0 when creating new metadata"));
             }
             if cas.is_some_and(|cas| u64::try_from(cas) != Ok(meta.revision)) {
                 return Err(Error::bad_request("metadata check-and-set parameter did not match the current version"));

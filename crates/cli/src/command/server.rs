@@ -78,8 +78,11 @@ impl ServerArgs {
         let flags = Flags::read(&self.flags).ok()?;
         let named = |name: &str| env.text(name);
         let level = flags.log_level.or_else(|| named("BAO_LOG_LEVEL")).or_else(|| named("VAULT_LOG_LEVEL"));
-        let configured = || read_config(&flags.configs).ok()?.log_level;
-        let level = level.or_else(|| if flags.configs.is_empty() { None } else { configured() })?;
+        // A pipe is read once.
+        let can_be_read_again =
+            !flags.configs.is_empty() && flags.configs.iter().all(|path| path.is_file() || path.is_dir());
+        let configured = || if can_be_read_again { read_config(&flags.configs).ok()?.log_level } else { None };
+        let level = level.or_else(configured)?;
         Some(logging::peer_filter(&level, "bulla_server"))
     }
 }

@@ -156,11 +156,14 @@ impl World {
         self.give("sys/rekey/update", &shares[0], &nonce);
         let changed = self.give("sys/rekey/update", &shares[2], &nonce);
         let fresh = texts(&changed["keys_base64"]);
-        let nonce = json!({ "nonce": changed["verification_nonce"] });
-        self.give("sys/rekey/verify", &wrong, &nonce);
-        for share in &fresh {
-            self.give("sys/rekey/verify", share, &nonce);
+        // A wrong one and a right one are both forgotten.
+        let mut verified = Value::Null;
+        for share in [&wrong, &fresh[0], &fresh[0], &fresh[1]] {
+            // It is another one after shares that were wrong.
+            let nonce = self.as_token("", "GET", "sys/rekey/verify", &Value::Null).1["nonce"].clone();
+            verified = self.give("sys/rekey/verify", share, &json!({ "nonce": nonce }));
         }
+        assert_eq!(verified["complete"], true, "{verified}");
 
         let begun = self.as_token("", "PUT", "sys/generate-root/attempt", &json!({})).1;
         let (nonce, otp) = (json!({ "nonce": begun["nonce"] }), begun["otp"].clone());

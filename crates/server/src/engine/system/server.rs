@@ -6,7 +6,6 @@ use crate::json::{Object, Value};
 use crate::logical::{Call, Response, Result};
 
 /// The servers on this storage: this one.
-#[expect(clippy::unused_async, reason = "the signature that all handlers share")]
 pub async fn nodes(_: &System, _: &Call<'_>) -> Result<Response> {
     let node = object! {
         "active_node": true,
@@ -24,7 +23,6 @@ fn host_name() -> String {
 }
 
 /// There is nobody to hand over to: it goes on serving, as the peer does that is alone.
-#[expect(clippy::unused_async, reason = "the signature that all handlers share")]
 pub async fn step_down(_: &System, _: &Call<'_>) -> Result<Response> {
     Ok(Response::empty())
 }

@@ -13,11 +13,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bulla_listen::{Accept, Bounds, Room, Security, serve};
+use bulla_listen::{Accept, Bounds, Places, Room, Security, serve};
 use hyper::body::Incoming;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use crate::config::{ListenerConfig, Place};
 use crate::owner::id;
@@ -46,12 +46,12 @@ const ALL_BODIES: usize = 64 << 20;
 pub(crate) struct Shared {
     /// The room of all bodies.
     pub(crate) room: Room,
-    places: Arc<Semaphore>,
+    places: Places,
 }
 
 impl Default for Shared {
     fn default() -> Self {
-        Self { room: Room::new(ALL_BODIES, FREE_BODY), places: Arc::new(Semaphore::new(CONNECTIONS)) }
+        Self { room: Room::new(ALL_BODIES, FREE_BODY), places: Places::new(CONNECTIONS) }
     }
 }
 

@@ -1,12 +1,10 @@
 //! All of it together: what is started, and what ends it.
 
-use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bulla_core::Env;
-use bulla_core::file::{Fresh, NewMode, replace_as};
+use bulla_core::file::PidFile;
 use bulla_listen::{Certificates, LOOK, Security};
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
@@ -101,7 +99,7 @@ pub async fn run(config: Config, host: Host) -> Result<u8, String> {
     if reap::is_needed() {
         orphans.spawn(reap::run());
     }
-    let pid_file = PidFile::write(config.pid_file.as_deref())?;
+    let pid_file = PidFile::write(config.pid_file.as_deref()).map_err(|error| format!("the pid file: {error}"))?;
     let mut tasks = Tasks::start(&config, &host, &own, logins.clone(), (tell_token, tokens), stopped);
     notify::tell(host.env.as_ref(), notify::READY);
     let deadline =
@@ -305,29 +303,5 @@ fn warn_if_open(listener: &Listener, token: ProxyToken) {
     }
     if !is_local && tls.is_none() {
         tracing::warn!(address, "secrets pass this address unencrypted");
-    }
-}
-
-/// The file with the process id, removed at the end.
-struct PidFile(Option<PathBuf>);
-
-impl PidFile {
-    fn write(path: Option<&Path>) -> Result<Self, String> {
-        let Some(path) = path else { return Ok(Self(None)) };
-        let text = std::process::id().to_string();
-        let fresh = Fresh { mode: NewMode::LessUmask(0o644), user: None, group: None };
-        replace_as(path, text.as_bytes(), fresh).map_err(|error| format!("the pid file: {error}"))?;
-        Ok(Self(Some(path.to_owned())))
-    }
-}
-
-impl Drop for PidFile {
-    fn drop(&mut self) {
-        if let Some(path) = &self.0
-            && let Err(error) = std::fs::remove_file(path)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            tracing::warn!(%error, path = %path.display(), "the pid file could not be removed");
-        }
     }
 }

@@ -208,13 +208,14 @@ pub(crate) fn run(personality: Personality, argv: Vec<OsString>) -> Result<Code,
         }
     };
     let app = App::new(personality, cli.global);
-    let habit = match &cli.command {
+    let (habit, filter) = match &cli.command {
         // Its configuration says what is logged: it does this itself, once it has read that.
         Command::Agent(args) => return command::agent::run(&app, args),
-        Command::Operator(_) | Command::Node(_) | Command::Provider(_) | Command::Server(_) => Habit::Service,
-        _ => Habit::Tool,
+        Command::Server(args) => (Habit::Service, args.log_filter(app.env.as_ref())),
+        Command::Operator(_) | Command::Node(_) | Command::Provider(_) => (Habit::Service, None),
+        _ => (Habit::Tool, None),
     };
-    logging::start(&app.global, app.env.as_ref(), habit, logging::Asked::default());
+    logging::start(&app.global, app.env.as_ref(), habit, logging::Asked { filter, ..logging::Asked::default() });
     dispatch(&app, cli.command)
 }
 

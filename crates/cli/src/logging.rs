@@ -85,6 +85,23 @@ pub(crate) fn start(global: &GlobalArgs, env: &dyn Env, habit: Habit, asked: Ask
     }
 }
 
+/// A level, as the peer names it, as the filter of a service whose own lines are those of `own`.
+pub(crate) fn peer_filter(level: &str, own: &str) -> String {
+    let level = match level.to_ascii_lowercase().as_str() {
+        "trace" => "trace",
+        "debug" => "debug",
+        "warn" | "warning" => "warn",
+        "err" | "error" => "error",
+        _ => "info",
+    };
+    // What libraries say of each connection is nobody's here.
+    if level == "trace" || level == "debug" {
+        format!("info,{own}={level},bulla_kms={level}")
+    } else {
+        level.to_owned()
+    }
+}
+
 /// The filter, but for a client's lines that repeat whole answers of the API server: of what it cannot read, a list of Secrets perhaps, it
 /// warns with all that is in it.
 fn without_answers(filter: EnvFilter) -> EnvFilter {

@@ -4,6 +4,7 @@
 
 use crate::failure::Failure;
 
+mod check;
 mod parse;
 mod write;
 
@@ -89,7 +90,7 @@ pub(crate) fn format(text: &str) -> Result<String, Failure> {
         return Err(bad(format!("it is longer than {LONGEST} bytes")));
     }
     let body = parse::read(text).map_err(bad)?;
-    check(&body).map_err(bad)?;
+    check::check(&body).map_err(bad)?;
     let written = write::write(&body);
     let again = parse::read(&written).map_err(bad)?;
     if meaning(&body) != meaning(&again) {
@@ -126,50 +127,6 @@ fn items(body: &Body) -> impl Iterator<Item = &Item> {
         Node::Item(item) => Some(item),
         Node::Comments(_) => None,
     })
-}
-
-/// Whether it is a policy, as far as that is seen without a server.
-fn check(body: &Body) -> Result<(), String> {
-    const KEYS: [&str; 11] = [
-        "policy",
-        "capabilities",
-        "allowed_parameters",
-        "denied_parameters",
-        "required_parameters",
-        "min_wrapping_ttl",
-        "max_wrapping_ttl",
-        "expiration",
-        "comment",
-        "pagination_limit",
-        "list_scan_response_keys_filter_path",
-    ];
-    const CAPABILITIES: [&str; 10] =
-        ["deny", "create", "read", "update", "delete", "list", "sudo", "patch", "scan", "root"];
-    for item in items(body) {
-        let name = item.keys.first().map_or("", |key| unquoted(key));
-        if name != "path" {
-            return Err(format!("invalid key {name:?} on line {}", item.lines.first));
-        }
-        let path = item.keys.get(1).map_or("", |key| unquoted(key));
-        let Value::Object(rules) = &item.value else {
-            return Err(format!("path {path:?}: it has no rules (line {})", item.lines.first));
-        };
-        for rule in items(rules) {
-            let name = rule.keys.first().map_or("", |key| unquoted(key));
-            if !KEYS.contains(&name) {
-                return Err(format!("path {path:?}: invalid key {name:?} on line {}", rule.lines.first));
-            }
-            if let ("capabilities", Value::List(list)) = (name, &rule.value) {
-                for element in &list.elements {
-                    let Value::Plain(text) = &element.value else { continue };
-                    if !CAPABILITIES.contains(&unquoted(text)) {
-                        return Err(format!("path {path:?}: invalid capability {:?}", unquoted(text)));
-                    }
-                }
-            }
-        }
-    }
-    Ok(())
 }
 
 fn unquoted(text: &str) -> &str {

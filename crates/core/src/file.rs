@@ -11,9 +11,11 @@ use crate::SecretBytes;
 use crate::env::{Env, ProcessEnv};
 
 mod lock;
+mod pid;
 mod replace;
 
 pub use lock::FileLock;
+pub use pid::PidFile;
 pub use replace::{Fresh, NewMode, check_replaceable, replace, replace_as};
 
 /// A file operation that failed: what, on which path, why.

@@ -41,7 +41,7 @@ pub const OVERHEAD: usize = HEADER + NONCE + TAG;
 /// Where the keyring is, encrypted by the root key.
 pub(crate) const KEYRING: &str = "core/keyring";
 /// After so many records the term ends: a tenth of a percent of the bound of random nonces has been used up by then.
-const RECORDS_PER_TERM: u64 = 1 << 31;
+pub const RECORDS_PER_TERM: u64 = 1 << 31;
 
 /// So many records may have been encrypted without the keyring saying so.
 const NOTED_RECORDS: u64 = 1 << 20;

@@ -53,6 +53,8 @@ pub struct Config {
     pub cluster_name: String,
     /// Where its process id is written.
     pub pid_file: Option<PathBuf>,
+    /// What it logs.
+    pub log_level: Option<String>,
     /// Settings that have no effect.
     pub ignored: Vec<String>,
 }
@@ -62,7 +64,19 @@ pub struct Config {
 /// # Errors
 /// What is wrong, and what to write in its place.
 pub fn parse(text: &str) -> Result<Config, String> {
-    let body = hcl::parse(text).map_err(|error| format!("the configuration cannot be read: {error}"))?;
+    parse_all(&[text])
+}
+
+/// Reads a configuration that is in several files.
+///
+/// # Errors
+/// What is wrong, and what to write in its place.
+pub fn parse_all(texts: &[&str]) -> Result<Config, String> {
+    let mut body = Body::default();
+    for text in texts {
+        let one = hcl::parse(text).map_err(|error| format!("the configuration cannot be read: {error}"))?;
+        body.items.extend(one.items);
+    }
     let mut config = Config {
         listeners: Vec::new(),
         storage: Storage::Memory,
@@ -74,6 +88,7 @@ pub fn parse(text: &str) -> Result<Config, String> {
         times: Times { default_ttl: TTL, max_ttl: TTL },
         cluster_name: String::new(),
         pid_file: None,
+        log_level: None,
         ignored: Vec::new(),
     };
     let mut storage = None;
@@ -113,7 +128,10 @@ pub fn parse(text: &str) -> Result<Config, String> {
             (["max_lease_ttl"], value) => config.times.max_ttl = seconds("max_lease_ttl", value)?,
             (["cluster_name"], value) => config.cluster_name = value.text().unwrap_or_default(),
             (["disable_cache"], _) => remembers = !is_on(&body, "disable_cache")?,
-            (["pid_file"], value) => config.pid_file = value.text().map(PathBuf::from),
+            (["pid_file"], value) => {
+                config.pid_file = value.text().filter(|path| !path.is_empty()).map(PathBuf::from);
+            }
+            (["log_level"], value) => config.log_level = value.text(),
             (["ha_storage", ..], _) => {
                 return Err("ha_storage is not supported: this server is one process on one storage".to_owned());
             }
@@ -128,7 +146,7 @@ pub fn parse(text: &str) -> Result<Config, String> {
     if config.listeners.is_empty() {
         return Err("there is no listener: write listener \"tcp\" { address = \"127.0.0.1:8200\" … }".to_owned());
     }
-    initialize::check_order(text)?;
+    texts.iter().try_for_each(|text| initialize::check_order(text))?;
     crate::initialize::check(&config.initialize)?;
     if config.times.default_ttl > config.times.max_ttl {
         return Err("default_lease_ttl is more than max_lease_ttl".to_owned());

@@ -8,6 +8,7 @@ use aws_lc_rs::hmac;
 use tokio::sync::watch;
 
 pub mod audit;
+pub mod audited;
 pub mod expiry;
 #[cfg(test)]
 pub(crate) mod faulty;
@@ -22,10 +23,12 @@ pub mod quorum;
 pub mod quota;
 pub mod random;
 mod revoke;
+pub mod rotation;
 mod sealing;
 pub mod token;
 mod token_lease;
 pub mod ttl;
+pub mod versions;
 mod wrap;
 
 pub use handle::{is_cidr, is_from, is_within, policies, policy_names};
@@ -100,6 +103,10 @@ pub struct Open {
     pub expiry: Index,
     /// Where it is written down.
     pub audit: Broker,
+    /// Which headers are.
+    pub audited: audited::Audited,
+    /// When the barrier's terms end.
+    pub rotation: rotation::Rotation,
     /// What people with shares are at.
     pub quorum: quorum::Quorum,
     /// What passwords are like that are made up.
@@ -183,6 +190,7 @@ impl Core {
                 .await?;
         let policies = Policies::new(&barrier);
         policies.prepare().await?;
+        versions::note(&barrier).await?;
         let open = Arc::new(Open {
             mounts,
             policies,
@@ -190,6 +198,8 @@ impl Core {
             leases: Leases::new(&barrier),
             expiry: Index::new(&barrier),
             audit: Broker::open(&barrier, &self.options.audit, &self.metrics).await?,
+            audited: audited::Audited::open(&barrier).await?,
+            rotation: rotation::Rotation::open(&barrier).await?,
             passwords: password::Policies::new(&barrier),
             quorum: quorum::Quorum::default(),
             quotas: quota::Quotas::open(&barrier).await?,

@@ -17,10 +17,12 @@ use tokio::sync::watch;
 mod answer;
 mod asked;
 mod early;
+mod forwarded;
 mod known;
 mod limited;
 mod surely;
 
+pub use self::forwarded::{Forwarded, Others};
 use self::surely::surely;
 use crate::core::Core;
 
@@ -66,14 +68,30 @@ impl Opened {
     }
 }
 
+/// What is particular to a listener.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// What it lets everybody do.
+    pub opened: Opened,
+    /// Which proxies it believes.
+    pub forwarded: Option<Forwarded>,
+}
+
+impl From<Opened> for Rules {
+    fn from(opened: Opened) -> Self {
+        Self { opened, forwarded: None }
+    }
+}
+
 /// Serves until `stop` says so, then finishes what was asked.
 pub async fn serve(
     listener: TcpListener,
     core: Arc<Core>,
     security: Security,
-    opened: Opened,
+    rules: impl Into<Rules>,
     stop: watch::Receiver<bool>,
 ) {
+    let rules = Arc::new(rules.into());
     let bounds = Bounds {
         head: HEAD_TIME,
         write: WRITE_TIME,
@@ -82,9 +100,9 @@ pub async fn serve(
         places: PLACES.clone(),
     };
     bulla_listen::serve(listener, security, bounds, stop, move |request, address| {
-        let core = Arc::clone(&core);
+        let (core, rules) = (Arc::clone(&core), Arc::clone(&rules));
         async move {
-            let answered = tokio::time::timeout(REQUEST_TIME, answer(&core, request, address, opened)).await;
+            let answered = tokio::time::timeout(REQUEST_TIME, answer(&core, request, address, &rules)).await;
             answered.unwrap_or_else(|_| {
                 answer::errors(503, &["context deadline exceeded: the request took too long".to_owned()])
             })
@@ -98,9 +116,14 @@ async fn answer(
     core: &Arc<Core>,
     request: http::Request<Incoming>,
     address: SocketAddr,
-    opened: Opened,
+    rules: &Rules,
 ) -> http::Response<Full<Bytes>> {
     let (head, body) = request.into_parts();
+    let (opened, forwarded) = (rules.opened, rules.forwarded.as_ref());
+    let address = match forwarded.map_or(Ok(address), |forwarded| forwarded.client(&head.headers, address)) {
+        Ok(address) => address,
+        Err(why) => return answer::errors(400, &[why]),
+    };
     let path = match asked::path(&head.uri) {
         Ok(path) => path,
         Err(response) => return *response,
@@ -126,7 +149,12 @@ async fn answer(
     let counted = if asks_role { path.clone() } else { String::new() };
     let known = || known::check(core, &head, address);
     let asked = match asked::read(&head, body, path, address, known).await {
-        Ok(asked) => asked,
+        Ok(mut asked) => {
+            if let Ok(open) = core.open() {
+                asked.request.headers = open.audited.of(&head.headers);
+            }
+            asked
+        }
         // Whoever sends what is no login is counted too.
         Err(response) if asks_role => {
             let verdict = core.open().ok().and_then(|open| open.quotas.count(&counted, address.ip(), None));

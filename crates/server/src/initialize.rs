@@ -256,6 +256,7 @@ async fn one(
         wrap_ttl: None,
         remote: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         remote_port: 0,
+        headers: Vec::new(),
     };
     let seen = object! {
         "id": id.as_str(),
@@ -335,6 +336,7 @@ async fn revoke(core: &Core, root: &TokenText) -> Result<(), Error> {
         wrap_ttl: None,
         remote: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         remote_port: 0,
+        headers: Vec::new(),
     };
     let answer: Result<Response, Error> = core.handle(request).await;
     match core.open()?.tokens.find(root).await? {

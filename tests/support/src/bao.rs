@@ -5,10 +5,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::patience::Patience;
 use crate::{Server, http, program};
 
 /// The token of who may do everything.
@@ -96,9 +96,9 @@ impl Bao {
             command.env("BAO_CACERT", folder.join("vault-ca.pem")).env("HOME", folder);
             command.output().unwrap()
         };
-        let started = Instant::now();
+        let patience = Patience::default();
         while !run(&["secrets", "list"]).status.success() {
-            assert!(started.elapsed() < Duration::from_mins(1), "the server is not ready");
+            assert!(patience.is_left(), "the server is not ready");
         }
         assert!(run(&["secrets", "enable", "transit"]).status.success());
         bao

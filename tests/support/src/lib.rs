@@ -12,6 +12,7 @@ pub mod bao;
 pub mod fake;
 pub mod moto;
 pub mod namespace;
+pub mod patience;
 pub mod postgres;
 pub mod random;
 pub mod service_accounts;
@@ -21,9 +22,12 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use tempfile::TempDir;
+
+use crate::patience::Patience;
 
 /// A peer program by its path below the peers' folder (`bin/…`, `venv/bin/…`).
 pub fn program(path: &str) -> PathBuf {
@@ -68,13 +72,13 @@ impl Server {
 
     /// Whether `ready` came true; false if the process ended before that.
     fn wait_until(&mut self, ready: impl Fn() -> bool) -> bool {
-        let started = Instant::now();
+        let patience = Patience::default();
         while !ready() {
             if let Some(status) = self.child.try_wait().unwrap() {
                 eprintln!("the server ended with {status}: {}", self.log());
                 return false;
             }
-            assert!(started.elapsed() < Duration::from_mins(2), "the server is not ready: {}", self.log());
+            assert!(patience.is_left(), "the server is not ready: {}", self.log());
             std::thread::sleep(Duration::from_millis(20));
         }
         true
@@ -102,16 +106,28 @@ impl Drop for Server {
     }
 }
 
-/// An address that nothing listens on.
+/// An address that nothing listens on, and nothing soon will: none of the ports that the system gives to connections, or to who does not care which,
+/// and in one process none twice. Under load a program may take seconds until it listens.
 pub fn unused_address() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    const PORTS: std::ops::Range<u32> = 10_000..32_000;
+    // Processes begin far from each other.
+    let first = std::process::id().wrapping_mul(7919);
+    for _ in PORTS {
+        let at = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % (PORTS.end - PORTS.start);
+        let port = u16::try_from(PORTS.start + at).unwrap();
+        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            return listener.local_addr().unwrap();
+        }
+    }
+    panic!("all ports are taken");
 }
 
 /// Sends one request and reads the answer: its status and body. A status of 0 is no answer.
 pub fn http(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> (u16, String) {
     let exchange = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
-        stream.set_read_timeout(Some(Duration::from_mins(1)))?;
+        stream.set_read_timeout(Some(Duration::from_mins(5)))?;
         // HTTP/1.0, so that the answer is not sent in chunks.
         let mut head = format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\nContent-Length: {}\r\n", body.len());
         for (name, value) in headers {

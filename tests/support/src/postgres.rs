@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
 use crate::namespace::Namespace;
+use crate::patience::Patience;
 use crate::unused_address;
 
 /// Who runs it when we are root: the program refuses that.
@@ -75,9 +76,9 @@ impl Postgres {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         assert!(running.is_none(), "it is running");
         let mut child = self.spawn(settings);
-        let started = Instant::now();
+        let patience = Patience::default();
         while !self.try_query("SELECT 1").status.success() {
-            assert!(started.elapsed() < Duration::from_mins(1), "it does not start: {}", self.log());
+            assert!(patience.is_left(), "it does not start: {}", self.log());
             std::thread::sleep(Duration::from_millis(20));
             // What is left of one that was killed is in its way for a moment.
             if child.try_wait().unwrap().is_some() {

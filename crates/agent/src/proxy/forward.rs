@@ -95,6 +95,7 @@ impl Forward {
                 return error(StatusCode::PAYLOAD_TOO_LARGE, &why);
             }
             Ok(Err(Unread::Full)) => return error(StatusCode::SERVICE_UNAVAILABLE, TOO_MANY),
+            Ok(Err(Unread::Slow)) => return error(StatusCode::REQUEST_TIMEOUT, "the request body comes too slowly"),
             Ok(Err(Unread::Broken)) => return error(StatusCode::BAD_REQUEST, "failed to read request body"),
             Err(_) => return error(StatusCode::REQUEST_TIMEOUT, "failed to read request body"),
         };

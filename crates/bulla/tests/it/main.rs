@@ -44,6 +44,7 @@ mod server_histories;
 mod server_init;
 mod server_key_files;
 mod server_kills;
+mod server_leaks;
 mod server_process;
 mod server_seal;
 mod server_storage;

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use bulla_test_support::patience::Patience;
 use bulla_test_support::{http, unused_address};
 use serde_json::{Value, json};
 
@@ -26,11 +27,11 @@ impl Server {
     pub(crate) fn of(mut command: Command, address: SocketAddr, expected: u16) -> Self {
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let mut server = Self { child, address };
-        let started = Instant::now();
+        let patience = Patience::default();
         while http(address, "GET", "/v1/sys/health", &[], "").0 != expected {
             let ended = server.child.try_wait().unwrap();
             assert!(ended.is_none(), "it ended: {ended:?}");
-            assert!(started.elapsed() < Duration::from_mins(1), "it is not ready");
+            assert!(patience.is_left(), "it is not ready");
             std::thread::sleep(Duration::from_millis(5));
         }
         server
@@ -42,12 +43,12 @@ impl Server {
 
     /// Waits until it ends by itself.
     pub(crate) fn ended(mut self) -> std::process::ExitStatus {
-        let started = Instant::now();
+        let patience = Patience::default();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
             }
-            assert!(started.elapsed() < Duration::from_mins(1), "it goes on");
+            assert!(patience.is_left(), "it goes on");
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -186,9 +187,9 @@ fn a_certificate_that_is_replaced_is_shown_without_a_signal() {
     std::thread::sleep(Duration::from_secs(11));
     assert!(shows(secure, &path("first.crt")), "it served nothing in between");
     write(&path("tls.key"), &second.signing_key.serialize_pem());
-    let written = Instant::now();
+    let patience = Patience::default();
     while !shows(secure, &path("second.crt")) {
-        assert!(written.elapsed() < Duration::from_mins(1), "the certificate was not read again");
+        assert!(patience.is_left(), "the certificate was not read again");
         std::thread::sleep(Duration::from_millis(500));
     }
 }

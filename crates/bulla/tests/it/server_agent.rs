@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bulla_test_support::bao::{Bao, ROOT};
+use bulla_test_support::patience::Patience;
 use bulla_test_support::service_accounts::{ServiceAccounts, UNUSED_AUTHORITY, service_account_token};
 use bulla_test_support::{Server, http, program};
 use rustix::process::{Pid, Signal, kill_process};
@@ -77,9 +78,9 @@ impl Place {
 
     /// Waits until something holds.
     pub(crate) fn eventually(&self, what: &str, holds: impl Fn() -> bool) {
-        let started = Instant::now();
+        let patience = Patience::default();
         while !holds() {
-            assert!(started.elapsed() < Duration::from_mins(1), "{what}\n{}", self.read("log"));
+            assert!(patience.is_left(), "{what}\n{}", self.read("log"));
             thread::sleep(Duration::from_millis(50));
         }
     }
@@ -98,12 +99,12 @@ impl Agent {
     }
 
     pub(crate) fn ended(&mut self, place: &Place) -> ExitStatus {
-        let started = Instant::now();
+        let patience = Patience::default();
         loop {
             if let Some(status) = self.0.try_wait().unwrap() {
                 return status;
             }
-            assert!(started.elapsed() < Duration::from_mins(1), "it goes on\n{}", place.read("log"));
+            assert!(patience.is_left(), "it goes on\n{}", place.read("log"));
             thread::sleep(Duration::from_millis(20));
         }
     }

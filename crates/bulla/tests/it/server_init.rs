@@ -4,9 +4,10 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bulla_test_support::bao::Bao;
+use bulla_test_support::patience::Patience;
 use bulla_test_support::{http, unused_address};
 use serde_json::{Value, json};
 
@@ -121,9 +122,9 @@ impl Drop for Running {
 }
 
 fn wait_until_open(address: SocketAddr) {
-    let started = Instant::now();
+    let patience = Patience::default();
     while http(address, "GET", "/v1/sys/health", &[], "").0 != 200 {
-        assert!(started.elapsed() < Duration::from_mins(1), "it is not ready");
+        assert!(patience.is_left(), "it is not ready");
         std::thread::sleep(Duration::from_millis(10));
     }
 }
@@ -205,7 +206,7 @@ fn killed_at_any_moment_it_is_done_whole_or_not_opened() {
         child.wait().unwrap();
         // The next start makes what was not begun, has what was done, or says that it was not.
         let mut child = command(&config).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let started = Instant::now();
+        let patience = Patience::default();
         loop {
             if http(address, "GET", "/v1/sys/health", &[], "").0 == 200 {
                 assert_eq!(looks(address)[1].0, 200, "round {round}");
@@ -216,7 +217,7 @@ fn killed_at_any_moment_it_is_done_whole_or_not_opened() {
                 refused += 1;
                 break;
             }
-            assert!(started.elapsed() < Duration::from_mins(1), "round {round}: neither");
+            assert!(patience.is_left(), "round {round}: neither");
             std::thread::sleep(Duration::from_millis(5));
         }
         let _ = child.kill();

@@ -5,8 +5,9 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use bulla_test_support::patience::Patience;
 use bulla_test_support::{http, unused_address};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -101,12 +102,12 @@ impl Running {
 
     /// Whether its health came to have this status; false if it ended before.
     pub(crate) fn is_ready(&mut self, health: u16) -> bool {
-        let started = Instant::now();
+        let patience = Patience::default();
         while self.ask("", "GET", "sys/health", &Value::Null).0 != health {
             if self.child.try_wait().unwrap().is_some() {
                 return false;
             }
-            assert!(started.elapsed() < Duration::from_mins(1), "it is not ready");
+            assert!(patience.is_left(), "it is not ready");
             std::thread::sleep(Duration::from_millis(5));
         }
         true
@@ -132,12 +133,12 @@ impl Running {
 
     /// Waits for its end.
     pub(crate) fn ended(&mut self) -> ExitStatus {
-        let started = Instant::now();
+        let patience = Patience::default();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
             }
-            assert!(started.elapsed() < Duration::from_mins(1), "it does not end");
+            assert!(patience.is_left(), "it does not end");
             std::thread::sleep(Duration::from_millis(5));
         }
     }

@@ -16,6 +16,34 @@ const BAD: &[&str] = &[
     "foo = 1\n",
     "{\"path\":{\"a\":{\"capabilities\":[\"read\"]}}}",
     "path \"a\" { capabilites = [] }\n",
+    "path \"a\" { capabilities = [\"root\"] }\n",
+    "path \"a\" { capabilities = \"read\" }\n",
+    "path \"a\" { capabilities = [[\"read\"]] }\n",
+    "path \"a\" { policy = \"admin\" }\n",
+    "path \"a/+*\" { capabilities = [\"read\"] }\n",
+    "path \"a\" { capabilities = [\"read\"] min_wrapping_ttl = \"x\" }\n",
+    "path \"a\" { capabilities = [\"read\"] min_wrapping_ttl = \"1h\" max_wrapping_ttl = \"1m\" }\n",
+    "path \"a\" { capabilities = [\"read\"] min_wrapping_ttl = \"1hour\" }\n",
+    "path \"a\" { capabilities = [\"read\"] required_parameters = \"x\" }\n",
+    "path \"a\" { capabilities = [\"read\"] allowed_parameters = { \"x\" = \"y\" } }\n",
+    "path \"a\" { capabilities = [\"read\"] allowed_parameters = \"x\" }\n",
+    "path \"a\" { capabilities = [\"read\"] pagination_limit = \"x\" }\n",
+    "path \"a\" { capabilities = [\"read\"] expiration = \"tomorrow\" }\n",
+    "path \"a\" { capabilities = [\"read\"] list_scan_response_keys_filter_path = \"{{ .path }}{{ .key }}\" }\n",
+    "path = \"a\"\n",
+    "path \"a\" = \"read\"\n",
+];
+/// Those that are some, however odd.
+const ODD: &[&str] = &[
+    "name = \"x\"\npath \"a\" { policy = \"write\" }\n",
+    "path \"a\" { capabilities = [\"deny\"] min_wrapping_ttl = 5 max_wrapping_ttl = \"1h30m\" }\n",
+    "path \"a\" { capabilities = [\"list\"] pagination_limit = 5 expiration = \"2030-01-02T03:04:05Z\" comment = \"x\" }\n",
+    "path \"a\" { capabilities = [\"list\"] pagination_limit = \"5\" required_parameters = [\"limit\"] }\n",
+    "path \"a\" { capabilities = [\"list\"] list_scan_response_keys_filter_path = \"{{ .path }}{{ .key }}\" }\n",
+    "path \"a\" { capabilities = [\"read\"] allowed_parameters = { \"x\" = [\"y\", 1, true] \"*\" = [] } denied_parameters = { z = [] } }\n",
+    "path \"a\" { capabilities = [\"read\"] mfa_methods = [\"x\"] min_wrapping_ttl = \"1d\" }\n",
+    "path \"{{identity.entity.id}}/*\" { capabilities = [\"read\"] }\n",
+    "path \"\" { }\n",
 ];
 
 /// What a program makes of a text: its exit status, standard output, and the file.
@@ -38,7 +66,7 @@ fn a_policy_is_written_as_the_real_program_writes_it() {
     let mut wrong = Vec::new();
     let cases: Vec<&str> = CASES.split("\n---\n").collect();
     assert!(cases.len() > 25, "cases are missing");
-    for case in cases.iter().chain(BAD) {
+    for case in cases.iter().chain(BAD).chain(ODD) {
         let theirs = made(&real, folder.path(), case);
         let made = made(&ours, folder.path(), case);
         if made != theirs {

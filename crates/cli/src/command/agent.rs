@@ -159,7 +159,7 @@ fn log(flags: LogConfig, env: &dyn Env, config: &LogConfig) -> Result<LogConfig,
 /// # Errors
 /// A file that cannot be written.
 fn asked(log: &LogConfig) -> Result<Asked, Failure> {
-    let filter = log.level.as_ref().map(|level| filter(level));
+    let filter = log.level.as_ref().map(|level| logging::peer_filter(level, "bulla_agent"));
     let format = log.format.map(|format| match format {
         LogFormat::Standard => cli::LogFormat::Text,
         LogFormat::Json => cli::LogFormat::Json,
@@ -178,22 +178,6 @@ fn program_name() -> String {
     let name =
         std::env::args_os().next().and_then(|first| Some(PathBuf::from(first).file_stem()?.to_str()?.to_owned()));
     name.filter(|name| name == "vault" || name == "bao").unwrap_or_else(|| "bulla".to_owned())
-}
-
-/// What is logged at a level.
-fn filter(level: &str) -> String {
-    let level = match level.trim().to_ascii_lowercase().as_str() {
-        "trace" => "trace",
-        "debug" => "debug",
-        "warn" | "warning" => "warn",
-        "err" | "error" => "error",
-        _ => "info",
-    };
-    // What libraries say of each connection is nobody's here.
-    if level == "trace" || level == "debug" {
-        return format!("info,bulla_agent={level},bulla_kms={level}");
-    }
-    level.to_owned()
 }
 
 /// A variable of the peer's by the end of its name, `BAO_` before `VAULT_`.
@@ -305,7 +289,10 @@ mod tests {
         assert_eq!((all.level.as_deref(), all.format), (Some("debug"), Some(LogFormat::Standard)));
         assert_eq!(log(LogConfig::default(), &BTreeMap::new(), &config).unwrap().level.as_deref(), Some("trace"));
         assert_eq!(
-            (filter("ERR").as_str(), filter("debug").as_str()),
+            (
+                logging::peer_filter("ERR", "bulla_agent").as_str(),
+                logging::peer_filter("debug", "bulla_agent").as_str()
+            ),
             ("error", "info,bulla_agent=debug,bulla_kms=debug")
         );
     }

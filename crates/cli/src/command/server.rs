@@ -7,15 +7,16 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bulla_core::file;
+use bulla_core::file::PidFile;
 use bulla_core::memory::{Rest, give_back, keep_little};
+use bulla_core::{Env, file};
 use bulla_listen::{Certificates, LOOK, Security};
 use bulla_server::config::{self, Config, Listener, Storage};
 use bulla_server::core::lockout::ByKind;
 use bulla_server::core::mount::Times;
 use bulla_server::core::{Core, Options};
 use bulla_server::dev::Dev;
-use bulla_server::http::{Opened, serve};
+use bulla_server::http::{Opened, Rules, serve};
 use bulla_server::initialize::Outcome;
 use bulla_server::logical::TokenText;
 use bulla_server::storage::migrate::check_complete;
@@ -32,6 +33,7 @@ use super::go_flags::GoFlags;
 use crate::app::App;
 use crate::error::Failure;
 use crate::exit::Code;
+use crate::logging;
 use crate::output::say;
 
 mod migrate;
@@ -48,11 +50,12 @@ Examples:
   bulla server migrate -config=/etc/bulla/migrate.hcl      # to another storage; see: bulla server migrate -help
 
 Flags, with one dash or two:
-  -config FILE              Vault's configuration file, HCL or JSON
+  -config PATH              Vault's configuration: a file, HCL or JSON, or a folder with such; as often as needed
   -dev                      In memory, unsealed, with versioned secrets at secret/
   -dev-root-token-id ID     The root token's text (default: a random one)
   -dev-listen-address ADDR  Where it listens (default: 127.0.0.1:8200)
   -dev-no-store-token       Taken, without effect: the token is stored nowhere
+  -log-level LEVEL          trace, debug, info, warn, error (VAULT_LOG_LEVEL, or log_level of the configuration; BULLA_LOG goes before it)
 
 Certificates are read again when their files are others. SIGHUP does so at once, and opens audit files anew. SIGTERM finishes what was asked.";
 
@@ -69,10 +72,26 @@ pub(crate) struct ServerArgs {
     flags: Vec<OsString>,
 }
 
+impl ServerArgs {
+    /// What is to be logged, as a filter. What is wrong with the command line or the configuration is said when they are read to be used.
+    pub(crate) fn log_filter(&self, env: &dyn Env) -> Option<String> {
+        let flags = Flags::read(&self.flags).ok()?;
+        let named = |name: &str| env.text(name);
+        let level = flags.log_level.or_else(|| named("BAO_LOG_LEVEL")).or_else(|| named("VAULT_LOG_LEVEL"));
+        // A pipe is read once.
+        let can_be_read_again =
+            !flags.configs.is_empty() && flags.configs.iter().all(|path| path.is_file() || path.is_dir());
+        let configured = || if can_be_read_again { read_config(&flags.configs).ok()?.log_level } else { None };
+        let level = level.or_else(configured)?;
+        Some(logging::peer_filter(&level, "bulla_server"))
+    }
+}
+
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Flags {
     dev: bool,
-    config: Option<PathBuf>,
+    configs: Vec<PathBuf>,
+    log_level: Option<String>,
     root_token: Option<String>,
     address: Option<String>,
     help: bool,
@@ -91,11 +110,11 @@ pub(crate) fn run(app: &App, args: &ServerArgs) -> Result<Code, Failure> {
         say(&format!("Serve Vault's HTTP API\n\n{EXAMPLES}"))?;
         return Ok(Code::Success);
     }
-    let config = match (flags.dev, &flags.config) {
-        (true, None) => dev_config(&flags),
-        (false, Some(path)) => read_config(path)?,
-        (true, Some(_)) => return Err(Failure::generic("-dev and -config cannot be used together")),
-        (false, None) => {
+    let config = match (flags.dev, flags.configs.as_slice()) {
+        (true, []) => dev_config(&flags),
+        (false, [_, ..]) => read_config(&flags.configs)?,
+        (true, _) => return Err(Failure::generic("-dev and -config cannot be used together")),
+        (false, []) => {
             return Err(
                 Failure::generic("there is no configuration").with_hint("give -config FILE, or -dev to try things out")
             );
@@ -109,7 +128,7 @@ pub(crate) fn run(app: &App, args: &ServerArgs) -> Result<Code, Failure> {
     for name in config.ignored.iter().chain(&options) {
         tracing::warn!(setting = name, "a setting of the configuration has no effect on this server");
     }
-    for warning in config.exposed(flags.config.as_deref()) {
+    for warning in config.exposed(&config_files(&flags.configs)?) {
         tracing::warn!("{warning}");
     }
     keep_little();
@@ -167,6 +186,8 @@ async fn serve_until_stopped(app: &App, flags: &Flags, config: &Config) -> Resul
         }
         None
     };
+    // Who reads it can send signals: they are heard from now on.
+    let pid_file = PidFile::write(config.pid_file.as_deref()).map_err(|error| failed(&error))?;
     let (stop, stopped) = watch::channel(false);
     let mut certificates = Certificates::default();
     let listening = listen(&core, config, &mut certificates, &stopped).await;
@@ -230,6 +251,7 @@ async fn serve_until_stopped(app: &App, flags: &Flags, config: &Config) -> Resul
         let _ = one.await;
     }
     core.end().await;
+    drop(pid_file);
     outcome
 }
 
@@ -252,10 +274,11 @@ async fn listen(
         let socket = TcpListener::bind(&listener.address)
             .await
             .map_err(|error| Failure::generic(format!("cannot listen on {}: {error}", listener.address)))?;
-        sockets.push((socket, security, listener.opened));
+        let rules = Rules { opened: listener.opened, forwarded: listener.forwarded.clone() };
+        sockets.push((socket, security, rules));
     }
     let serve =
-        |(socket, security, opened)| tokio::spawn(serve(socket, Arc::clone(core), security, opened, stopped.clone()));
+        |(socket, security, rules)| tokio::spawn(serve(socket, Arc::clone(core), security, rules, stopped.clone()));
     Ok(sockets.into_iter().map(serve).collect())
 }
 
@@ -289,7 +312,8 @@ impl Flags {
         let mut words = GoFlags::new(arguments, "bulla server");
         while let Some(name) = words.next()? {
             match name {
-                "config" => flags.config = Some(words.value()?.into()),
+                "config" => flags.configs.push(words.value()?.into()),
+                "log-level" => flags.log_level = Some(words.value()?),
                 "dev" => flags.dev = words.switch()?,
                 "dev-no-store-token" => drop(words.switch()?),
                 "dev-root-token-id" => flags.root_token = Some(words.value()?),
@@ -308,7 +332,7 @@ fn dev_config(flags: &Flags) -> Config {
     const TTL: i64 = 768 * 3600;
     let address = flags.address.clone().unwrap_or_else(|| "127.0.0.1:8200".to_owned());
     Config {
-        listeners: vec![Listener { address, tls: None, insecure: true, opened: Opened::default() }],
+        listeners: vec![Listener { address, tls: None, insecure: true, opened: Opened::default(), forwarded: None }],
         storage: Storage::Memory,
         seals: Vec::new(),
         old_seals: Vec::new(),
@@ -318,12 +342,46 @@ fn dev_config(flags: &Flags) -> Config {
         times: Times { default_ttl: TTL, max_ttl: TTL },
         cluster_name: String::new(),
         pid_file: None,
+        log_level: None,
         ignored: Vec::new(),
     }
 }
 
-fn read_config(path: &Path) -> Result<Config, Failure> {
-    config::parse(&read_text(path)?).map_err(|error| Failure::generic(format!("{}: {error}", path.display())))
+/// One configuration of all files, and of all files in folders.
+fn read_config(paths: &[PathBuf]) -> Result<Config, Failure> {
+    let files = config_files(paths)?;
+    let texts = files.iter().map(|path| read_text(path)).collect::<Result<Vec<_>, _>>()?;
+    let texts: Vec<&str> = texts.iter().map(|text| text.as_str()).collect();
+    let names: Vec<String> = files.iter().map(|path| path.display().to_string()).collect();
+    config::parse_all(&texts).map_err(|error| Failure::generic(format!("{}: {error}", names.join(", "))))
+}
+
+/// The files themselves, of files and folders.
+fn config_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    let mut files = Vec::new();
+    for path in paths {
+        if path.is_dir() { files.extend(files_in(path)?) } else { files.push(path.clone()) }
+    }
+    Ok(files)
+}
+
+/// The files of a folder that are configurations by their names, in order.
+fn files_in(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let failed = |error: std::io::Error| Failure::generic(format!("{}: {error}", folder.display()));
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let is_one = path.extension().is_some_and(|end| end == "hcl" || end == "json");
+        let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if is_one && !is_hidden && path.is_file() {
+            files.push(path);
+        }
+    }
+    files.sort_unstable();
+    if files.is_empty() {
+        return Err(Failure::generic(format!("{}: there is no file *.hcl or *.json", folder.display())));
+    }
+    Ok(files)
 }
 
 /// A configuration's text: there may be a password in it.
@@ -356,7 +414,9 @@ mod tests {
                 .unwrap();
         assert!(flags.dev);
         assert_eq!((flags.root_token.as_deref(), flags.address.as_deref()), (Some("r"), Some("127.0.0.1:1")));
-        assert_eq!(read(&["-config=x"]).unwrap().config, Some("x".into()));
+        let flags = read(&["-config=x", "-config", "y", "-log-level=debug"]).unwrap();
+        assert_eq!(flags.configs, [PathBuf::from("x"), "y".into()]);
+        assert_eq!(flags.log_level.as_deref(), Some("debug"));
         assert!(
             read(&["-nope"]).is_err()
                 && read(&["x"]).is_err()

@@ -7,12 +7,12 @@ use bulla_core::file::exposed_mode;
 use super::{Config, Seal, Storage};
 
 impl Config {
-    /// What is to be said of files with a secret that group or others may read: keys of certificates, and `from`, which this configuration is from, if
-    /// there is a key or a password in it. They are used all the same: where Kubernetes mounts a Secret, the mode is often the volume's.
-    pub fn exposed(&self, from: Option<&Path>) -> Vec<String> {
+    /// What is to be said of files with a secret that group or others may read: keys of certificates, and `files`, which this configuration is
+    /// from, if there is a key or a password in it. They are used all the same: where Kubernetes mounts a Secret, the mode is often the volume's.
+    pub fn exposed(&self, files: &[PathBuf]) -> Vec<String> {
         let keys = self.listeners.iter().filter_map(|listener| Some((&listener.tls.as_ref()?.1, "a private key")));
-        let own = from.map(Path::to_owned).filter(|_| self.has_secret());
-        let own: Option<(&PathBuf, &str)> = own.as_ref().map(|path| (path, "a key or a password"));
+        let files = if self.has_secret() { files } else { &[] };
+        let own = files.iter().map(|path| (path, "a key or a password"));
         keys.chain(own).filter_map(|(path, what)| warning(path, what)).collect()
     }
 
@@ -67,7 +67,7 @@ mod tests {
             certificate.display(),
             key.display()
         );
-        let of = |rest: &str| parse(&format!("{listener}{rest}")).unwrap().exposed(Some(&own));
+        let of = |rest: &str| parse(&format!("{listener}{rest}")).unwrap().exposed(std::slice::from_ref(&own));
         let embedded = "storage \"embedded\" { path = \"/x\" }\n";
         let seal =
             |key: &str| format!("{embedded}seal \"static\" {{ current_key_id = \"1\"\ncurrent_key = \"{key}\" }}");
@@ -101,6 +101,6 @@ mod tests {
         }
         set(&own, 0o600);
         assert_eq!(of(&seal(inline)), Vec::<String>::new());
-        assert_eq!(parse(&format!("{listener}{}", seal(inline))).unwrap().exposed(None), Vec::<String>::new());
+        assert_eq!(parse(&format!("{listener}{}", seal(inline))).unwrap().exposed(&[]), Vec::<String>::new());
     }
 }

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use bulla_core::hcl::{Body, Value};
 
 use super::{is_on, note_unknown, text};
-use crate::http::Opened;
+use crate::core::is_cidr;
+use crate::http::{Forwarded, Opened, Others};
 
 /// Where it listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub struct Listener {
     pub insecure: bool,
     /// What everybody may ask there.
     pub opened: Opened,
+    /// Which proxies are believed that say whose request it is.
+    pub forwarded: Option<Forwarded>,
 }
 
 impl Listener {
@@ -65,6 +68,10 @@ const LISTENER: &[&str] = &[
     "disable_unauthed_rekey_endpoints",
     "disable_unauthed_generate_root_endpoints",
     "telemetry",
+    "x_forwarded_for_authorized_addrs",
+    "x_forwarded_for_hop_skips",
+    "x_forwarded_for_reject_not_present",
+    "x_forwarded_for_reject_not_authorized",
 ];
 
 /// Reads a block.
@@ -100,7 +107,42 @@ pub fn read(kind: &str, body: &Body, ignored: &mut Vec<String>) -> Result<Listen
         rekey: is_opened("disable_unauthed_rekey_endpoints")?,
         metrics: telemetry(&address, body, ignored)?,
     };
-    Ok(Listener { address, tls, insecure, opened })
+    let forwarded = forwarded(&address, body)?;
+    Ok(Listener { address, tls, insecure, opened, forwarded })
+}
+
+/// Which proxies are believed.
+fn forwarded(address: &str, body: &Body) -> Result<Option<Forwarded>, String> {
+    let bad = |what: String| format!("listener {address}: {what}");
+    let Some(given) = body.value("x_forwarded_for_authorized_addrs") else {
+        // Somebody relies on it.
+        let other = LISTENER.iter().find(|name| name.starts_with("x_forwarded_for_") && body.value(name).is_some());
+        return match other {
+            Some(name) => Err(bad(format!("{name} has no effect without x_forwarded_for_authorized_addrs"))),
+            None => Ok(None),
+        };
+    };
+    let proxies = match given {
+        Value::List(_) => given.texts(),
+        _ => given.text().map(|text| text.split(',').map(|one| one.trim().to_owned()).collect()),
+    };
+    let proxies = proxies.filter(|proxies: &Vec<String>| !proxies.is_empty() && proxies.iter().all(|one| is_cidr(one)));
+    let proxies =
+        proxies.ok_or_else(|| bad("x_forwarded_for_authorized_addrs are addresses or networks".to_owned()))?;
+    let skipped = match text(body, "x_forwarded_for_hop_skips") {
+        None => 0,
+        Some(text) => text.parse().map_err(|_| bad("x_forwarded_for_hop_skips is a number from 0".to_owned()))?,
+    };
+    let others = |key: &str| {
+        let refused = text(body, key).is_none() || is_on(body, key)?;
+        Ok::<_, String>(if refused { Others::Refused } else { Others::Direct })
+    };
+    Ok(Some(Forwarded {
+        proxies,
+        skipped,
+        without: others("x_forwarded_for_reject_not_present")?,
+        elsewhere: others("x_forwarded_for_reject_not_authorized")?,
+    }))
 }
 
 /// Whether everybody may read what the server counts.

@@ -35,6 +35,16 @@ pub enum Role {
     Old,
 }
 
+/// Which setting of the peer's is which variable here.
+const FROM_ENVIRONMENT: &[(&str, &str, &str)] = &[
+    ("transit", "token", "VAULT_TOKEN, or how else the server is to log in"),
+    ("transit", "namespace", "VAULT_NAMESPACE"),
+    ("awskms", "access_key", "AWS_ACCESS_KEY_ID"),
+    ("awskms", "secret_key", "AWS_SECRET_ACCESS_KEY"),
+    ("awskms", "session_token", "AWS_SESSION_TOKEN"),
+    ("awskms", "endpoint", "AWS_ENDPOINT_URL_KMS"),
+];
+
 /// Reads a block. None for people's shares.
 ///
 /// # Errors
@@ -49,6 +59,13 @@ pub fn read(kind: &str, body: &Body, ignored: &mut Vec<String>) -> Result<Option
         "local" => &["disabled", "path"],
         _ => &["disabled"],
     };
+    for (of, name, variable) in FROM_ENVIRONMENT {
+        if kind == *of && text(body, name).is_some() {
+            return Err(format!(
+                "seal {kind:?}: {name} is not read from here, so that no credential need be in the file: set {variable}"
+            ));
+        }
+    }
     let unknown = note_unknown(&format!("seal {kind:?}"), body, known, ignored);
     let seal = match kind {
         "shamir" => return unknown.map(|()| None),

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::core::lockout::Limits;
-use crate::http::Opened;
+use crate::http::{Forwarded, Opened, Others};
 
 #[test]
 fn a_configuration_of_the_peer_is_read() {
@@ -45,6 +45,14 @@ fn a_seal_that_is_disabled_is_one_that_the_server_leaves() {
         Ok((Vec::new(), vec![aws]))
     );
     assert!(of("seal \"awskms\" { disabled = true }").is_err());
+    // What would be passed over is said where it is to be.
+    for (setting, variable) in
+        [("access_key = \"a\"", "AWS_ACCESS_KEY_ID"), ("endpoint = \"e\"", "AWS_ENDPOINT_URL_KMS")]
+    {
+        assert!(of(&format!("seal \"awskms\" {{ kms_key_id = \"arn\" {setting} }}")).unwrap_err().contains(variable));
+    }
+    let transit = "seal \"transit\" { address = \"https://v\" key_name = \"k\" token = \"t\" }";
+    assert!(of(transit).unwrap_err().contains("VAULT_TOKEN"));
     assert!(of("seal \"awskms\" { kms_key_id = \"arn\" disabled = \"perhaps\" }").is_err());
 }
 
@@ -62,6 +70,48 @@ fn what_everybody_may_ask_is_opened_by_a_listener_that_says_so() {
     assert_eq!(opened, Ok(Opened { metrics: true, ..Opened::default() }));
     assert!(of("telemetry { unauthenticated_metrics_access = \"perhaps\" }").is_err());
     assert!(of("disable_unauthed_rekey_endpoints = \"no\"").is_err());
+}
+
+#[test]
+fn proxies_are_believed_whose_networks_are_written() {
+    let of = |settings: &str| {
+        let text = format!("listener \"tcp\" {{ tls_disable = true\n{settings} }}\nstorage \"inmem\" {{}}");
+        parse(&text).map(|config| config.listeners[0].forwarded.clone())
+    };
+    assert_eq!(of(""), Ok(None));
+    let whole = Forwarded {
+        proxies: vec!["10.0.0.0/8".to_owned(), "::1".to_owned()],
+        skipped: 0,
+        without: Others::Refused,
+        elsewhere: Others::Refused,
+    };
+    for given in ["\"10.0.0.0/8, ::1\"", "[\"10.0.0.0/8\", \"::1\"]"] {
+        assert_eq!(of(&format!("x_forwarded_for_authorized_addrs = {given}")), Ok(Some(whole.clone())), "{given}");
+    }
+    let more = "x_forwarded_for_authorized_addrs = \"::1\"\nx_forwarded_for_hop_skips = 2\n\
+        x_forwarded_for_reject_not_present = false\nx_forwarded_for_reject_not_authorized = \"false\"";
+    let lenient =
+        Forwarded { proxies: vec!["::1".to_owned()], skipped: 2, without: Others::Direct, elsewhere: Others::Direct };
+    assert_eq!(of(more), Ok(Some(lenient)));
+    for bad in [
+        "x_forwarded_for_hop_skips = 1",
+        "x_forwarded_for_authorized_addrs = \"proxy.example\"",
+        "x_forwarded_for_authorized_addrs = []",
+        "x_forwarded_for_authorized_addrs = \"::1\"\nx_forwarded_for_hop_skips = -1",
+        "x_forwarded_for_authorized_addrs = \"::1\"\nx_forwarded_for_reject_not_present = \"no\"",
+    ] {
+        assert!(of(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn a_configuration_may_be_in_several_files_of_either_form() {
+    let listener = "listener \"tcp\" { tls_disable = true }\nlog_level = \"debug\"\npid_file = \"/run/pid\"";
+    let storage = "{\"storage\": {\"inmem\": {}}, \"cluster_name\": \"c\"}";
+    let config = parse_all(&[listener, storage]).unwrap();
+    assert_eq!((config.listeners.len(), config.cluster_name.as_str()), (1, "c"));
+    assert_eq!((config.log_level.as_deref(), config.pid_file), (Some("debug"), Some("/run/pid".into())));
+    assert!(parse_all(&[listener]).is_err() && parse_all(&[listener, storage, storage]).is_err());
 }
 
 #[test]
@@ -129,6 +179,7 @@ fn plain_http_stays_on_the_machine_unless_somebody_says_so() {
         tls: None,
         insecure,
         opened: Opened::default(),
+        forwarded: None,
     };
     assert!(listener("127.0.0.1:8200", false).check().is_ok());
     assert!(listener("[::1]:8200", false).check().is_ok());

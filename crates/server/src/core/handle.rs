@@ -143,6 +143,9 @@ impl Open {
         if !verdict.allowed || access == Access::Sudo && !verdict.sudo {
             return Err(Error::denied());
         }
+        if let Some(page) = verdict.page {
+            request.data.insert("limit".to_owned(), page.to_string().into());
+        }
         Ok(())
     }
 

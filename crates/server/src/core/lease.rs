@@ -119,9 +119,9 @@ impl Leases {
         Ok(ids)
     }
 
-    /// Names below a prefix.
-    pub async fn list(&self, prefix: &str) -> Result<Vec<String>> {
-        Ok(self.leases.list(prefix, "", 0).await?)
+    /// The first `limit` names below a prefix, behind the name `after`.
+    pub async fn list(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<String>> {
+        Ok(self.leases.list(prefix, after, limit).await?)
     }
 
     /// All ids below a prefix.

@@ -19,11 +19,26 @@ use crate::json::Object;
 /// The form's media type.
 pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// How often something was done, and how long it took together.
-#[derive(Default)]
+/// How often something was done, and how long it took: together, at least, at most, and how far from the mean.
 pub struct Timing {
     count: AtomicU64,
     nanos: AtomicU64,
+    least: AtomicU64,
+    most: AtomicU64,
+    /// The sum of squares of seconds, as the bits of a float.
+    squares: AtomicU64,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            count: AtomicU64::new(0),
+            nanos: AtomicU64::new(0),
+            least: AtomicU64::new(u64::MAX),
+            most: AtomicU64::new(0),
+            squares: AtomicU64::new(0.0_f64.to_bits()),
+        }
+    }
 }
 
 impl Timing {
@@ -34,9 +49,23 @@ impl Timing {
 
     /// Counts one that began at `begun`.
     pub fn observe(&self, begun: Instant) {
-        let nanos = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.add(begun.elapsed());
+    }
+
+    fn add(&self, took: Duration) {
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         self.count.fetch_add(1, Ordering::Relaxed);
         self.nanos.fetch_add(nanos, Ordering::Relaxed);
+        // Seldom: it is looked at before it is written.
+        if nanos < self.least.load(Ordering::Relaxed) {
+            self.least.fetch_min(nanos, Ordering::Relaxed);
+        }
+        if nanos > self.most.load(Ordering::Relaxed) {
+            self.most.fetch_max(nanos, Ordering::Relaxed);
+        }
+        let square = took.as_secs_f64().powi(2);
+        let add = |bits| Some((f64::from_bits(bits) + square).to_bits());
+        let _ = self.squares.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
     }
 }
 

@@ -114,7 +114,7 @@ impl Policies {
         }
         let generation = {
             let compiled = self.compiled.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some(acl) = compiled.sets.get(names) {
+            if let Some(acl) = compiled.sets.get(names).filter(|acl| acl.is_current()) {
                 return Ok(Arc::clone(acl));
             }
             compiled.generation

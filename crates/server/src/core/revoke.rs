@@ -160,7 +160,7 @@ pub(super) async fn sweep(open: Weak<Open>) {
                 now_millis() + 1000
             }
         };
-        if strong.barrier.wants_rotation()
+        if strong.rotation.is_due(&strong.barrier)
             && let Err(error) = strong.barrier.rotate().await
         {
             tracing::warn!(%error, "the keyring could not be rotated");

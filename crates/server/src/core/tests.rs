@@ -92,6 +92,7 @@ impl World {
             wrap_ttl: None,
             remote: None,
             remote_port: 0,
+            headers: Vec::new(),
         };
         self.core.handle(request).await
     }
@@ -304,6 +305,7 @@ async fn a_login_counts_for_its_role_however_that_is_written_and_for_its_mount_i
             wrap_ttl: None,
             remote: Some([127, 0, 0, 1].into()),
             remote_port: 1,
+            headers: Vec::new(),
         };
         let verdict = world.core.count_login(&request).await.unwrap();
         assert_eq!(verdict.left.map(|(limit, ..)| limit), Some(limit), "{:?}", request.data.keys());
@@ -317,8 +319,19 @@ async fn leases_of_more_tokens_than_one_page_has_are_all_listed() {
         world.child().await;
     }
     let open = world.core.open().unwrap();
-    assert_eq!(open.leases_of_tokens("").await.unwrap(), ["auth/"]);
-    assert_eq!(open.leases_of_tokens("auth/token/create/").await.unwrap().len(), 501);
+    let listed = async |prefix: &str, behind: &str, most| open.leases_of_tokens(prefix, behind, most).await.unwrap();
+    assert_eq!(listed("", "", 10).await, ["auth/"]);
+    let all = listed("auth/token/create/", "", 1000).await;
+    assert!(all.len() == 501 && all.is_sorted());
+    // Page by page it is the same.
+    let mut pages = listed("auth/token/create/", "", 200).await;
+    while let page = listed("auth/token/create/", pages.last().unwrap(), 200).await
+        && !page.is_empty()
+    {
+        assert!(page.len() <= 200);
+        pages.extend(page);
+    }
+    assert_eq!(pages, all);
     assert_eq!(open.tokens_below("auth/token/").await.unwrap().len(), 501);
 }
 

@@ -20,20 +20,23 @@ impl Open {
         Ok(entry.filter(|entry| entry.expires != 0 && entry.path == path).map(|entry| (hash.to_owned(), entry)))
     }
 
-    /// The names directly below `prefix`, which is empty or ends with `/`. It looks at all tokens.
-    pub async fn leases_of_tokens(&self, prefix: &str) -> Result<Vec<String>> {
+    /// The first `most` names directly below `prefix`, which is empty or ends with `/`, behind the name `behind`. It looks at all tokens.
+    pub async fn leases_of_tokens(&self, prefix: &str, behind: &str, most: usize) -> Result<Vec<String>> {
         if !(AUTH.starts_with(prefix) || prefix.starts_with(AUTH)) {
             return Ok(Vec::new());
         }
-        // A name that many tokens have below it is here once, and of the tokens there are never more than a page.
+        // A name that many tokens have below it is here once, and of the tokens there are never more than a page. Of names there are no more than asked for.
         let (mut names, mut after) = (BTreeSet::new(), String::new());
         while let Some(last) = self
             .page_below(prefix, &after, |hash, entry| {
                 let id = format!("{}/h{hash}", entry.path);
                 let Some(rest) = id.strip_prefix(prefix) else { return };
                 let name = rest.find('/').map_or(rest, |slash| &rest[..=slash]);
-                if !names.contains(name) {
+                if name > behind && !names.contains(name) {
                     names.insert(name.to_owned());
+                    if names.len() > most {
+                        names.pop_last();
+                    }
                 }
             })
             .await?

@@ -20,6 +20,7 @@ mod policies;
 mod quotas;
 mod rekey;
 mod root;
+mod server;
 mod show;
 mod tools;
 mod ui;
@@ -117,6 +118,7 @@ impl Engine for System {
             route!(route("policies/acl/?", "The policies"), List => policies::list),
             route!(route("policies/acl/{name*}", "A policy").fields(POLICY_FIELDS),
                 Read => policies::read, Update => policies::write, Delete => policies::delete),
+            route!(route("policies/detailed/acl/?", "The policies, with what they say"), List => policies::list_whole),
             route!(route("policies/password/?", "The password policies"), List => passwords::list),
             route!(route("policies/password/{name*}", "A password policy, or a password by it").fields(const { &[
                 Field::new("name", Kind::Text, "The name of the policy; with `/generate` behind it a password is made up."), POLICY]}),
@@ -128,6 +130,8 @@ impl Engine for System {
             route!(route("capabilities-accessor", "What the token with an accessor may do").fields(const { &[
                 Field::new("accessor", Kind::Text, "The accessor."), OLD_PATHS, Field::new("paths", Kind::Texts, "On which paths.")] }),
                 Update => capabilities::of_accessor),
+            route!(route("leases", "Leases that could not be taken back").access(Access::Sudo)
+                .fields(const { &[Field::new("type", Kind::Text, "`irrevocable`.")] }), Read => leases::irrevocable),
             route!(route("leases/lookup", "A lease").fields(&[LEASE]), Update => leases::lookup),
             route!(route("leases/lookup/{prefix*}", "Leases below a path").access(Access::Sudo), List => leases::list),
             route!(route("leases/renew/?", "Renew a lease").fields(&[LEASE, INCREMENT]), Update => leases::renew),
@@ -165,6 +169,8 @@ impl Engine for System {
             route!(route("audit-hash/{path*}", "A text as an audit device writes it").fields(const { &[
                 PATH, Field::new("input", Kind::Text, "The text.")] }), Update => audit::hash),
             route!(route("config/auditing/request-headers", "Headers in audit records").access(Access::Sudo), Read => audit::headers),
+            route!(route("config/auditing/request-headers/{header}", "A header in audit records").fields(audit::HEADER).access(Access::Sudo),
+                Read => audit::header, Update => audit::set_header, Delete => audit::remove_header),
             route!(route("key-status", "The newest term of the keyring"), Read => keys::status),
             route!(route("rotate", "Begin a new term").access(Access::Sudo), Update => keys::rotate),
             route!(route("rotate/keyring", "Begin a new term").access(Access::Sudo), Update => keys::rotate),
@@ -193,17 +199,26 @@ impl Engine for System {
             rekey_update("rotate/recovery/update"),
             rekey_verify("rotate/recovery/verify"),
             rekey_backup("rotate/recovery/backup"),
-            route!(route("rotate/keyring/config", "When terms begin by themselves").access(Access::Sudo), Read => keys::config),
-            route!(route("rotate/config", "When terms begin by themselves").access(Access::Sudo), Read => keys::config),
+            rotation("rotate/keyring/config"),
+            rotation("rotate/config"),
+            route!(route("ha-status", "The servers on this storage"), Read => server::nodes),
+            route!(route("step-down", "Let another server take over").access(Access::Sudo), Update => server::step_down),
+            route!(route("version-history/?", "Which versions have opened this storage").access(Access::Sudo), List => server::versions),
             route!(route("seal", "Forget all keys").access(Access::Sudo), Update => keys::seal),
             route!(route("config/reload/{subsystem}", "Read the configuration again").access(Access::Sudo), Update => keys::reload),
             route!(route("tools/random/?", "Random bytes").fields(tools::RANDOM), Update => tools::random),
-            route!(route("tools/random/{urlbytes}", "Random bytes").fields(tools::RANDOM), Update => tools::random),
+            route!(route("tools/random/{source}", "Random bytes").fields(tools::RANDOM), Update => tools::random),
+            route!(route("tools/random/{source}/{urlbytes}", "Random bytes").fields(tools::RANDOM), Update => tools::random),
             route!(route("tools/hash/?", "The hash of a text").fields(tools::HASH), Update => tools::hash),
             route!(route("tools/hash/{urlalgorithm}", "The hash of a text").fields(tools::HASH), Update => tools::hash),
             route!(route("plugins/catalog/?", "What can be mounted"), Read => ui::catalog),
         ]
     }
+}
+
+fn rotation(pattern: &'static str) -> Route<System> {
+    route!(Route::<System>::new(pattern, "When terms begin by themselves").fields(keys::CONFIG).access(Access::Sudo),
+        Read => keys::config, Update => keys::configure)
 }
 
 fn rekey_init(pattern: &'static str) -> Route<System> {

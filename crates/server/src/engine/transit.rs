@@ -29,6 +29,7 @@ mod policy;
 mod rsa;
 mod sign;
 
+pub(super) use self::hash::Hash;
 use self::keys::Keys;
 use self::policy::Secret;
 use super::tools;

@@ -189,6 +189,7 @@ pub async fn read<F: Future<Output = Result<(), Early>>>(
         wrap_ttl: wrap_ttl(&head.headers)?,
         remote: Some(address.ip()),
         remote_port: address.port(),
+        headers: Vec::new(),
     };
     Ok(Asked { request, room })
 }

@@ -61,6 +61,7 @@ pub fn unread(head: &Parts, path: String, address: SocketAddr) -> crate::logical
         wrap_ttl: None,
         remote: Some(address.ip()),
         remote_port: address.port(),
+        headers: Vec::new(),
     })
 }
 

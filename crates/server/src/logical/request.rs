@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use crate::core::audited::Header;
 use crate::json::Object;
 
 /// What is to be done.
@@ -87,6 +88,8 @@ pub struct Request {
     pub remote: Option<IpAddr>,
     /// From which port.
     pub remote_port: u16,
+    /// Headers that are to be written down.
+    pub headers: Vec<Header>,
 }
 
 /// Who asks: a token that was found.

@@ -16,6 +16,7 @@ use bulla_server::seal::fixed::Fixed;
 use bulla_server::storage::Memory;
 use bulla_test_support::bao::Bao;
 use bulla_test_support::http;
+use bulla_test_support::patience::Patience;
 use serde_json::Value;
 
 use crate::ours::{Ours, ROOT};
@@ -102,7 +103,7 @@ fn ask(address: SocketAddr, step: &Step<'_>, saved: &mut BTreeMap<String, String
 }
 
 /// Where two answers differ: `pointer: theirs | ours`.
-fn compare(at: &str, theirs: &Value, ours: &Value, found: &mut Vec<String>) {
+fn compare(at: &str, theirs: &Value, ours: &Value, passed: Duration, found: &mut Vec<String>) {
     match (theirs, ours) {
         (Value::Object(a), Value::Object(b)) => {
             for (key, value) in a {
@@ -111,7 +112,7 @@ fn compare(at: &str, theirs: &Value, ours: &Value, found: &mut Vec<String>) {
                     Some(_) if own::is_own(key) || ALSO_OWN.contains(&key.as_str()) => {}
                     Some(Value::String(b))
                         if is_random(at, key) && value.as_str().is_some_and(|a| own::alike(a, b)) => {}
-                    Some(other) => compare(&inner, value, other, found),
+                    Some(other) => compare(&inner, value, other, passed, found),
                     None => found.push(format!("{inner}: {value} | nothing")),
                 }
             }
@@ -121,17 +122,21 @@ fn compare(at: &str, theirs: &Value, ours: &Value, found: &mut Vec<String>) {
         }
         (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
             for (i, (a, b)) in a.iter().zip(b).enumerate() {
-                compare(&format!("{at}/{i}"), a, b, found);
+                compare(&format!("{at}/{i}"), a, b, passed, found);
             }
         }
         (Value::String(a), Value::String(b)) if is_time(a) && is_time(b) || is_share(a) && is_share(b) => {}
         (Value::String(a), Value::String(b)) if without_uuids(a) == without_uuids(b) => {}
-        // A second may pass between the two.
-        (Value::Number(a), Value::Number(b))
-            if a.as_i64().zip(b.as_i64()).is_some_and(|(a, b)| (a - b).abs() <= 2 && a > 10) => {}
+        (Value::Number(a), Value::Number(b)) if are_near(at, a, b, passed) => {}
         (a, b) if a == b => {}
         (a, b) => found.push(format!("{at}: {a} | {b}")),
     }
+}
+
+/// Whether two numbers are the same, but for the time that passes.
+fn are_near(at: &str, a: &serde_json::Number, b: &serde_json::Number, passed: Duration) -> bool {
+    let slack = own::slack(at.rsplit('/').next().unwrap_or_default(), passed);
+    a.as_i64().zip(b.as_i64()).is_some_and(|(a, b)| (a - b).abs() <= slack && a > 10)
 }
 
 /// Whether a value is random: by its name, or one of the keys that are given out.
@@ -176,13 +181,13 @@ pub fn exchange(
     servers: [SocketAddr; 2],
     [theirs_saved, ours_saved]: &mut [BTreeMap<String, String>; 2],
 ) -> Vec<String> {
-    let mut failures = Vec::new();
+    let (mut failures, begun) = (Vec::new(), Instant::now());
     for step in steps(text) {
         let theirs = ask(servers[0], &step, theirs_saved);
         let our = ask(servers[1], &step, ours_saved);
         let mut found = Vec::new();
         if theirs.0 == our.0 {
-            compare("", &theirs.1, &our.1, &mut found);
+            compare("", &theirs.1, &our.1, begun.elapsed(), &mut found);
         } else {
             found.push(format!("status: {} {} | {} {}", theirs.0, theirs.1, our.0, our.1));
         }
@@ -283,9 +288,9 @@ fn people_with_recovery_shares_get_the_answers_of_openbao() {
     let ours = Ours::opened(Arc::new(Memory::default()), seals, Vec::new(), opened);
     let mut saved = [bao.0.address, ours.address].map(|address| {
         let saved = initialize(address, r#"{"recovery_shares":3,"recovery_threshold":2}"#, "recovery_keys_base64");
-        let started = Instant::now();
+        let patience = Patience::default();
         while http(address, "GET", "/v1/sys/health", &[], "").0 != 200 {
-            assert!(started.elapsed() < Duration::from_mins(1), "it is not open");
+            assert!(patience.is_left(), "it is not open");
             std::thread::sleep(Duration::from_millis(50));
         }
         saved

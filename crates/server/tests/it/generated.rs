@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
+use std::time::Instant;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -24,6 +25,7 @@ pub mod compare;
 mod dice;
 pub mod listed;
 mod log;
+mod parts;
 mod routes;
 mod saved;
 mod values;
@@ -53,7 +55,8 @@ const NEVER: &[&str] = &[
     "sys/step-down",
     "sys/monitor",
     "sys/pprof",
-    "sys/audit/{path}",
+    // Both refuse to have devices made; what they have else is seen by all worlds.
+    "sys/config/auditing",
     "sys/metrics",
     "sys/internal/specs/openapi",
     "sys/remount",
@@ -80,10 +83,14 @@ const WEIGHTS: &[(&str, usize)] = &[
     ("auth/-jwt", 4),
     ("auth/-kubernetes", 3),
     ("sys/polic", 7),
-    ("sys/wrapping", 5),
-    ("sys/lease", 4),
+    ("sys/wrapping", 8),
+    ("sys/lease", 5),
+    ("sys/mounts/{path}/tune", 3),
+    ("sys/auth/{path}/tune", 3),
     ("sys/mounts", 4),
     ("sys/auth", 3),
+    ("sys/quotas", 5),
+    ("sys/audit", 2),
     ("sys/capabilities", 3),
     ("sys/internal", 3),
     ("sys/", 5),
@@ -125,6 +132,9 @@ const ENDS: &[&str] = &[
     "policies/password/{}-q",
     "policies/password/{}-none",
     "quotas/rate-limit/{}-q",
+    "quotas/rate-limit/{}-q2",
+    "quotas/rate-limit/{}-Q",
+    "quotas/rate-limit/{}-none",
 ];
 
 struct Both {
@@ -156,9 +166,10 @@ impl Both {
     fn world(&self, name: &str) -> Saved {
         let mut texts =
             [(); 2].map(|()| BTreeMap::from([("root".to_owned(), ROOT.to_owned()), ("w".to_owned(), name.to_owned())]));
+        let begun = Instant::now();
         let failures = differential::exchange(WORLD, [self.theirs, self.ours], &mut texts);
         assert!(failures.is_empty(), "the worlds are not the same:\n{}", failures.join("\n"));
-        Saved::new(texts)
+        Saved::new(texts, begun)
     }
 
     /// Deletes what the one of the two has made where it is seen by other worlds, too.
@@ -264,7 +275,7 @@ fn made_up_requests_get_the_answers_of_openbao() {
     let mut answered = BTreeMap::<u16, usize>::new();
     let [worlds, apart] = walk(&both, seed, requests, &families, &mut |case, saved, [at, world], [theirs, our]| {
         *answered.entry(theirs.status).or_default() += 1;
-        for difference in compare::differences(theirs, our) {
+        for difference in compare::differences(theirs, our, saved.begun.elapsed()) {
             let difference = difference.replace(&format!("w{world}-"), "W-");
             listed.meet(&case.name, &case.name, &difference, &|| show(case, saved, at));
         }

@@ -8,7 +8,7 @@ use bulla_listen::Security;
 use bulla_server::core::audit::DeviceConfig;
 use bulla_server::core::mount::{Catalog, Times};
 use bulla_server::core::{Core, Options};
-use bulla_server::http::{Opened, serve};
+use bulla_server::http::{Rules, serve};
 use bulla_server::logical::TokenText;
 use bulla_server::seal::AutoSeal;
 use bulla_server::storage::{Memory, Storage};
@@ -36,24 +36,24 @@ impl Ours {
 
     /// The same, with other engines than usual.
     pub fn dev_of(catalog: Catalog) -> Self {
-        let ours = Self::of(catalog, Arc::new(Memory::default()), Vec::new(), Vec::new(), Opened::default());
+        let ours = Self::of(catalog, Arc::new(Memory::default()), Vec::new(), Vec::new(), Rules::default());
         let root = TokenText::new(ROOT.to_owned());
         ours.runtime.block_on(bulla_server::dev::start(&ours.core, Some(root))).unwrap();
         ours
     }
 
     pub fn sealed(storage: Arc<dyn Storage>, seals: Vec<Arc<dyn AutoSeal>>, audit: Vec<DeviceConfig>) -> Self {
-        Self::of(bulla_server::catalog(), storage, seals, audit, Opened::default())
+        Self::of(bulla_server::catalog(), storage, seals, audit, Rules::default())
     }
 
-    /// The same, with what everybody may ask.
+    /// The same, with what is particular to its listener.
     pub fn opened(
         storage: Arc<dyn Storage>,
         seals: Vec<Arc<dyn AutoSeal>>,
         audit: Vec<DeviceConfig>,
-        opened: Opened,
+        rules: impl Into<Rules>,
     ) -> Self {
-        Self::of(bulla_server::catalog(), storage, seals, audit, opened)
+        Self::of(bulla_server::catalog(), storage, seals, audit, rules.into())
     }
 
     fn of(
@@ -61,7 +61,7 @@ impl Ours {
         storage: Arc<dyn Storage>,
         seals: Vec<Arc<dyn AutoSeal>>,
         audit: Vec<DeviceConfig>,
-        opened: Opened,
+        rules: Rules,
     ) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let options = Options {
@@ -75,7 +75,7 @@ impl Ours {
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);
-        runtime.spawn(serve(listener, Arc::clone(&core), Security::Plain, opened, stopped));
+        runtime.spawn(serve(listener, Arc::clone(&core), Security::Plain, rules, stopped));
         Self { address, core, runtime, _stop: stop }
     }
 

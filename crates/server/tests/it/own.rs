@@ -38,6 +38,16 @@ const RANDOM: &[&str] = &[
     "verification_nonce",
 ];
 
+/// Names whose values become less while time passes.
+const COUNTING_DOWN: &[&str] = &["ttl", "lease_duration"];
+
+/// By how much a number of this name may be another, where `passed` is all the time in which what it is about can have been made. A second may pass
+/// between the two; on a machine that is busy one of the two may wait for longer.
+pub fn slack(name: &str, passed: std::time::Duration) -> i64 {
+    let passed = if COUNTING_DOWN.contains(&name) { i64::try_from(passed.as_secs()).unwrap_or(0) } else { 0 };
+    2 + passed
+}
+
 /// Whether the value of this name is each server's own.
 pub fn is_own(name: &str) -> bool {
     OWN.contains(&name)

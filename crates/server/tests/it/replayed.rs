@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 use std::thread;
+use std::time::Instant;
 
 use bulla_test_support::bao::Bao;
 use bulla_test_support::program;
@@ -54,7 +55,7 @@ fn sent(exchange: &Value) -> String {
 }
 
 fn compare(caller: &str, least: usize) {
-    let (bao, ours) = (Bao::start(), Ours::dev());
+    let (bao, ours, begun) = (Bao::start(), Ours::dev(), Instant::now());
     let url = format!("http://{}", ours.address);
     let (theirs, our) = thread::scope(|scope| {
         let theirs = scope.spawn(|| exchanges(caller, &bao.url()));
@@ -67,7 +68,7 @@ fn compare(caller: &str, least: usize) {
     let (mut failures, mut entities) = (Vec::new(), 0);
     for (theirs, our) in theirs.iter().zip(&our) {
         let call = format!("{} {}", our["method"].as_str().unwrap(), our["path"].as_str().unwrap());
-        let found = differences(&answer(theirs), &answer(our)).into_iter();
+        let found = differences(&answer(theirs), &answer(our), begun.elapsed()).into_iter();
         let (known, others): (Vec<_>, Vec<_>) = found.partition(|difference| glob(NO_ENTITY, difference));
         entities += known.len();
         failures.extend(others.iter().map(|difference| format!("{call}: {difference}")));

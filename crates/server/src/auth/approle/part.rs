@@ -57,7 +57,10 @@ pub async fn write(call: &Call<'_>) -> Result<Response> {
     need_role(call).await?;
     let field = field(call);
     // Older clients name it without `token_`.
-    let old = field.strip_prefix("token_").unwrap_or(field);
+    let old = match field {
+        "secret_id_bound_cidrs" => "bound_cidr_list",
+        field => field.strip_prefix("token_").unwrap_or(field),
+    };
     let value = call.input.raw(field).or_else(|| call.input.raw(old));
     let value = value.ok_or_else(|| Error::bad_request(format!("missing {field}")))?;
     set(call, &Object::from([(field.to_owned(), value.clone())])).await

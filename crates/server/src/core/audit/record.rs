@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::Device;
+use crate::core::audited::{Form, Header};
 use crate::core::mount::{Class, Mount};
 use crate::core::{time_text, token};
 use crate::json::{self, Object, Value, map_strings};
@@ -125,6 +126,9 @@ impl Record<'_> {
                 asked.value("data", &object! { "fields_omitted": request.data.len(), "names": names }.into());
             }
         }
+        if !request.headers.is_empty() {
+            write_headers(device, &request.headers, asked.name("headers"));
+        }
         asked.text("id", &request.id);
         self.write_mount(&mut asked);
         asked.value("namespace", &object! { "id": "root" }.into());
@@ -232,6 +236,18 @@ fn word(error: &Error) -> &'static str {
         400..500 => "refused",
         _ => "internal error",
     }
+}
+
+/// Those that are to be written down. A hash is one also where texts are not hashed.
+fn write_headers(device: &Device, headers: &[Header], out: &mut Vec<u8>) {
+    let mut all = Fields::begin(out);
+    for Header { name, form, values } in headers {
+        match form {
+            Form::Plain => all.texts(name, values),
+            Form::Hashed => all.texts(name, &values.iter().map(|text| device.hash(text)).collect::<Vec<_>>()),
+        }
+    }
+    all.end();
 }
 
 /// What every record begins with, up to whose it is.

@@ -1,10 +1,9 @@
 //! What is counted, as Prometheus reads it, and as JSON in the peer's form.
 //!
-//! Names have dots; Prometheus gets underscores in their place. The peer's JSON is of the last ten seconds; this is of all the time since the start, and
-//! says nothing that is not known: no least, largest and deviation.
+//! Names have dots; Prometheus gets underscores in their place. The peer's JSON is of the last ten seconds; this is of all the time since the start.
 
 use std::fmt::{Display, Write as _};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use super::Timing;
@@ -18,6 +17,33 @@ struct Family {
     name: String,
     kind: &'static str,
     samples: Vec<Sample>,
+    /// Of a summary, in milliseconds.
+    spread: Spread,
+}
+
+/// How far times are from each other.
+#[derive(Clone, Copy, Default)]
+struct Spread {
+    least: f64,
+    most: f64,
+    deviation: f64,
+}
+
+impl Spread {
+    /// Nothing but zeros of what was never done.
+    fn of(timing: &Timing) -> Self {
+        let count = timing.count.load(Ordering::Relaxed);
+        if count == 0 {
+            return Self::default();
+        }
+        let millis = |nanos: &AtomicU64| Duration::from_nanos(nanos.load(Ordering::Relaxed)).as_secs_f64() * 1000.0;
+        let (sum, squares) = (millis(&timing.nanos), f64::from_bits(timing.squares.load(Ordering::Relaxed)) * 1e6);
+        #[expect(clippy::cast_precision_loss, reason = "a count of what a server does in its time")]
+        let count = count as f64;
+        // As the peer has it: of a sample. Others may count meanwhile: it is never less than nothing.
+        let variance = if count > 1.0 { (squares - sum * sum / count).max(0.0) / (count - 1.0) } else { 0.0 };
+        Self { least: millis(&timing.least), most: millis(&timing.most), deviation: variance.sqrt() }
+    }
 }
 
 struct Sample {
@@ -28,7 +54,7 @@ struct Sample {
 
 impl Page {
     pub(super) fn family(&mut self, name: &str, kind: &'static str) {
-        self.0.push(Family { name: name.to_owned(), kind, samples: Vec::new() });
+        self.0.push(Family { name: name.to_owned(), kind, samples: Vec::new(), spread: Spread::default() });
     }
 
     /// A sample of the family that was begun last.
@@ -53,12 +79,15 @@ impl Page {
         let nanos = Duration::from_nanos(timing.nanos.load(Ordering::Relaxed));
         self.part("_sum", &[], nanos.as_secs_f64() * 1000.0);
         self.part("_count", &[], timing.count.load(Ordering::Relaxed));
+        if let Some(family) = self.0.last_mut() {
+            family.spread = Spread::of(timing);
+        }
     }
 
     /// As Prometheus reads it.
     pub(super) fn text(&self) -> String {
         let mut page = String::new();
-        for Family { name, kind, samples } in &self.0 {
+        for Family { name, kind, samples, .. } in &self.0 {
             let name = name.replace('.', "_");
             let _ = writeln!(page, "# HELP {name} {name}\n# TYPE {name} {kind}");
             for Sample { suffix, labels, value } in samples {
@@ -77,7 +106,9 @@ impl Page {
     pub(super) fn object(&self, started: SystemTime) -> Object {
         let seconds = started.elapsed().unwrap_or_default().as_secs_f64().max(1.0);
         let (mut gauges, mut counters, mut timings) = (Vec::new(), Vec::new(), Vec::new());
-        for Family { name, kind, samples } in self.0.iter().filter(|family| !family.name.starts_with("process_")) {
+        for Family { name, kind, samples, spread } in
+            self.0.iter().filter(|family| !family.name.starts_with("process_"))
+        {
             let number = |value: f64| Value::Number(value.to_string().into());
             let plain = |sample: &Sample| Value::Number(sample.value.as_str().into());
             match *kind {
@@ -89,7 +120,10 @@ impl Page {
                         "Name": name.as_str(),
                         "Count": part("_count").map_or(Value::Null, plain),
                         "Sum": number(sum),
+                        "Min": number(spread.least),
+                        "Max": number(spread.most),
                         "Mean": number(if count > 0.0 { sum / count } else { 0.0 }),
+                        "Stddev": number(spread.deviation),
                         "Rate": number(sum / seconds),
                         "Labels": Object::new(),
                     });
@@ -97,10 +131,16 @@ impl Page {
                 "counter" => {
                     for sample in samples {
                         let total = sample.value.parse::<f64>().unwrap_or(0.0);
+                        // One at a time.
+                        let each = u64::from(total > 0.0);
                         counters.push(object! {
                             "Name": name.as_str(),
                             "Count": plain(sample),
                             "Sum": plain(sample),
+                            "Min": each,
+                            "Max": each,
+                            "Mean": each,
+                            "Stddev": 0,
                             "Rate": number(total / seconds),
                             "Labels": labels(sample),
                         });
@@ -154,15 +194,25 @@ mod tests {
         page.gauge("a.b", &[("l", "x\"y")], 1);
         page.family("n", "counter");
         page.sample(&[], u64::MAX);
-        timing.nanos.store(3_000_000, Ordering::Relaxed);
-        timing.count.store(2, Ordering::Relaxed);
+        page.timing("never", &timing);
+        for millis in [1, 2, 6] {
+            timing.add(Duration::from_millis(millis));
+        }
         page.timing("t", &timing);
         let object = page.object(SystemTime::now() - Duration::from_secs(2));
         let read: serde_json::Value = serde_json::from_slice(&bulla_core::json::object_to_vec(&object)).unwrap();
         assert_eq!(read["Gauges"], serde_json::json!([{ "Name": "a.b", "Value": 1, "Labels": { "l": "x\"y" } }]));
         assert_eq!(read["Counters"][0]["Count"], u64::MAX);
-        let sample = &read["Samples"][0];
-        assert_eq!((&sample["Count"], &sample["Sum"], &sample["Mean"]), (&2.into(), &3.into(), &1.5.into()));
+        let counted = |name: &str| read["Counters"][0][name].as_u64().unwrap();
+        assert_eq!(["Min", "Max", "Mean", "Stddev"].map(counted), [1, 1, 1, 0]);
+        let numbers = |at: usize| {
+            ["Count", "Sum", "Min", "Max", "Mean", "Stddev"].map(|name| read["Samples"][at][name].as_f64().unwrap())
+        };
+        assert_eq!(numbers(0), [0.0; 6], "what was never done has no least");
+        // Of 1, 2 and 6 the mean is 3, and the squares of what they are away from it are 4, 1 and 9: half of those is 7.
+        for (number, expected) in numbers(1).iter().zip([3.0, 9.0, 1.0, 6.0, 3.0, 7.0_f64.sqrt()]) {
+            assert!((number - expected).abs() < 1e-6, "{number} is not {expected}");
+        }
         assert!(read["Timestamp"].as_str().unwrap().ends_with(" UTC"));
     }
 }

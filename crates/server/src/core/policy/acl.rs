@@ -21,6 +21,8 @@ pub struct Acl {
     /// The lengths of `prefixes`, longest first.
     lengths: Vec<usize>,
     segments: Vec<Segmented>,
+    /// When the first of its rules ends, in Unix seconds: from then on it is another.
+    until: Option<i64>,
 }
 
 /// A pattern with `+`.
@@ -41,9 +43,11 @@ pub struct Verdict {
     pub allowed: bool,
     /// Whether paths that need `sudo` may be used too.
     pub sudo: bool,
+    /// How many names the listing is to have instead of what was asked for; 0: all.
+    pub page: Option<i64>,
 }
 
-const DENIED: Verdict = Verdict { allowed: false, sudo: false };
+const DENIED: Verdict = Verdict { allowed: false, sudo: false, page: None };
 
 impl Acl {
     /// May do everything.
@@ -51,10 +55,17 @@ impl Acl {
         Self { root: true, ..Self::default() }
     }
 
-    /// Of these rules.
+    /// Of those of these rules that have not ended.
     pub fn compile<'a>(rules: impl IntoIterator<Item = &'a Rule>) -> Self {
         let mut acl = Self::default();
+        let now = jiff::Timestamp::now().as_second();
         for rule in rules {
+            if let Some(expires) = rule.grant.expires {
+                if expires <= now {
+                    continue;
+                }
+                acl.until = Some(acl.until.map_or(expires, |until| until.min(expires)));
+            }
             if is_segmented(&rule.pattern) {
                 let same = |one: &&mut Segmented| one.pattern == rule.pattern && one.prefix == rule.prefix;
                 match acl.segments.iter_mut().find(same) {
@@ -79,6 +90,11 @@ impl Acl {
         acl
     }
 
+    /// Whether all its rules go on.
+    pub fn is_current(&self) -> bool {
+        self.until.is_none_or(|until| jiff::Timestamp::now().as_second() < until)
+    }
+
     /// Whether it may do everything.
     pub const fn is_root(&self) -> bool {
         self.root
@@ -87,10 +103,10 @@ impl Acl {
     /// Whether `operation` may be done on `path`, for a request with these fields and this wrapping.
     pub fn check(&self, operation: Operation, path: &str, request: &Request) -> Verdict {
         if self.root {
-            return Verdict { allowed: true, sudo: true };
+            return Verdict { allowed: true, sudo: true, page: None };
         }
         if operation == Operation::Help {
-            return Verdict { allowed: true, sudo: false };
+            return Verdict { allowed: true, sudo: false, page: None };
         }
         let needed = match operation {
             Operation::Create => capability::CREATE,
@@ -111,7 +127,9 @@ impl Acl {
         if is_deny(grant) || grant.capabilities & needed == 0 || !fits(grant, operation, request) {
             return DENIED;
         }
-        Verdict { allowed: true, sudo: grant.capabilities & capability::SUDO != 0 }
+        let page = if lists { page(grant, request) } else { Ok(None) };
+        let Ok(page) = page else { return DENIED };
+        Verdict { allowed: true, sudo: grant.capabilities & capability::SUDO != 0, page }
     }
 
     /// The same for a request whose engine takes its path for another: `meant`. Names are read in lower case, slashes at the end left out.
@@ -131,7 +149,11 @@ impl Acl {
             return verdict;
         }
         let other = self.check(operation, second, request);
-        Verdict { allowed: verdict.allowed && other.allowed, sudo: verdict.sudo && other.sudo }
+        Verdict {
+            allowed: verdict.allowed && other.allowed,
+            sudo: verdict.sudo && other.sudo,
+            page: lesser(verdict.page, other.page),
+        }
     }
 
     /// The bits for `path`; those of `DENY` alone if there is nothing.
@@ -260,12 +282,9 @@ fn merge(grant: &mut Grant, other: &Grant) {
         return;
     }
     grant.capabilities |= other.capabilities;
-    let lesser = |a: Option<i64>, b: Option<i64>| match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
-    };
     grant.min_wrapping_ttl = lesser(grant.min_wrapping_ttl, other.min_wrapping_ttl);
     grant.max_wrapping_ttl = lesser(grant.max_wrapping_ttl, other.max_wrapping_ttl);
+    grant.page = lesser(grant.page, other.page);
     for (mine, theirs) in [(&mut grant.allowed, &other.allowed), (&mut grant.denied, &other.denied)] {
         for (name, values) in theirs {
             match mine.get_mut(name) {
@@ -314,6 +333,35 @@ fn fits(grant: &Grant, operation: Operation, request: &Request) -> bool {
     lower().all(|(name, value)| grant.allowed.get(&name).map_or(all, |values| is_among(value, values)))
 }
 
+/// How many names a listing is to have, if that is another number than was asked for. `max`: as many as may be.
+///
+/// # Errors
+/// It may not have as many.
+fn page(grant: &Grant, request: &Request) -> Result<Option<i64>, ()> {
+    let asked = request.data.get("limit");
+    let is_max = asked.is_some_and(|asked| asked.as_str() == Some("max"));
+    match (grant.page, asked) {
+        (None, _) => Ok(is_max.then_some(0)),
+        (Some(most), Some(_)) if is_max => Ok(Some(most)),
+        // Who must say how many there are to be is told, not given fewer than there are.
+        (Some(_), None) if grant.required.iter().any(|name| name == "limit") => Err(()),
+        (Some(most), None) => Ok(Some(most)),
+        (Some(most), Some(asked)) => {
+            let number = match asked {
+                json::Value::String(text) => text.trim().parse::<i64>().map_err(drop)?,
+                json::Value::Number(digits) => digits.parse::<i64>().map_err(drop)?,
+                _ => return Err(()),
+            };
+            match number {
+                // All of them, which are more.
+                ..1 => Ok(Some(most)),
+                number if number > most => Err(()),
+                _ => Ok(None),
+            }
+        }
+    }
+}
+
 /// Whether `value` is one of `values`, which may begin or end with `*`; none is any.
 fn is_among(value: &json::Value, values: &[hcl::Value]) -> bool {
     values.is_empty() || values.iter().any(|one| is_like(value, one))
@@ -336,5 +384,12 @@ fn is_like(value: &json::Value, pattern: &hcl::Value) -> bool {
             many.len() == wanted.len() && many.iter().zip(wanted).all(|(value, wanted)| is_like(value, wanted))
         }
         _ => false,
+    }
+}
+/// The lesser of two limits, of which one may be none.
+fn lesser(a: Option<i64>, b: Option<i64>) -> Option<i64> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
     }
 }

@@ -75,6 +75,10 @@ pub struct Grant {
     pub denied: BTreeMap<String, Vec<Value>>,
     /// Fields that must be sent.
     pub required: Vec<String>,
+    /// How many names a listing has at most.
+    pub page: Option<i64>,
+    /// Until when it counts, in Unix seconds.
+    pub expires: Option<i64>,
 }
 
 /// Reads a policy.
@@ -145,21 +149,24 @@ fn grant(body: &Body) -> Result<Grant, String> {
                 let names = value.texts().ok_or("required_parameters is a list of names")?;
                 grant.required = names.iter().map(|name| name.to_lowercase()).collect();
             }
+            "pagination_limit" => {
+                let limit = value.text().and_then(|text| text.parse::<i64>().ok());
+                grant.page = Some(limit.ok_or("pagination_limit is a number")?).filter(|limit| *limit > 0);
+            }
+            "expiration" => {
+                let text = value.text().unwrap_or_default();
+                grant.expires = if text.is_empty() { None } else { Some(instant(&text)?) };
+            }
             "comment" => {}
             // Not to heed a limit would be to allow what it forbids.
-            "expiration"
-            | "pagination_limit"
-            | "list_scan_response_keys_filter_path"
-            | "response_keys_filter_path"
-            | "control_group"
-            | "mfa_methods" => {
+            "list_scan_response_keys_filter_path" | "response_keys_filter_path" | "control_group" | "mfa_methods" => {
                 return Err(format!("{key} on line {line} is not supported by this server"));
             }
             other => return Err(format!("invalid key {other:?} on line {line}")),
         }
     }
     if grant.capabilities & DENY != 0 {
-        grant.capabilities = DENY;
+        return Ok(Grant { capabilities: DENY, expires: grant.expires, ..Grant::default() });
     }
     if let (Some(min), Some(max)) = (grant.min_wrapping_ttl, grant.max_wrapping_ttl)
         && max < min
@@ -167,6 +174,16 @@ fn grant(body: &Body) -> Result<Grant, String> {
         return Err("max_wrapping_ttl cannot be less than min_wrapping_ttl".to_owned());
     }
     Ok(grant)
+}
+
+/// A time: in RFC 3339, or Unix seconds.
+fn instant(text: &str) -> Result<i64, String> {
+    if let Ok(seconds) = text.parse() {
+        return Ok(seconds);
+    }
+    // Its part of a second is not given away.
+    let time: jiff::Timestamp = text.parse().map_err(|_| format!("invalid expiration time: {text:?} is none"))?;
+    Ok(time.as_second())
 }
 
 /// What `policy = "…"` stood for before there were capabilities.

@@ -20,6 +20,7 @@ fn request(data: json::Object) -> Request {
         wrap_ttl: None,
         remote: None,
         remote_port: 0,
+        headers: Vec::new(),
     }
 }
 
@@ -30,6 +31,75 @@ fn acl(texts: &[&str]) -> Acl {
 
 fn may(acl: &Acl, operation: Operation, path: &str) -> bool {
     acl.check(operation, path, &request(json::Object::new())).allowed
+}
+
+#[tokio::test]
+async fn a_rule_counts_until_its_end_also_if_it_was_compiled_before() {
+    let now = jiff::Timestamp::now();
+    let later = now + jiff::SignedDuration::from_hours(1);
+    let rules = format!(
+        "path \"a\" {{ capabilities = [\"read\"] expiration = \"{later}\" }}
+         path \"b\" {{ capabilities = [\"read\"] expiration = \"2020-01-01T00:00:00Z\" }}
+         path \"c\" {{ capabilities = [\"deny\"] expiration = \"{}\" }}
+         path \"c\" {{ capabilities = [\"read\"] }}",
+        now.as_second() - 1
+    );
+    let compiled = acl(&[&rules]);
+    assert!(may(&compiled, Operation::Read, "a") && compiled.is_current());
+    assert!(!may(&compiled, Operation::Read, "b") && may(&compiled, Operation::Read, "c"));
+
+    let barrier =
+        Barrier::initialize(Arc::new(crate::storage::Memory::default()), bulla_core::DataKey::generate().unwrap());
+    let policies = Policies::new(&Arc::new(barrier.await.unwrap()));
+    let end = jiff::Timestamp::now().as_second() + 2;
+    let ending = format!("path \"a\" {{ capabilities = [\"read\"] expiration = \"{end}\" }}");
+    policies.write("ending", &ending).await.unwrap();
+    let names = ["ending".to_owned()];
+    let begun = std::time::Instant::now();
+    let mut seen = 0;
+    while may(&*policies.acl(&names).await.unwrap(), Operation::Read, "a") {
+        assert!(begun.elapsed() < Duration::from_secs(10), "it goes on");
+        seen += 1;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(jiff::Timestamp::now().as_second() >= end && seen > 0);
+}
+
+#[test]
+fn a_listing_has_as_many_names_as_a_rule_allows() {
+    let rules = r#"path "a" { capabilities = ["list", "read"] pagination_limit = 10 }
+        path "must" { capabilities = ["list", "scan"] pagination_limit = "10" required_parameters = ["limit"] }
+        path "free" { capabilities = ["list"] pagination_limit = 0 }"#;
+    let lesser = "path \"a\" { capabilities = [\"list\"] pagination_limit = 5 }";
+    let of = |acl: &Acl, path: &str, limit: Option<json::Value>| {
+        let data = limit.map(|limit| json::Object::from([("limit".to_owned(), limit)])).unwrap_or_default();
+        let verdict = acl.check(Operation::List, path, &request(data));
+        verdict.allowed.then_some(verdict.page)
+    };
+    let (one, both) = (acl(&[rules]), acl(&[rules, lesser]));
+    let text = |text: &str| Some(json::Value::from(text));
+    for (path, limit, expected) in [
+        ("a", None, Some(Some(10))),
+        ("a", text("max"), Some(Some(10))),
+        ("a", text("10"), Some(None)),
+        ("a", text("11"), None),
+        ("a", Some(11_u64.into()), None),
+        ("a", Some(3_u64.into()), Some(None)),
+        // Those are all, which are more.
+        ("a", text("0"), Some(Some(10))),
+        ("a", text("-1"), Some(Some(10))),
+        ("a", text("x"), None),
+        ("must", None, None),
+        ("must", text("max"), Some(Some(10))),
+        ("free", None, Some(None)),
+        ("free", text("max"), Some(Some(0))),
+        ("free", text("1000"), Some(None)),
+    ] {
+        assert_eq!(of(&one, path, limit.clone()), expected, "{path} {limit:?}");
+    }
+    assert_eq!(of(&both, "a", None), Some(Some(5)));
+    // It is about listings alone.
+    assert!(may(&one, Operation::Read, "a"));
 }
 
 #[test]
@@ -130,7 +200,9 @@ fn what_is_no_policy_is_refused_with_its_reason() {
         ("path \"x\" { cap = [\"read\"] }", "invalid key \"cap\" on line 1"),
         ("path \"a/+*\" { capabilities = [\"read\"] }", "'+*' is forbidden"),
         ("path \"a/{{identity.entity.id}}\" { capabilities = [\"read\"] }", "identity engine"),
-        ("path \"a\" { capabilities = [\"read\"] expiration = \"2020-01-01\" }", "not supported"),
+        ("path \"a\" { capabilities = [\"read\"] expiration = \"2020-01-01\" }", "invalid expiration time"),
+        ("path \"a\" { capabilities = [\"list\"] pagination_limit = \"x\" }", "pagination_limit is a number"),
+        ("path \"a\" { capabilities = [\"list\"] list_scan_response_keys_filter_path = \"x\" }", "not supported"),
         ("path \"a\" { capabilities = [\"deny\"] capabilities = [\"read\"] }", "twice"),
         ("path { capabilities = [\"read\"] }", "path \"…\""),
         ("path \"a\" { capabilities = \"read\" }", "list"),

@@ -116,7 +116,9 @@ impl Core {
         let by = |stored: &Stored| stored.root_key.iter().map(Wrapped::by).collect::<Vec<_>>().join(", ");
         tracing::warn!(from = by(stored), to = by(&changed), "the server has another seal");
         let opened = self.start(barrier, (changed.cluster_name.clone(), changed.cluster_id.clone())).await;
-        opened.map(drop).map_err(|error| not_opened(&error, self.has_auto_seal()))
+        let next =
+            if self.has_auto_seal() { "the new seal opens it without anybody" } else { "the same shares open it" };
+        opened.map(drop).map_err(|error| not_opened(&error, next))
     }
 
     fn wrong_shares_at(&self) -> MutexGuard<'_, Option<Instant>> {
@@ -206,9 +208,9 @@ async fn check_recovery(barrier: &Arc<Barrier>, key: &DataKey) -> Result<()> {
     ))
 }
 
-fn not_opened(error: &Error, by_itself: bool) -> Error {
+/// `next` is what opens it.
+fn not_opened(error: &Error, next: &str) -> Error {
     tracing::error!(%error, "the server has its new seal, but could not be opened");
-    let next = if by_itself { "the new seal opens it without anybody" } else { "the same shares open it" };
     Error::new(
         error.status,
         format!("the server has its new seal, but could not be opened: {error}; {next} once that is mended"),

@@ -66,7 +66,8 @@ impl Kv2 {
         loop {
             let mut transaction = call.storage.begin();
             let found: Option<Meta> = transaction.read(call.storage, &key).await?;
-            call.check_new(found.is_some())?;
+            let is_new = found.is_none();
+            call.check_new(!is_new)?;
             let mut meta = match (found, missing) {
                 (Some(meta), _) => meta,
                 (None, Missing::Made) => Meta::made_now(),
@@ -74,6 +75,9 @@ impl Kv2 {
             };
             if (config.needs_meta_cas || meta.needs_meta_cas) && cas.is_none() {
                 return Err(Error::bad_request("metadata check-and-set parameter required for this call"));
+            }
+            if is_new && cas.is_some_and(|cas| cas != 0) {
+                return Err(Error::bad_request("metadata_cas must be 0 when creating new metadata"));
             }
             if cas.is_some_and(|cas| u64::try_from(cas) != Ok(meta.revision)) {
                 return Err(Error::bad_request("metadata check-and-set parameter did not match the current version"));

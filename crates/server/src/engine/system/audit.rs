@@ -1,8 +1,9 @@
 //! `sys/audit`: the devices. They are what the configuration says: a path of a file that comes by the API would be one that the server writes to.
 
 use super::System;
+use crate::core::audited::Form;
 use crate::json::Object;
-use crate::logical::{Call, Error, Response, Result};
+use crate::logical::{Call, Error, Field, Kind, Response, Result};
 
 pub async fn list(system: &System, _: &Call<'_>) -> Result<Response> {
     let open = system.open()?;
@@ -51,7 +52,36 @@ pub async fn hash(system: &System, call: &Call<'_>) -> Result<Response> {
     Ok(Response::flat(object! { "hash": device.hash(&input) }))
 }
 
-/// No header is written down.
-pub async fn headers(_: &System, _: &Call<'_>) -> Result<Response> {
-    Ok(Response::flat(object! { "headers": Object::new() }))
+pub const HEADER: &[Field] = &[
+    Field::new("header", Kind::Text, "The name of the header."),
+    Field::new("hmac", Kind::Bool, "Whether it is hashed."),
+];
+
+/// Which headers are written down.
+pub async fn headers(system: &System, _: &Call<'_>) -> Result<Response> {
+    let names = system.open()?.audited.names();
+    let headers: Object = names.iter().map(|(name, form)| (name.clone(), shown(*form).into())).collect();
+    Ok(Response::flat(object! { "headers": headers }))
+}
+
+pub async fn header(system: &System, call: &Call<'_>) -> Result<Response> {
+    let name = call.input.capture("header");
+    let form = system.open()?.audited.names().get(&name.to_lowercase()).copied();
+    let form = form.ok_or_else(|| Error::bad_request("Could not find header in config"))?;
+    Ok(Response::flat(Object::from([(name.to_owned(), shown(form).into())])))
+}
+
+pub async fn set_header(system: &System, call: &Call<'_>) -> Result<Response> {
+    let form = if call.input.bool("hmac")?.unwrap_or(false) { Form::Hashed } else { Form::Plain };
+    system.open()?.audited.set(call.input.capture("header"), form).await?;
+    Ok(Response::empty())
+}
+
+pub async fn remove_header(system: &System, call: &Call<'_>) -> Result<Response> {
+    system.open()?.audited.remove(call.input.capture("header")).await?;
+    Ok(Response::empty())
+}
+
+fn shown(form: Form) -> Object {
+    object! { "hmac": form == Form::Hashed }
 }

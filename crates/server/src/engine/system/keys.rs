@@ -1,8 +1,10 @@
 //! The keyring, and sealing.
 
 use super::System;
+use crate::barrier::RECORDS_PER_TERM;
 use crate::core::time_text;
-use crate::logical::{Call, Error, Response, Result};
+use crate::json::Value;
+use crate::logical::{Call, Error, Field, Kind, Response, Result, format_go};
 
 pub async fn status(system: &System, _: &Call<'_>) -> Result<Response> {
     let status = system.open()?.barrier.key_status();
@@ -18,8 +20,35 @@ pub async fn rotate(system: &System, _: &Call<'_>) -> Result<Response> {
     Ok(Response::empty())
 }
 
-pub async fn config(_: &System, _: &Call<'_>) -> Result<Response> {
-    Ok(Response::data(object! { "enabled": true, "interval": 0, "max_operations": 1_u64 << 31 }))
+pub const CONFIG: &[Field] = &[
+    Field::new("enabled", Kind::Bool, "Whether terms begin by themselves."),
+    Field::new("max_operations", Kind::Int, "After how many records."),
+    Field::new("interval", Kind::Seconds, "After how long, at least a day; 0: however old a term is."),
+];
+
+pub async fn config(system: &System, _: &Call<'_>) -> Result<Response> {
+    let config = system.open()?.rotation.config();
+    let interval = if config.interval == 0 { Value::from(0) } else { format_go(config.interval).into() };
+    Ok(Response::data(object! {
+        "enabled": config.enabled,
+        "interval": interval,
+        "max_operations": config.max_operations,
+    }))
+}
+
+pub async fn configure(system: &System, call: &Call<'_>) -> Result<Response> {
+    let (open, input) = (system.open()?, &call.input);
+    let mut config = open.rotation.config();
+    config.enabled = input.bool("enabled")?.unwrap_or(config.enabled);
+    config.interval = input.seconds("interval")?.unwrap_or(config.interval);
+    if let Some(most) = input.int("max_operations")? {
+        config.max_operations = u64::try_from(most).unwrap_or(0);
+    }
+    open.rotation.set(config).await?;
+    if config.enabled && config.max_operations <= RECORDS_PER_TERM {
+        return Ok(Response::empty());
+    }
+    Ok(Response::empty().warn(format!("a term ends after {RECORDS_PER_TERM} records in any case")).with_status(200))
 }
 
 pub async fn seal(system: &System, _: &Call<'_>) -> Result<Response> {

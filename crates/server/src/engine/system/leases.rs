@@ -42,13 +42,26 @@ pub async fn lookup(system: &System, call: &Call<'_>) -> Result<Response> {
     }))
 }
 
+/// How many names an answer has at most.
+const MOST_NAMES: usize = 10_000;
+
 pub async fn list(system: &System, call: &Call<'_>) -> Result<Response> {
     let (open, prefix) = (system.open()?, prefix(call));
-    let mut names = open.leases.list(&prefix).await?;
-    names.extend(open.leases_of_tokens(&prefix).await?);
+    let (after, limit) = call.input.page()?;
+    let most = if limit == 0 { MOST_NAMES } else { limit.min(MOST_NAMES) };
+    // One more says that there are more.
+    let mut names = open.leases.list(&prefix, &after, most + 1).await?;
+    names.extend(open.leases_of_tokens(&prefix, &after, most + 1).await?);
     names.sort_unstable();
     names.dedup();
-    Response::list(names)
+    let is_cut = names.len() > most;
+    names.truncate(most);
+    let last = names.last().cloned();
+    let response = Response::list(names)?;
+    Ok(match last.filter(|_| is_cut && limit != most) {
+        Some(last) => response.warn(format!("There are more than these {most}: ask again with after={last}")),
+        None => response,
+    })
 }
 
 pub async fn renew(system: &System, call: &Call<'_>) -> Result<Response> {
@@ -126,6 +139,24 @@ pub async fn revoke_force(system: &System, call: &Call<'_>) -> Result<Response> 
         open.revoke_token(&hash).await?;
     }
     Ok(Response::empty())
+}
+
+/// Those that nobody tries to take back any more.
+pub async fn irrevocable(system: &System, call: &Call<'_>) -> Result<Response> {
+    let open = system.open()?;
+    if call.input.text("type")?.as_deref() != Some("irrevocable") {
+        return Err(Error::not_found());
+    }
+    let (mut leases, mut count) = (Vec::new(), 0_usize);
+    for id in open.leases.below("").await? {
+        let Some(lease) = open.leases.find(&id).await?.filter(Lease::is_irrevocable) else { continue };
+        count += 1;
+        if leases.len() < MOST_NAMES {
+            leases.push(Value::from(object! { "error": lease.error, "lease_id": lease.id, "mount_id": lease.mount }));
+        }
+    }
+    let response = Response::data(object! { "lease_count": count, "leases": leases });
+    Ok(if count > MOST_NAMES { response.warn(format!("These are {MOST_NAMES} of them")) } else { response })
 }
 
 /// Nothing is left lying about that would have to be looked for: what a lease has is written and deleted together.

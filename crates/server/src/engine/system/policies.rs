@@ -20,33 +20,48 @@ async fn names(system: &System) -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// All of them with what they say.
+pub async fn list_whole(system: &System, _: &Call<'_>) -> Result<Response> {
+    let (mut keys, mut info) = (Vec::new(), Object::new());
+    for name in names(system).await? {
+        // One that was deleted meanwhile is not there.
+        if let Some(shown) = shown(system, &name, "policy").await? {
+            info.insert(name.clone(), shown.into());
+            keys.push(name);
+        }
+    }
+    Ok(Response::data(object! { "key_info": info, "keys": keys }))
+}
+
 pub async fn list_old(system: &System, _: &Call<'_>) -> Result<Response> {
     let names = names(system).await?;
     Ok(Response::flat(object! { "keys": names.as_slice(), "policies": names.as_slice() }))
 }
 
 pub async fn read(system: &System, call: &Call<'_>) -> Result<Response> {
-    Ok(Response::data(find(system, call, "policy").await?))
+    let shown = shown(system, &name(call), "policy").await?;
+    Ok(Response::data(shown.ok_or_else(Error::not_found)?))
 }
 
 pub async fn read_old(system: &System, call: &Call<'_>) -> Result<Response> {
-    Ok(Response::flat(find(system, call, "rules").await?))
+    let shown = shown(system, &name(call), "rules").await?;
+    Ok(Response::flat(shown.ok_or_else(Error::not_found)?))
 }
 
-async fn find(system: &System, call: &Call<'_>, text: &str) -> Result<Object> {
-    let name = name(call);
+/// A policy, what it says under `text`.
+async fn shown(system: &System, name: &str, text: &str) -> Result<Option<Object>> {
     if name == crate::core::policy::ROOT {
-        return Ok(object! {
+        return Ok(Some(object! {
             "allow_slashes_in_identity_templates": false,
             "allow_wildcards_in_identity_templates": false,
             "cas_required": false,
             "name": name,
             text: "",
             "version": 0,
-        });
+        }));
     }
-    let policy: Policy = system.open()?.policies.read(&name).await?.ok_or_else(Error::not_found)?;
-    Ok(object! {
+    let Some(policy): Option<Policy> = system.open()?.policies.read(name).await? else { return Ok(None) };
+    Ok(Some(object! {
         "allow_slashes_in_identity_templates": false,
         "allow_wildcards_in_identity_templates": false,
         "cas_required": false,
@@ -54,7 +69,7 @@ async fn find(system: &System, call: &Call<'_>, text: &str) -> Result<Object> {
         "name": name,
         text: policy.text,
         "version": policy.version,
-    })
+    }))
 }
 
 fn name(call: &Call<'_>) -> String {

@@ -1,11 +1,11 @@
 //! `sys/tools`: random bytes and hashes.
 
-use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::System;
 use crate::core::hex;
+use crate::engine::transit::Hash;
 use crate::logical::{Call, Error, Field, Kind, Response, Result};
 
 const FORMAT: Field = Field::new("format", Kind::Text, "`base64` or `hex`.");
@@ -19,7 +19,7 @@ pub const RANDOM: &[Field] = &[
 
 pub const HASH: &[Field] = &[
     Field::new("input", Kind::Text, "What is hashed, in base64."),
-    Field::new("algorithm", Kind::Text, "`sha2-224`, `sha2-256`, `sha2-384` or `sha2-512`."),
+    Field::new("algorithm", Kind::Text, "`sha2-256` or another of `sha2-` and `sha3-`, with 224 to 512."),
     Field::new("urlalgorithm", Kind::Text, "The same, in the path."),
     FORMAT,
 ];
@@ -32,18 +32,17 @@ pub async fn hash(_: &System, call: &Call<'_>) -> Result<Response> {
     let in_path = call.input.capture("urlalgorithm").to_owned();
     let name = if in_path.is_empty() { call.input.text("algorithm")?.unwrap_or_default() } else { in_path };
     let algorithm = match name.as_str() {
-        "sha2-224" => &digest::SHA224,
-        "" | "sha2-256" => &digest::SHA256,
-        "sha2-384" => &digest::SHA384,
-        "sha2-512" => &digest::SHA512,
-        other => return Err(Error::bad_request(format!("unsupported algorithm {other}"))),
+        "" => Some(Hash::Sha256),
+        // What is old is for those who have to sign with it.
+        name => Hash::parse(name).filter(|hash| *hash != Hash::Sha1),
     };
+    let algorithm = algorithm.ok_or_else(|| Error::bad_request(format!("unsupported algorithm {name}")))?;
     let input = call.input.text("input")?.unwrap_or_default();
     let input = STANDARD.decode(input).map_err(|_| Error::bad_request("unable to decode input as base64"))?;
-    let sum = digest::digest(algorithm, &input);
+    let sum = algorithm.of(&input);
     let text = match call.input.text("format")?.as_deref() {
-        None | Some("hex" | "") => hex(sum.as_ref()),
-        Some("base64") => STANDARD.encode(sum.as_ref()),
+        None | Some("hex" | "") => hex(&sum),
+        Some("base64") => STANDARD.encode(&sum),
         Some(other) => {
             return Err(Error::bad_request(format!(
                 "unsupported encoding format {other}; must be \"hex\" or \"base64\""

@@ -6,7 +6,7 @@ use super::batch::{self, Rows, Texts, text};
 use super::encoding::decode;
 use super::hash::Hash;
 use super::key::{Failure, Key, Signing};
-use super::policy::Secret;
+use super::policy::{KeyType, Secret};
 use super::rsa::{Padding, Salt};
 use super::{Transit, name};
 use crate::json::{Object, Value};
@@ -101,7 +101,8 @@ fn check(call: &Call<'_>, key: &Key, how: Signing, what: &str) -> Result<()> {
     if !kind.signs() {
         return Err(Error::bad_request(format!("key type {} does not support {what}", kind.name())));
     }
-    if how.hash.is_none() && !(how.prehashed && how.padding == Padding::Pkcs1) {
+    // Of an Ed25519 key the hash is part of the signature.
+    if how.hash.is_none() && kind != KeyType::Ed25519 && !(how.prehashed && how.padding == Padding::Pkcs1) {
         return Err(Error::bad_request(
             "hash_algorithm=none requires both prehashed=true and signature_algorithm=pkcs1v15",
         ));

@@ -58,6 +58,7 @@ fn ask(path: &str, data: Object) -> Asked {
         wrap_ttl: None,
         remote: None,
         remote_port: 0,
+        headers: Vec::new(),
     };
     Asked { request, room: None }
 }

@@ -3,7 +3,7 @@
 use super::dice::Dice;
 use super::routes::Route;
 use super::saved::Saved;
-use super::values;
+use super::{parts, values};
 
 /// A request in which `{name}` stands for what each server gave out.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ impl Case {
         let mut case = Self {
             name: format!("{method} {}", route.template),
             method,
-            target: target(route, dice, saved),
+            target: target(route, dice),
             headers: Vec::new(),
             body: Vec::new(),
         };
@@ -51,8 +51,10 @@ impl Case {
             case.header("Content-Type", MERGE);
         }
         case.query(route, dice);
-        case.token(route, dice);
-        if dice.chance(12) {
+        case.token(route, dice, saved);
+        if route.template.ends_with("wrapping/wrap") && dice.chance(70) {
+            case.header("X-Vault-Wrap-TTL", dice.pick(&["60", "1m", "1h"]));
+        } else if dice.chance(12) {
             case.odd_header(dice);
         }
         case
@@ -96,7 +98,13 @@ impl Case {
         }
     }
 
-    fn token(&mut self, route: &Route, dice: &mut Dice) {
+    fn token(&mut self, route: &Route, dice: &mut Dice, saved: &Saved) {
+        // Whoever has nothing but the token of an answer.
+        if route.template.starts_with("sys/wrapping") && dice.chance(25) {
+            let token = saved.any("wrapping", dice, &["\"x\"", "\"{limited}\""]);
+            self.header("X-Vault-Token", token.trim_matches('"'));
+            return;
+        }
         // Not even by chance: without it nothing more could be asked.
         let ends_itself = route.template.contains("revoke-self");
         let who = match dice.below(100) {
@@ -158,14 +166,14 @@ impl Case {
     }
 }
 
-fn target(route: &Route, dice: &mut Dice, saved: &Saved) -> String {
+fn target(route: &Route, dice: &mut Dice) -> String {
     let mut target = String::from("/v1/");
     for (at, segment) in route.template.split('/').enumerate() {
         if at > 0 {
             target.push('/');
         }
         match segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
-            Some(name) => target.push_str(&values::in_path(name, &route.template, dice, saved)),
+            Some(name) => target.push_str(&parts::in_path(name, &route.template, dice)),
             None if segment.starts_with('-') => {
                 target.push_str("{w}");
                 target.push_str(segment);

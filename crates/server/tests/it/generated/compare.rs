@@ -1,6 +1,7 @@
 //! Where two answers differ.
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -14,8 +15,8 @@ const TIMES: &[&str] = &["server_time_utc", "creation_time_unix", "creation_time
 /// The same of random ones.
 const ALSO_RANDOM: &[&str] = &["role_id", "plaintext", "derived_key", "csr"];
 
-/// `PART: theirs | ours`, for each part of the answers that is not the same.
-pub fn differences(theirs: &Answer, ours: &Answer) -> Vec<String> {
+/// `PART: theirs | ours`, for each part of the answers that is not the same. `passed`: since the two were in the same state with nothing in them.
+pub fn differences(theirs: &Answer, ours: &Answer, passed: Duration) -> Vec<String> {
     if theirs.status != ours.status {
         return vec![format!("status: {} {} | {} {}", theirs.status, theirs.body, ours.status, ours.body)];
     }
@@ -27,18 +28,18 @@ pub fn differences(theirs: &Answer, ours: &Answer) -> Vec<String> {
             found.push(format!("header {name}: {theirs} | {ours}"));
         }
     }
-    bodies("", &theirs.body, &ours.body, &mut found);
+    bodies("", &theirs.body, &ours.body, passed, &mut found);
     found
 }
 
-fn bodies(at: &str, theirs: &Value, ours: &Value, found: &mut Vec<String>) {
+fn bodies(at: &str, theirs: &Value, ours: &Value, passed: Duration, found: &mut Vec<String>) {
     let name = at.rsplit('/').next().unwrap_or_default();
     match (theirs, ours) {
         (Value::Object(a), Value::Object(b)) => {
             for (key, value) in a {
                 let inner = format!("{at}/{key}");
                 match b.get(key) {
-                    Some(other) => bodies(&inner, value, other, found),
+                    Some(other) => bodies(&inner, value, other, passed, found),
                     None => found.push(format!("{inner}: {value} | nothing")),
                 }
             }
@@ -63,7 +64,7 @@ fn bodies(at: &str, theirs: &Value, ours: &Value, found: &mut Vec<String>) {
         }
         (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
             for (i, (a, b)) in a.iter().zip(b).enumerate() {
-                bodies(&format!("{at}/{i}"), a, b, found);
+                bodies(&format!("{at}/{i}"), a, b, passed, found);
             }
         }
         (Value::String(a), Value::String(b)) if a.is_empty() == b.is_empty() && is_own(name) => {}
@@ -71,9 +72,9 @@ fn bodies(at: &str, theirs: &Value, ours: &Value, found: &mut Vec<String>) {
         (Value::String(a), Value::String(b)) if at == "/version" && b.starts_with(a.as_str()) => {}
         (Value::String(a), Value::String(b)) if plain(a) == plain(b) => {}
         (Value::Number(_), Value::Number(_)) if TIMES.contains(&name) => {}
-        // A second may pass between the two.
         (Value::Number(a), Value::Number(b))
-            if a.as_i64().zip(b.as_i64()).is_some_and(|(a, b)| (a - b).abs() <= 2 && a > 10) => {}
+            if a.as_i64().zip(b.as_i64()).is_some_and(|(a, b)| (a - b).abs() <= own::slack(name, passed) && a > 10) => {
+        }
         (a, b) if a == b => {}
         (a, b) => found.push(format!("{at}: {a} | {b}")),
     }

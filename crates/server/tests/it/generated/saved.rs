@@ -1,6 +1,7 @@
 //! What each of the two servers gave out: tokens, accessors, ciphertexts. Requests name it, each server gets its own.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use super::dice::Dice;
 use super::wire::Answer;
@@ -20,13 +21,15 @@ const KEPT: &[(&str, &str)] = &[
 
 /// Theirs and ours, by name.
 pub struct Saved {
+    /// When the first of it was made.
+    pub begun: Instant,
     pub texts: [BTreeMap<String, String>; 2],
     counts: BTreeMap<&'static str, usize>,
 }
 
 impl Saved {
-    pub fn new(texts: [BTreeMap<String, String>; 2]) -> Self {
-        Self { texts, counts: BTreeMap::new() }
+    pub fn new(texts: [BTreeMap<String, String>; 2], begun: Instant) -> Self {
+        Self { begun, texts, counts: BTreeMap::new() }
     }
 
     /// JSON of something that was given out under a name, more often than not, if there is any.

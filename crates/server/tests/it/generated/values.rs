@@ -1,4 +1,4 @@
-//! What stands in fields and paths: right, odd, hostile.
+//! What stands in fields: right, odd, hostile.
 
 use super::dice::Dice;
 use super::saved::Saved;
@@ -335,11 +335,32 @@ pub fn right(field: &str, kind: &str, template: &str, dice: &mut Dice, saved: &S
             "{\"listing_visibility\":\"unauth\"}",
             "{\"listing_visibility\":\"x\"}",
             "{\"token_type\":\"batch\"}",
+            "{\"passthrough_request_headers\":[\"X-A\",\"x-b\"]}",
+            "{\"allowed_response_headers\":\"X-A\"}",
+            "{\"audit_non_hmac_request_keys\":[\"a\"],\"audit_non_hmac_response_keys\":[]}",
+            "{\"max_lease_ttl\":\"2h\"}",
         ],
         "user_lockout_config" => {
             &["{}", "{\"lockout_disable\":true}", "{\"lockout_threshold\":\"3\"}", "{\"lockout_duration\":\"x\"}"]
         }
         "listing_visibility" => &["\"unauth\"", "\"hidden\"", "\"\"", "\"x\""],
+        name if name.contains("_headers") || name.contains("_hmac_") => {
+            &["[\"X-A\",\"x-b\"]", "\"X-A\"", "[]", "\"\"", "\"a,b\"", "[\"*\"]", "[\"a\",\"a\"]"]
+        }
+        "path" if template.contains("quotas") => &[
+            "\"{w}-kv2/\"",
+            "\"{w}-kv2/data/a\"",
+            "\"{w}-kv1\"",
+            "\"\"",
+            "\"{w}-none\"",
+            "\"auth/{w}-approle\"",
+            "\"auth/{w}-approle/login\"",
+            "\"{w}-kv2/da*\"",
+            "\"sys/mounts\"",
+            "\"/{w}-kv1/\"",
+            "\"{w}-kv2/data/+\"",
+        ],
+        "role" if template.contains("quotas") => &["\"\"", "\"\"", "\"r\"", "\"none\""],
         "default_lease_ttl" | "max_lease_ttl" => {
             &["\"1h\"", "\"2h\"", "\"0\"", "\"system\"", "\"x\"", "3600", "\"99999h\""]
         }
@@ -371,7 +392,7 @@ pub fn right(field: &str, kind: &str, template: &str, dice: &mut Dice, saved: &S
         "role_type" => &["\"jwt\"", "\"\"", "\"x\""],
         "bound_claims" | "claim_mappings" => &["{\"a\":\"b\"}", "{}", "{\"a\":[\"b\",\"c\"]}", "{\"a\":1}"],
         "alias_name_source" => &["\"serviceaccount_uid\"", "\"serviceaccount_name\"", "\"x\"", "\"\""],
-        "rate" => &["1000000", "\"1000000\"", "0", "-1", "\"x\""],
+        "rate" => &["1000000", "\"1000000\"", "1e6", "1000000.5", "0", "-1", "\"x\"", "\"\""],
         _ if field.contains("ttl")
             || field.contains("period")
             || field.contains("leeway")
@@ -398,101 +419,3 @@ pub fn right(field: &str, kind: &str, template: &str, dice: &mut Dice, saved: &S
 pub fn wrong(dice: &mut Dice) -> String {
     if dice.chance(5) { format!("\"{}\"", "A".repeat(3000)) } else { dice.pick(WRONG).to_owned() }
 }
-
-/// What stands for a parameter of a path.
-pub fn in_path(name: &str, template: &str, dice: &mut Dice, saved: &Saved) -> String {
-    let family = template.split('/').next().unwrap_or_default();
-    let known: &[&str] = match name {
-        "path" if family.ends_with("-kv2") || family.ends_with("-kv1") || family == "cubbyhole" => {
-            &["a", "b", "dir/c", "dir/", "dir", "none", "a/b"]
-        }
-        // Never a mount that others need.
-        "path" if template.ends_with("tune") => &["{w}-kv2", "{w}-approle", "{w}-new", "{w}-none", "{w}-transit"],
-        "path" if template.contains("mounts") || template.contains("auth") => {
-            &["{w}-new", "{w}-new/sub", "{w}-other/", "{w}-none", "{w}-kv2/x", "{w}-NEW"]
-        }
-        "prefix" => &["auth/{w}-userpass/", "{w}-kv2/", "auth/{w}-approle/login", "{w}-none", "{w}-kv2/data/a"],
-        "name" if template.contains("polic") => {
-            &["{w}-p", "{w}-none", "{w}-q", "{w}-P", "root", "{w}-a/b", "response-wrapping"]
-        }
-        "name" if template.contains("-transit") => &["aes", "ed", "ec", "derived", "hmac", "none", "fresh", "rsa"],
-        "name" if template.contains("quotas") => &["{w}-q", "{w}-none"],
-        "role_name" if template.starts_with("auth/token") => &["{w}-r", "{w}-none", "{w}-R", "{w}-s"],
-        "role_name" | "name" => &["r", "none", "R", "s", "t.u"],
-        "username" => &["u", "none", "U", "v"],
-        "type" => &["encryption-key", "signing-key", "hmac-key", "public-key", "x"],
-        "version" => &["1", "2", "latest", "x", "0", "-1"],
-        "plaintext" => &["plaintext", "wrapped", "x"],
-        "urlalgorithm" => &["sha2-256", "sha1", "x", "none"],
-        "urlbytes" => &["16", "0", "x", "-1", "32"],
-        "source" | "destination" => &["platform", "seal", "all", "aes", "ed", "x"],
-        "subsystem" => &["license", "x"],
-        "mount_accessor" => &["x", "auth_userpass_00000000"],
-        "url_lease_id" => &["x", "auth/token/create/x"],
-        _ => &["x", "a", "none"],
-    };
-    let _ = saved;
-    if dice.chance(85) {
-        return dice.pick(known).to_owned();
-    }
-    match dice.below(12) {
-        0 => "a".repeat(dice.pick(&["x", "xx"]).len() * 260),
-        1 => format!("{}/..", dice.pick(known)),
-        2 => format!("../{}", dice.pick(known)),
-        3 => format!("{}/", dice.pick(known)),
-        4 => format!("{}//b", dice.pick(known)),
-        5 => format!("{}%2Fb", dice.pick(known)),
-        _ => dice.pick(ODD).to_owned(),
-    }
-}
-
-const ODD: &[&str] = &[
-    "x%20y",
-    "%2e%2e",
-    "..",
-    ".",
-    "%C3%A9",
-    "%F0%9F%98%80",
-    "a%00b",
-    "%0a",
-    "%zz",
-    "a?x=y",
-    "a*",
-    "*",
-    "+",
-    "-x",
-    "x-",
-    ".x",
-    "x.",
-    "@",
-    "a@b",
-    "%7f",
-    "%ff",
-    "_",
-    "0",
-    "a;b",
-    "a=b",
-    "a&b",
-    "a,b",
-    "~",
-    "%25",
-    "a%3Fb",
-    "a%23b",
-    "%2F",
-    "%5C",
-    "a%2e%2e",
-    "..%2f..%2fsys",
-    "{}",
-    "%7B%7B",
-    "a'b",
-    "a%22b",
-    "$x",
-    "(x)",
-    "a:b",
-    "%E2%80%8B",
-    "%EF%BB%BF",
-    "%C0%AE",
-    "x%09",
-    "",
-    "a b",
-];

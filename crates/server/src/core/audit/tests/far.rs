@@ -172,13 +172,14 @@ async fn a_far_side_that_does_not_read_is_waited_for_once() {
     let begun = Instant::now();
     while !broker.devices()[0].sink.state().is_passed_over() {
         assert!(write_long(&broker).await, "the file has it");
-        assert!(begun.elapsed() < Duration::from_secs(30), "the buffers of the connection are never full");
+        assert!(begun.elapsed() < Duration::from_mins(5), "the buffers of the connection are never full");
     }
     let begun = Instant::now();
     for _ in 0..20 {
         assert!(write_long(&broker).await);
     }
-    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    // Were each to wait, it would be twenty times a second at the least.
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
     // It reads again.
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {

@@ -8,6 +8,7 @@ use super::*;
 use crate::barrier::View;
 use crate::core::faulty::{FAULTS, Faulty, audit_file, options, server};
 use crate::core::{Attempt, Init, Options, SealStatus};
+use crate::logical::{Operation, Request};
 use crate::seal::fixed::Fixed;
 use crate::seal::{SealError, Shares};
 use crate::storage::{Memory, Storage};
@@ -342,6 +343,40 @@ async fn a_server_is_sealed_at_once_while_a_seal_is_waited_for() {
     assert!(!opening.is_finished(), "the seal is still waited for");
     core.begin_to_stop();
     sealing.await.unwrap();
+    opening.await.unwrap().unwrap();
+    assert!(core.is_sealed());
+}
+
+#[tokio::test]
+async fn who_seals_a_server_is_answered_while_a_seal_is_waited_for() {
+    let memory = Arc::new(Memory::default());
+    let first = server(Arc::clone(&memory) as Arc<dyn Storage>, seals(&["a"], &[]));
+    let root = first.initialize(Init { shares: TWO_OF_THREE }).await.unwrap().root_token;
+    drop(first);
+    let with_hanging = vec![fixed("a"), Arc::new(Hangs) as Arc<dyn AutoSeal>];
+    let core = server(Arc::clone(&memory) as Arc<dyn Storage>, with_hanging);
+    let opening = Arc::clone(&core);
+    let opening = tokio::spawn(async move { opening.unseal_by_itself().await });
+    let begun = Instant::now();
+    while core.is_sealed() {
+        assert!(begun.elapsed() < KEEP_UP, "it did not open");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let request = Request {
+        id: "1".to_owned(),
+        operation: Operation::Update,
+        path: "sys/seal".to_owned(),
+        data: crate::json::Object::new(),
+        token: Some(root),
+        wrap_ttl: None,
+        remote: None,
+        remote_port: 0,
+        headers: Vec::new(),
+    };
+    let asked = tokio::time::timeout(Duration::from_secs(5), core.handle(request)).await;
+    assert!(asked.expect("the answer waits for the seal").unwrap().is_empty() && core.is_sealed());
+    assert!(!opening.is_finished(), "the seal is still waited for");
+    core.begin_to_stop();
     opening.await.unwrap().unwrap();
     assert!(core.is_sealed());
 }

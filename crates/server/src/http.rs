@@ -12,7 +12,7 @@ use bulla_listen::{Bounds, Security};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::Body;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
@@ -20,6 +20,8 @@ mod answer;
 mod asked;
 mod early;
 mod limited;
+
+pub use asked::path;
 
 use crate::core::Core;
 
@@ -92,15 +94,15 @@ pub async fn serve(
     .await;
 }
 
-/// Answers one request.
-async fn answer(
+/// Answers one request, as [`serve`] does, to whoever has its head and its body from elsewhere than a connection.
+pub async fn answer(
     core: &Arc<Core>,
-    request: http::Request<Incoming>,
+    request: http::Request<impl Body<Data = Bytes> + Unpin>,
     address: SocketAddr,
     opened: Opened,
 ) -> http::Response<Full<Bytes>> {
     let (head, body) = request.into_parts();
-    let path = match asked::path(&head.uri) {
+    let path = match path(&head.uri) {
         Ok(path) => path,
         Err(response) => return *response,
     };

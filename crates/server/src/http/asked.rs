@@ -8,7 +8,7 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, Uri};
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use zeroize::Zeroizing;
 
@@ -49,6 +49,9 @@ fn refuse(status: u16, message: impl Into<String>) -> Early {
 
 /// The path below `/v1/`, decoded. One that is not clean is sent to the clean one; one that is not once its escapes are read is refused: what
 /// somebody put into a name does not become another path.
+///
+/// # Errors
+/// The answer that whoever asks gets instead.
 pub fn path(uri: &Uri) -> Result<String, Early> {
     if !is_clean(uri.path()) {
         return Err(redirect(uri.path(), uri.query()));
@@ -96,6 +99,11 @@ fn redirect(path: &str, query: Option<&str>) -> Early {
         location.push('?');
         location.push_str(query);
     }
+    // A header has no other characters than these.
+    let location: String = location
+        .bytes()
+        .map(|byte| if byte.is_ascii_graphic() { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect();
     let mut response = answer::with(307, "", Vec::new());
     if let Ok(location) = HeaderValue::from_str(&location) {
         response.headers_mut().insert(LOCATION, location);
@@ -116,7 +124,12 @@ pub fn check_namespace(headers: &HeaderMap) -> Option<Response<Full<Bytes>>> {
 }
 
 /// What is asked for.
-pub async fn read(head: &Parts, body: Incoming, mut path: String, address: SocketAddr) -> Result<Asked, Early> {
+pub async fn read(
+    head: &Parts,
+    body: impl Body<Data = Bytes> + Unpin,
+    mut path: String,
+    address: SocketAddr,
+) -> Result<Asked, Early> {
     let query = query(head.uri.query().unwrap_or_default())?;
     let is = |name: &str| {
         query
@@ -202,7 +215,7 @@ fn wrap_ttl(headers: &HeaderMap) -> Result<Option<Duration>, Early> {
 }
 
 /// The fields of a body: JSON whatever it calls itself, unless it is a form and does not look like JSON.
-async fn fields(body: Incoming, kind: &str, limit: usize) -> Result<(Object, Room), Early> {
+async fn fields(body: impl Body<Data = Bytes> + Unpin, kind: &str, limit: usize) -> Result<(Object, Room), Early> {
     let (bytes, room) = collect(body, limit).await?;
     let text = bytes.trim_ascii();
     // `bao write -f` sends the second.
@@ -220,7 +233,7 @@ async fn fields(body: Incoming, kind: &str, limit: usize) -> Result<(Object, Roo
 }
 
 /// All of a body. It takes room as it comes, not as it is announced: who sends nothing keeps nobody out.
-async fn collect(mut body: Incoming, limit: usize) -> Result<(Zeroizing<Vec<u8>>, Room), Early> {
+async fn collect(mut body: impl Body<Data = Bytes> + Unpin, limit: usize) -> Result<(Zeroizing<Vec<u8>>, Room), Early> {
     let too_long = || refuse(413, format!("the request body is longer than the limit of {limit} bytes"));
     if body.size_hint().lower() > limit as u64 {
         return Err(too_long());
@@ -372,6 +385,7 @@ mod tests {
             ("/v1/secret/%2e/../x/", "/v1/secret/x/"),
             ("/v1/a/./b%20c", "/v1/a/b%20c"),
             ("/../../v1/x", "/v1/x"),
+            ("/v1/./é?ü", "/v1/%C3%A9?%C3%BC"),
         ] {
             assert_eq!(of(unclean), Err((307, clean.to_owned())), "{unclean}");
         }

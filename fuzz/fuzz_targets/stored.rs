@@ -3,6 +3,7 @@
 //! An input is a change a line: `flip ENTRY BYTE`, `cut ENTRY LENGTH`, `swap ENTRY ENTRY`, `copy ENTRY ENTRY`, `drop ENTRY`, `term ENTRY TERM`; or `batch TEXT`,
 //! which is not of storage. Entries are counted in the order of their names.
 #![no_main]
+#![allow(dead_code, reason = "the world has parts that another target uses")]
 
 #[path = "../src_server/world.rs"]
 mod world;

@@ -37,6 +37,12 @@ pub fn run(root: &Path, seconds: u64, only: Option<&str>) -> Result<()> {
         println!("fuzz: {name}, {each} s");
         Process::new(folder.join("target").join(TARGET).join("release").join(name))
             .args([&corpus, &folder.join("seeds").join(name)].iter().filter(|folder| folder.is_dir()))
+            // Words that no walk finds by itself.
+            .args(
+                Some(folder.join("dictionaries").join(name))
+                    .filter(|file| file.is_file())
+                    .map(|file| format!("-dict={}", file.display())),
+            )
             .args([
                 &format!("-max_total_time={each}"),
                 // The same walk every time, so that a failure in CI can be repeated.

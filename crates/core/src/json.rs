@@ -16,7 +16,8 @@ mod walk;
 pub use parse::{Error, parse, parse_object, parse_request, parse_strict};
 pub use walk::map_strings;
 
-/// How deep values may be nested, as deep as nobody writes by hand and no parser's stack minds.
+/// How deep the values of a request may be nested, as deep as nobody writes by hand and no parser's stack minds. What is answered or kept has them some levels
+/// further down, and is read all the same.
 pub const MAX_DEPTH: usize = 128;
 
 /// How many entries a list or an object of a request may have.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bulla_listen::{Bounds, Places, Security};
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::Body;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -22,6 +22,7 @@ mod known;
 mod limited;
 mod surely;
 
+pub use self::asked::path;
 pub use self::forwarded::{Forwarded, Others};
 use self::surely::surely;
 use crate::core::Core;
@@ -111,10 +112,10 @@ pub async fn serve(
     .await;
 }
 
-/// Answers one request.
-async fn answer(
+/// Answers one request, as [`serve`] does, to whoever has its head and its body from elsewhere than a connection.
+pub async fn answer(
     core: &Arc<Core>,
-    request: http::Request<Incoming>,
+    request: http::Request<impl Body<Data = Bytes> + Unpin>,
     address: SocketAddr,
     rules: &Rules,
 ) -> http::Response<Full<Bytes>> {
@@ -124,7 +125,7 @@ async fn answer(
         Ok(address) => address,
         Err(why) => return answer::errors(400, &[why]),
     };
-    let path = match asked::path(&head.uri) {
+    let path = match path(&head.uri) {
         Ok(path) => path,
         Err(response) => return *response,
     };

@@ -25,6 +25,8 @@ impl Error {
 /// How much of anything a text may have. What is read takes many times the memory of its text: a list of zeros, two bytes each, thirty times.
 #[derive(Clone, Copy)]
 struct Limits {
+    /// Levels below the outermost value.
+    depth: usize,
     /// Entries of a list or an object.
     entries: usize,
     /// Values in all.
@@ -33,9 +35,10 @@ struct Limits {
     string: usize,
 }
 
-const NO_LIMITS: Limits = Limits { entries: usize::MAX, values: usize::MAX, string: usize::MAX };
 const OF_REQUESTS: Limits =
-    Limits { entries: super::MAX_ENTRIES, values: super::MAX_VALUES, string: super::MAX_STRING };
+    Limits { depth: MAX_DEPTH, entries: super::MAX_ENTRIES, values: super::MAX_VALUES, string: super::MAX_STRING };
+/// For whatever was made of a request: its fields in an answer, that in a wrapped one.
+const OF_OTHERS: Limits = Limits { depth: MAX_DEPTH + 32, entries: usize::MAX, values: usize::MAX, string: usize::MAX };
 
 /// What becomes of two entries of an object with one key.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -49,9 +52,9 @@ enum Duplicates {
 /// Reads one value; space around it is fine.
 ///
 /// # Errors
-/// [`Error`] for anything that is not exactly one JSON value (RFC 8259), or nested deeper than [`MAX_DEPTH`].
+/// [`Error`] for anything that is not exactly one JSON value (RFC 8259), or nested much deeper than [`MAX_DEPTH`].
 pub fn parse(text: &[u8]) -> Result<Value, Error> {
-    parse_with(text, NO_LIMITS, Duplicates::LastWins)
+    parse_with(text, OF_OTHERS, Duplicates::LastWins)
 }
 
 fn parse_with(text: &[u8], limits: Limits, duplicates: Duplicates) -> Result<Value, Error> {
@@ -69,7 +72,7 @@ fn object_of(value: Value) -> Result<Object, Error> {
     }
 }
 
-/// Reads one object that a client sent: with at most [`MAX_ENTRIES`](super::MAX_ENTRIES) entries in each list and object,
+/// Reads one object that a client sent: nested no deeper than [`MAX_DEPTH`], with at most [`MAX_ENTRIES`](super::MAX_ENTRIES) entries in each list and object,
 /// [`MAX_VALUES`](super::MAX_VALUES) values, and strings of [`MAX_STRING`](super::MAX_STRING) bytes.
 ///
 /// # Errors
@@ -129,7 +132,7 @@ impl Parser<'_> {
     }
 
     fn value(&mut self, depth: usize) -> Result<Value, Error> {
-        if depth > MAX_DEPTH {
+        if depth > self.limits.depth {
             return Err(self.error("nested too deeply"));
         }
         self.values += 1;

@@ -57,6 +57,16 @@ fn a_request_has_so_much_of_everything_and_no_more() {
 }
 
 #[test]
+fn what_may_be_asked_can_be_read_where_it_is_kept_and_answered() {
+    let nested = |depth: usize| format!("{}1{}", "{\"a\":".repeat(depth), "}".repeat(depth));
+    assert!(parse_request(nested(MAX_DEPTH).as_bytes()).is_ok());
+    assert!(parse_request(nested(MAX_DEPTH + 1).as_bytes()).is_err());
+    assert!(parse_strict(nested(MAX_DEPTH + 1).as_bytes()).is_err());
+    assert!(parse_object(nested(MAX_DEPTH + 2).as_bytes()).is_ok(), "the data of a wrapped answer's data");
+    assert!(parse_object(nested(MAX_DEPTH + 100).as_bytes()).is_err());
+}
+
+#[test]
 fn a_key_that_is_there_twice_is_refused_where_it_matters() {
     let text = br#"{"path":{"a":1,"a":2}}"#;
     assert!(parse_object(text).is_ok());
@@ -68,7 +78,34 @@ fn a_value_does_not_show_itself() {
     assert_eq!(format!("{:?}", Value::from("secret")), "Value(string)");
 }
 
+/// Any value as a request may have it.
+fn value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        // Digits as no machine's numbers have them.
+        "-?(0|[1-9][0-9]{0,30})([.][0-9]{1,20})?([eE][+-]?[0-9]{1,5})?".prop_map(|digits| Value::Number(digits.into())),
+        any::<String>().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(6, 64, 8, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..8).prop_map(Value::from),
+            prop::collection::btree_map(any::<String>(), inner, 0..8).prop_map(Value::from),
+        ]
+    })
+}
+
 proptest! {
+    #[test]
+    fn what_is_printed_is_read_as_it_was_with_every_digit(entries in prop::collection::btree_map(any::<String>(), value(), 0..6)) {
+        let text = object_to_vec(&entries);
+        prop_assert!(parse_request(&text).as_ref() == Ok(&entries));
+        prop_assert!(parse_strict(&text).as_ref() == Ok(&entries) && parse_object(&text).as_ref() == Ok(&entries));
+        let (value, mut same) = (Value::from(entries), Vec::new());
+        map_strings(&value, &ToOwned::to_owned, &mut same);
+        prop_assert_eq!(same, text);
+    }
+
     #[test]
     fn nothing_panics_and_canonical_text_is_stable(text in prop::collection::vec(any::<u8>(), 0..64)) {
         if let Ok(value) = parse(&text) {

@@ -443,3 +443,6 @@ fn first() -> Result<Vec<Entry>> {
         entry("token/", Class::Auth, "token", "auth_token", "tokens")?,
     ])
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,7 @@ use crate::logical::{Call, Declared, Engine, Lease, Operation, Request, Response
 use crate::seal::Shares;
 use crate::storage::Memory;
 
+mod wrapped;
 mod written;
 
 /// What was taken back; `stuck` cannot be, and `slow` takes its time.

@@ -405,3 +405,6 @@ fn issued(entry: &Entry, token: TokenText) -> Issued {
         num_uses: entry.auth.num_uses,
     }
 }
+
+#[cfg(test)]
+mod tests;

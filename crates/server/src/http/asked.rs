@@ -56,6 +56,9 @@ fn refuse(status: u16, message: impl Into<String>) -> Early {
 
 /// The path below `/v1/`, decoded. One that is not clean is sent to the clean one; one that is not once its escapes are read is refused: what
 /// somebody put into a name does not become another path.
+///
+/// # Errors
+/// The answer that whoever asks gets instead.
 pub fn path(uri: &Uri) -> Result<String, Early> {
     if !is_clean(uri.path()) {
         return Err(redirect(uri.path(), uri.query()));
@@ -103,6 +106,11 @@ fn redirect(path: &str, query: Option<&str>) -> Early {
         location.push('?');
         location.push_str(query);
     }
+    // A header has no other characters than these.
+    let location: String = location
+        .bytes()
+        .map(|byte| if byte.is_ascii_graphic() { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect();
     let mut response = answer::with(307, "", Vec::new());
     if let Ok(location) = HeaderValue::from_str(&location) {
         response.headers_mut().insert(LOCATION, location);
@@ -391,6 +399,7 @@ mod tests {
             ("/v1/secret/%2e/../x/", "/v1/secret/x/"),
             ("/v1/a/./b%20c", "/v1/a/b%20c"),
             ("/../../v1/x", "/v1/x"),
+            ("/v1/./é?ü", "/v1/%C3%A9?%C3%BC"),
         ] {
             assert_eq!(of(unclean), Err((307, clean.to_owned())), "{unclean}");
         }

@@ -6,6 +6,7 @@ mod cli;
 mod differential;
 mod faults;
 mod flows;
+mod fuzzed;
 mod generated;
 mod hardening;
 mod jose;

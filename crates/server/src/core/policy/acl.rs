@@ -183,12 +183,7 @@ impl Acl {
                 .prefixes
                 .iter()
                 .any(|(one, grant)| (one.starts_with(path) || path.starts_with(one)) && allows(grant))
-            || self.segments.iter().any(|one| {
-                let both = one.pattern.split('/').zip(path.split('/'));
-                let all =
-                    both.clone().all(|(pattern, segment)| pattern == "+" || segment.is_empty() || pattern == segment);
-                all && allows(&one.grant)
-            })
+            || self.segments.iter().any(|one| one.may_be_below(path) && allows(&one.grant))
     }
 
     /// Every pattern as it is written, exact ones first, for whoever shows what a token may do.
@@ -245,6 +240,19 @@ impl Segmented {
             length: self.pattern.len(),
             pattern: &self.pattern,
         }
+    }
+
+    /// Whether something at or below `path` may match.
+    fn may_be_below(&self, path: &str) -> bool {
+        let mut patterns = self.pattern.split('/').peekable();
+        path.split('/').all(|segment| match patterns.next() {
+            // What stands before the `*` begins the segment; the rest is anything.
+            Some(pattern) if self.prefix && patterns.peek().is_none() => {
+                segment.is_empty() || segment.starts_with(pattern)
+            }
+            Some(pattern) => pattern == "+" || segment.is_empty() || pattern == segment,
+            None => true,
+        })
     }
 
     fn matches(&self, path: &str) -> bool {

@@ -274,6 +274,15 @@ async fn compiled_rules_go_also_when_nobody_knows_whether_the_policy_was_written
     assert_eq!(policies.acl(&names).await.unwrap().capability_names("x"), ["deny"]);
 }
 
+#[test]
+fn what_is_allowed_behind_a_part_of_a_name_is_seen_from_above() {
+    let acl = acl(&[r#"path "+/ab*" { capabilities = ["read"] }"#]);
+    for (folder, below) in [("x/", true), ("x/abc/", true), ("x/ab/", true), ("x/a/", false), ("x/b/", false)] {
+        assert_eq!(acl.allows_below(folder), below, "{folder}");
+    }
+    assert!(may(&acl, Operation::Read, "x/abc/d"));
+}
+
 /// The rules gone through one by one, to compare with.
 fn slow(rules: &[Rule], path: &str) -> u16 {
     let matches = |rule: &&Rule| {
@@ -323,6 +332,20 @@ fn a_folder_that_a_plus_denies_is_not_listed() {
     assert!(!may(r#"path "s/m/+" { capabilities = ["list"] }"#, "s/m/foo/"));
 }
 
+/// A pattern and capabilities, as a policy has them.
+fn pattern() -> impl Strategy<Value = (String, &'static str)> {
+    let names = prop::sample::select(&[
+        r#""deny""#,
+        r#""read""#,
+        r#""list", "scan""#,
+        r#""create", "update", "patch""#,
+        r#""read", "deny""#,
+        r#""read", "list", "update", "delete", "sudo""#,
+    ]);
+    ("[ab]{1,2}(/([ab]{1,2}|[+])){0,3}(/?[*])?", names)
+        .prop_filter("not a pattern", |(pattern, _)| !pattern.contains("+*"))
+}
+
 proptest! {
     #[test]
     fn compiled_rules_say_what_going_through_them_says(
@@ -338,6 +361,37 @@ proptest! {
             })
             .collect();
         prop_assert_eq!(Acl::compile(&rules).capabilities(&path), slow(&rules, &path), "{:?}", rules);
+    }
+
+    #[test]
+    fn policies_add_up_in_any_order_and_what_is_denied_stays_denied(
+        first in prop::collection::vec(pattern(), 0..5),
+        second in prop::collection::vec(pattern(), 0..5),
+        path in "[ab]{1,2}(/[ab]{1,2}){0,4}/?",
+    ) {
+        let text = |rules: &[(String, &str)]| -> String {
+            rules.iter().map(|(pattern, names)| format!("path \"{pattern}\" {{ capabilities = [{names}] }}\n")).collect()
+        };
+        let (first, second) = (text(&first), text(&second));
+        let (one, other) = (acl(&[&first, &second]), acl(&[&second, &first]));
+        let rules: Vec<Rule> = [first, second].iter().flat_map(|text| parse(text).unwrap()).collect();
+        let denied = slow(&rules, &path) & capability::DENY != 0;
+        for operation in [Operation::Create, Operation::Read, Operation::Update, Operation::Patch, Operation::Delete] {
+            prop_assert_eq!(may(&one, operation, &path), may(&other, operation, &path));
+            prop_assert!(!denied || !may(&one, operation, &path), "{:?}", rules);
+        }
+        for operation in [Operation::List, Operation::Scan] {
+            let folder = format!("{}/", path.trim_end_matches('/'));
+            prop_assert_eq!(may(&one, operation, &folder), may(&other, operation, &folder));
+            // By the folder's own rule, or by that for its name; a denial of either by that very name is one.
+            let exact = rules.iter().any(|rule| !rule.prefix && format!("{}/", rule.pattern) == folder && rule.grant.capabilities == 1);
+            prop_assert!(!exact || !may(&one, operation, &folder), "{:?}", rules);
+        }
+        // What is allowed is seen from every folder above it.
+        let allowed = may(&one, Operation::Read, &path);
+        for (at, _) in path.match_indices('/') {
+            prop_assert!(!allowed || one.allows_below(&path[..=at]), "{:?} {}", rules, &path[..=at]);
+        }
     }
 
     #[test]

@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bulla_listen::{Accept, Bounds, Security, serve};
+use bulla_listen::{Accept, Bounds, Places, Security, serve};
 use hyper::body::Incoming;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use crate::config::{ListenerConfig, Place};
 
@@ -75,7 +75,7 @@ impl Listener {
 
     /// Serves until `stop` says so, then finishes what was asked.
     pub(crate) async fn serve(self, forward: Arc<Forward>, stop: watch::Receiver<bool>) {
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        let places = Places::new(CONNECTIONS);
         let bounds = Bounds { head: HEAD_TIME, write: WRITE_TIME, handshake: HANDSHAKE_TIME, buffer: None, places };
         match self.socket {
             Socket::Tcp(socket) => {

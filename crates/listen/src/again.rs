@@ -156,6 +156,6 @@ mod tests {
             })));
         }
         let all = async { while tasks.join_next().await.transpose().unwrap().is_some() {} };
-        tokio::time::timeout(std::time::Duration::from_secs(60), all).await.unwrap();
+        tokio::time::timeout(std::time::Duration::from_mins(1), all).await.unwrap();
     }
 }

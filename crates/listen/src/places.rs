@@ -222,11 +222,13 @@ impl Drop for Place {
     }
 }
 
-/// Whom an address belongs to: with IPv6 the network of 64 bits, which is what one customer gets and can choose among.
-pub(crate) fn client(address: IpAddr) -> IpAddr {
+/// Whom an address belongs to: with IPv6 the network of 64 bits, which is what one customer gets and can choose among. On this machine nobody can say whom:
+/// what stands before a server there is many.
+pub(crate) fn client(address: IpAddr) -> Option<IpAddr> {
     match address.to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+        address if address.is_loopback() => None,
+        IpAddr::V4(address) => Some(IpAddr::V4(address)),
+        IpAddr::V6(address) => Some(IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64))),
     }
 }
 
@@ -236,12 +238,12 @@ mod tests {
 
     use super::*;
 
-    fn from(last: u8) -> Option<IpAddr> {
-        Some(IpAddr::from([192, 0, 2, last]))
+    fn try_from(places: &Places, last: u8) -> Try {
+        places.try_take(Some(IpAddr::from([192, 0, 2, last])))
     }
 
     fn take(places: &Places, last: u8) -> Place {
-        match places.try_take(from(last)) {
+        match try_from(places, last) {
             Try::Taken(place) => place,
             _ => panic!("there is no place"),
         }
@@ -259,9 +261,9 @@ mod tests {
         let busy = held[0].busy();
         std::thread::sleep(Duration::from_millis(5));
         drop(held[1].busy());
-        assert!(matches!(places.try_take(from(9)), Try::Full));
+        assert!(matches!(try_from(&places, 9), Try::Full));
         assert_eq!(held.iter().map(told).collect::<Vec<_>>(), [false, false, true, false]);
-        assert!(matches!(places.try_take(from(9)), Try::Full));
+        assert!(matches!(try_from(&places, 9), Try::Full));
         assert_eq!(held.iter().map(told).collect::<Vec<_>>(), [false, false, true, true]);
         drop(held.remove(2));
         held.push(take(&places, 9));
@@ -281,12 +283,12 @@ mod tests {
         assert_eq!(first.iter().map(told).collect::<Vec<_>>(), [true, false, false, false, false]);
         assert!(!told(&others));
         let busy: Vec<Busy> = first.iter().chain([&second]).map(Place::busy).collect();
-        assert!(matches!(places.try_take(from(2)), Try::Refused));
+        assert!(matches!(try_from(&places, 2), Try::Refused));
         // Others get what is left, and then what the one has that waits.
         let third = take(&places, 3);
         drop(busy);
         for _ in 0..5 {
-            assert!(matches!(places.try_take(from(4)), Try::Full));
+            assert!(matches!(try_from(&places, 4), Try::Full));
         }
         assert!(first.iter().chain([&second]).all(told) && !told(&others) && !told(&third));
     }
@@ -296,20 +298,20 @@ mod tests {
         let places = Places::new(1);
         let place = take(&places, 1);
         let busy = place.busy();
-        assert!(matches!(places.try_take(from(2)), Try::Full));
+        assert!(matches!(try_from(&places, 2), Try::Full));
         assert!(!told(&place), "who is answered is not told");
         drop(busy);
-        assert!(matches!(places.try_take(from(2)), Try::Full));
+        assert!(matches!(try_from(&places, 2), Try::Full));
         let busy = place.busy();
         let soon = Duration::from_millis(10);
         assert!(tokio::time::timeout(soon, place.told()).await.is_err());
         drop(busy);
         // It can be told again.
-        assert!(matches!(places.try_take(from(2)), Try::Full));
+        assert!(matches!(try_from(&places, 2), Try::Full));
         tokio::time::timeout(soon, place.told()).await.unwrap();
         let waits = tokio::spawn({
             let places = places.clone();
-            async move { places.take(from(2)).await }
+            async move { places.take(None).await }
         });
         tokio::task::yield_now().await;
         drop(place);
@@ -318,8 +320,11 @@ mod tests {
 
     #[test]
     fn a_client_is_an_address_or_a_network_of_one_customer() {
-        let of = |text: &str| client(text.parse().unwrap()).to_string();
-        assert_eq!(of("::ffff:192.0.2.1"), "192.0.2.1");
-        assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+        let of = |text: &str| client(text.parse().unwrap()).map(|client| client.to_string());
+        assert_eq!(of("::ffff:192.0.2.1").as_deref(), Some("192.0.2.1"));
+        assert_eq!(of("2001:db8:1:2:3:4:5:6").as_deref(), Some("2001:db8:1:2::"));
+        for near in ["127.0.0.1", "::1", "::ffff:127.0.0.9"] {
+            assert_eq!(of(near), None);
+        }
     }
 }

@@ -325,7 +325,7 @@ mod tests {
         drop(room.wait(10).await.unwrap());
         let waits = room.wait(60);
         tokio::pin!(waits);
-        assert!(tokio::time::timeout(std::time::Duration::from_millis(50), &mut waits).await.is_err());
+        assert!(tokio::time::timeout(Duration::from_millis(50), &mut waits).await.is_err());
         drop(first);
         let mut second = waits.await.unwrap();
         assert_eq!(room.left.available_permits(), 50);

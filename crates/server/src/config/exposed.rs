@@ -59,7 +59,7 @@ mod tests {
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
         };
         for path in [&own, &key, &certificate] {
-            fs::write(path, "").unwrap();
+            bulla_core::file::replace(path, b"", 0o600).unwrap();
             set(path, 0o644);
         }
         let listener = format!(

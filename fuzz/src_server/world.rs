@@ -273,7 +273,7 @@ pub async fn ask(core: &Arc<Core>, method: Method, uri: Uri, headers: HeaderMap,
     *request.headers_mut() = headers;
     let opened = Opened { generate_root: true, rekey: true, metrics: true };
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 4321));
-    let (head, body) = bulla_server::http::answer(core, request, address, opened).await.into_parts();
+    let (head, body) = bulla_server::http::answer(core, request, address, &opened.into()).await.into_parts();
     let body = body.collect().await.expect("a body that is there comes").to_bytes().to_vec();
     Answer { status: head.status.as_u16(), headers: head.headers, body }
 }

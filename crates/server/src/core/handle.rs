@@ -199,14 +199,13 @@ impl Open {
             return Err(Error::bad_request(format!("cannot assign policy {:?}", policy::WRAPPING)));
         }
         let by_mount = mount.entry.config.token_type;
-        let batch = match (by_mount, auth.token_type) {
-            // What is no default is an order.
-            (Some(TokenType::Batch), _) => true,
-            (Some(TokenType::Service), _) => false,
-            (_, TokenType::Batch | TokenType::DefaultBatch) => true,
-            (by_mount, TokenType::Default) => by_mount == Some(TokenType::DefaultBatch),
-            (_, TokenType::Service | TokenType::DefaultService) => false,
+        // What is no default is an order.
+        let kind = match (by_mount, auth.token_type) {
+            (Some(order @ (TokenType::Batch | TokenType::Service)), _) => order,
+            (by_mount, TokenType::Default) => by_mount.unwrap_or_default(),
+            (_, kind) => kind,
         };
+        let batch = matches!(kind, TokenType::Batch | TokenType::DefaultBatch);
         if batch && (auth.num_uses != 0 || auth.period != 0) {
             return Err(Error::bad_request("batch tokens cannot have a number of uses or a period"));
         }

@@ -16,6 +16,7 @@ impl World {
             wrap_ttl: Some(Duration::from_secs(seconds)),
             remote: None,
             remote_port: 0,
+            headers: Vec::new(),
         };
         self.core.handle(request).await.unwrap().wrap_info.unwrap().token
     }

@@ -57,7 +57,7 @@ async fn a_rule_counts_until_its_end_also_if_it_was_compiled_before() {
     let names = ["ending".to_owned()];
     let begun = std::time::Instant::now();
     let mut seen = 0;
-    while may(&*policies.acl(&names).await.unwrap(), Operation::Read, "a") {
+    while may(&policies.acl(&names).await.unwrap(), Operation::Read, "a") {
         assert!(begun.elapsed() < Duration::from_secs(10), "it goes on");
         seen += 1;
         tokio::time::sleep(Duration::from_millis(20)).await;

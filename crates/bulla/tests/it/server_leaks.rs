@@ -138,7 +138,7 @@ impl World {
     /// Makes the keys, opens it, changes the keys, and makes another root token of them.
     fn keys(&mut self) {
         let made = self.as_token("", "PUT", "sys/init", &json!({ "secret_shares": 3, "secret_threshold": 2 })).1;
-        self.root = made["root_token"].as_str().unwrap().to_owned();
+        made["root_token"].as_str().unwrap().clone_into(&mut self.root);
         let shares = texts(&made["keys_base64"]);
         self.refused("", "PUT", "sys/init", &json!({ "secret_shares": 1, "secret_threshold": 1 }));
         let wrong = STANDARD.encode([7; 33]);

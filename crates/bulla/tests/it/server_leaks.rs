@@ -367,8 +367,9 @@ impl World {
             "bound_service_account_names": ["app"], "bound_service_account_namespaces": ["shop"], "audience": "vault",
             "token_policies": ["reader"],
         });
+        let authority = rcgen::generate_simple_self_signed(["kubernetes".to_owned()]).unwrap().cert.pem();
         for is_local in [true, false] {
-            let mut config = json!({ "kubernetes_host": "http://127.0.0.1:1", "token_reviewer_jwt": reviewer, "disable_local_ca_jwt": true });
+            let mut config = json!({ "kubernetes_host": "http://127.0.0.1:1", "token_reviewer_jwt": reviewer, "kubernetes_ca_cert": authority });
             config["local_verification"] = is_local.into();
             config["pem_keys"] = if is_local { json!([public]) } else { json!([]) };
             self.ask("POST", "auth/kubernetes/config", &config);

@@ -196,13 +196,15 @@ impl Open {
             return Err(Error::bad_request(format!("cannot assign policy {:?}", policy::WRAPPING)));
         }
         let by_mount = mount.entry.config.token_type;
-        let batch = match (by_mount, auth.token_type) {
+        let kind = match by_mount {
             // What is no default is an order.
-            (Some(TokenType::Batch), _) => true,
-            (Some(TokenType::Service), _) => false,
-            (_, TokenType::Batch | TokenType::DefaultBatch) => true,
-            (by_mount, TokenType::Default) => by_mount == Some(TokenType::DefaultBatch),
-            (_, TokenType::Service | TokenType::DefaultService) => false,
+            Some(order @ (TokenType::Batch | TokenType::Service)) => order,
+            _ => auth.token_type,
+        };
+        let batch = match kind {
+            TokenType::Batch | TokenType::DefaultBatch => true,
+            TokenType::Default => by_mount == Some(TokenType::DefaultBatch),
+            TokenType::Service | TokenType::DefaultService => false,
         };
         if batch && (auth.num_uses != 0 || auth.period != 0) {
             return Err(Error::bad_request("batch tokens cannot have a number of uses or a period"));
@@ -216,8 +218,9 @@ impl Open {
             age: 0,
         };
         let (ttl, warnings) = ttl::resolve(wanted, &mount.info);
-        let kind = mount.entry.path.trim_end_matches('/').replace('/', "-");
-        let display_name = if auth.display_name.is_empty() { kind } else { format!("{kind}-{}", auth.display_name) };
+        let method = mount.entry.path.trim_end_matches('/').replace('/', "-");
+        let display_name =
+            if auth.display_name.is_empty() { method } else { format!("{method}-{}", auth.display_name) };
         let entry = Entry {
             path: request.path.clone(),
             auth: Auth { display_name, ..auth },

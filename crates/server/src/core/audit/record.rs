@@ -216,7 +216,7 @@ fn word(error: &Error) -> &'static str {
         429 if error.messages.iter().any(|text| text == QUOTA) => QUOTA,
         429 => "too many requests",
         503 => "not available",
-        400..500 => "refused",
+        status if status < 500 => "refused",
         _ => "internal error",
     }
 }

@@ -218,8 +218,9 @@ impl Open {
             age: 0,
         };
         let (ttl, warnings) = ttl::resolve(wanted, &mount.info);
-        let kind = mount.entry.path.trim_end_matches('/').replace('/', "-");
-        let display_name = if auth.display_name.is_empty() { kind } else { format!("{kind}-{}", auth.display_name) };
+        let method = mount.entry.path.trim_end_matches('/').replace('/', "-");
+        let display_name =
+            if auth.display_name.is_empty() { method } else { format!("{method}-{}", auth.display_name) };
         let entry = Entry {
             path: request.path.clone(),
             auth: Auth { display_name, ..auth },

@@ -321,7 +321,7 @@ fn no_token_and_no_value_is_in_a_log_an_audit_file_the_metrics_or_the_storage() 
         ("storage", read("data")),
     ];
     // All of them were written, and it was looked at what there is to find.
-    assert!(secrets.len() > 40 && sent > 5, "{} {sent}", secrets.len());
+    assert!(secrets.len() > 40 && sent > 2, "{} {sent}", secrets.len());
     for ((what, bytes), written) in found.iter().zip(["written down", "hmac-sha256:", "vault_core_unsealed", ""]) {
         let has = |text: &str| memchr::memmem::find(bytes, text.as_bytes()).is_some();
         assert!(has(written) && !bytes.is_empty(), "the {what} is not what was written");

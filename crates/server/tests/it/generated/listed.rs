@@ -1,4 +1,5 @@
-//! The list of differences that stay, each with its reason. Lines that begin with `~` are for other seeds than the usual one.
+//! The list of differences that stay, each with its reason. Lines that begin with `~` are for other seeds than the usual one; those that
+//! begin with `?` may be met or not, as `OpenBao` orders its answers.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -15,10 +16,19 @@ pub enum Requests {
 /// The list, and what was met.
 pub struct Listed {
     requests: Requests,
-    /// Request, part, how often it was met.
-    lines: Vec<(&'static str, &'static str, u64)>,
+    lines: Vec<Line>,
     /// What is not in the list: how often, and the first one.
     others: BTreeMap<String, (u64, String)>,
+}
+
+/// A difference that stays.
+struct Line {
+    request: &'static str,
+    part: &'static str,
+    /// Whether it has to be met with the usual seed.
+    certain: bool,
+    /// How often it was met.
+    count: u64,
 }
 
 impl Listed {
@@ -30,9 +40,10 @@ impl Listed {
                 _ if line.starts_with('#') => explained = true,
                 Some((request, part)) => {
                     assert!(explained, "no reason is given for {line}");
-                    let seldom = request.strip_prefix('~');
+                    let (seldom, uncertain) = (request.strip_prefix('~'), request.strip_prefix('?'));
                     if seldom.is_none() || requests == Requests::Others {
-                        lines.push((seldom.unwrap_or(request).trim(), part.trim(), 0));
+                        let request = seldom.or(uncertain).unwrap_or(request).trim();
+                        lines.push(Line { request, part: part.trim(), certain: uncertain.is_none(), count: 0 });
                     }
                 }
                 None => {
@@ -46,9 +57,9 @@ impl Listed {
 
     /// A difference was met. Of those that are not in the list, those of a `group` with the same beginning are one.
     pub fn meet(&mut self, group: &str, request: &str, difference: &str, shown: &dyn Fn() -> String) {
-        let found = self.lines.iter_mut().find(|(asked, part, _)| glob(asked, request) && glob(part, difference));
-        if let Some((_, _, count)) = found {
-            *count += 1;
+        let found = self.lines.iter_mut().find(|line| glob(line.request, request) && glob(line.part, difference));
+        if let Some(line) = found {
+            line.count += 1;
             return;
         }
         let beginning: String = difference.chars().take(60).collect();
@@ -63,8 +74,8 @@ impl Listed {
         for (count, shown) in self.others.values() {
             let _ = writeln!(failures, "{count} times: {shown}");
         }
-        for (request, part, _) in self.lines.iter().filter(|(_, _, count)| all && *count == 0) {
-            let _ = writeln!(failures, "listed, but it does not occur: {request} :: {part}");
+        for line in self.lines.iter().filter(|line| all && line.certain && line.count == 0) {
+            let _ = writeln!(failures, "listed, but it does not occur: {} :: {}", line.request, line.part);
         }
         assert!(failures.is_empty(), "{} kinds of differences are not listed:\n{failures}", self.others.len());
     }

@@ -143,6 +143,7 @@ fn request(data: Object) -> Request {
         wrap_ttl: None,
         remote: None,
         remote_port: 0,
+        headers: Vec::new(),
     }
 }
 

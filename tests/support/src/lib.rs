@@ -107,14 +107,14 @@ impl Drop for Server {
 }
 
 /// An address that nothing listens on, and nothing soon will: none of the ports that the system gives to connections, or to who does not care which,
-/// and in one process none twice. Under load a program may take seconds until it listens.
+/// and in one process none twice, nor the one behind it, which Vault's servers take, too. Under load a program may take seconds until it listens.
 pub fn unused_address() -> SocketAddr {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     const PORTS: std::ops::Range<u32> = 10_000..32_000;
     // Processes begin far from each other.
-    let first = std::process::id().wrapping_mul(7919);
+    let first = std::process::id().wrapping_mul(2 * 7919);
     for _ in PORTS {
-        let at = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % (PORTS.end - PORTS.start);
+        let at = first.wrapping_add(NEXT.fetch_add(2, Ordering::Relaxed)) % (PORTS.end - PORTS.start);
         let port = u16::try_from(PORTS.start + at).unwrap();
         if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
             return listener.local_addr().unwrap();

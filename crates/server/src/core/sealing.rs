@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bulla_core::{DataKey, SecretBytes};
+use futures_util::FutureExt;
 
 mod begin;
 mod migrate;
@@ -263,10 +264,16 @@ impl Core {
 
     /// Forgets all keys. Shares open it again; a seal that needs nobody does so at the next start.
     pub async fn seal(&self) {
+        // Who gives shares once it is sealed comes after this: none is forgotten, and what they open stays open.
+        let mut turn = std::pin::pin!(self.changing.lock());
+        let has_turn = turn.as_mut().now_or_never();
         // At once, whatever else is being done: a key service may take its time. Then what was being opened meanwhile.
         self.stays_sealed.store(true, Ordering::Relaxed);
         self.stop().await;
-        let _changing = self.changing.lock().await;
+        let _changing = match has_turn {
+            Some(turn) => turn,
+            None => turn.await,
+        };
         *self.progress() = Progress::default();
         self.stays_sealed.store(true, Ordering::Relaxed);
         self.stop().await;

@@ -55,6 +55,28 @@ fn people_initialize_unseal_and_seal() {
 }
 
 #[test]
+fn who_gives_shares_as_soon_as_it_is_sealed_opens_it_and_it_stays_open() {
+    let folder = tempfile::tempdir().unwrap();
+    // It takes a moment to write, and sealing writes.
+    let ours = Ours::sealed(Arc::new(Embedded::open(&folder.path().join("db")).unwrap()), Vec::new(), Vec::new());
+    let (_, made) = ours.ask("", "PUT", "sys/init", r#"{"secret_shares":2,"secret_threshold":2}"#);
+    let root = text(&made, "/root_token");
+    let unseal = || {
+        let give = |at: usize| ours.ask("", "PUT", "sys/unseal", &json!({ "key": made["keys"][at] }).to_string()).1;
+        give(0);
+        give(1)
+    };
+    unseal();
+    for round in 0..20 {
+        assert_eq!(ours.ask(root, "PUT", "cubbyhole/x", &json!({ "round": round }).to_string()).0, 204);
+        assert_eq!(ours.ask(root, "PUT", "sys/seal", "").0, 204);
+        assert_eq!(unseal()["sealed"], false, "{round}");
+        std::thread::sleep(Duration::from_millis(20));
+        assert_eq!(ours.ask(root, "GET", "cubbyhole/x", "").1["data"]["round"], round);
+    }
+}
+
+#[test]
 fn a_server_with_a_static_key_opens_by_itself_and_has_what_was_written() {
     let folder = tempfile::tempdir().unwrap();
     let key = bulla_core::DataKey::generate().unwrap();

@@ -57,7 +57,8 @@ async fn with_no_identity_the_error_says_where_was_looked() {
 async fn a_malformed_key_file_is_named_with_its_line_and_never_quoted() {
     let pair = x25519();
     let mut home = Home::new();
-    let damaged = pair.identity.replace('Q', "P");
+    let (start, last) = pair.identity.split_at(pair.identity.len() - 1);
+    let damaged = format!("{start}{}", if last == "Q" { 'P' } else { 'Q' });
     let file = home.file("keys", &format!("# mine\n\n{damaged}\n"));
     home.set("SOPS_AGE_KEY_FILE", &file);
     let error = failure(&home, &pair.recipient).await;

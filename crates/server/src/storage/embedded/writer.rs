@@ -41,8 +41,9 @@ pub struct Job {
 
 /// What whoever writes has.
 pub struct Writer {
-    database: Database,
+    /// Before the file: who reads from it ends first.
     snapshot: Snapshot,
+    database: Database,
     turn: Mutex<Turn>,
     /// Batches that were handed over and are not written.
     waiting: AtomicUsize,

@@ -18,6 +18,8 @@ use crate::show::plain;
 
 /// The longest part of an answer that is no JSON which is shown.
 const LONGEST_SHOWN: usize = 4096;
+/// The longest refusal of what would have been a long answer.
+const LONGEST_REFUSAL: usize = 1 << 20;
 
 /// A request.
 pub(crate) struct Call<'a> {
@@ -168,6 +170,53 @@ impl Client {
 
     /// Sends a request and reads the answer, whatever its status.
     pub(crate) fn send(&self, call: &Call<'_>) -> Result<Reply, Failure> {
+        let (headers, body) = self.prepared(call)?;
+        let (path, query) = (encoded(call.path), query(call));
+        let request = self.request(call, &path, query.as_deref(), headers, body);
+        let sending =
+            self.runtime.block_on(async { tokio::time::timeout(self.timeout, self.http.send(&request)).await });
+        let verb = title(call.method.as_str());
+        let failed = |why: String| Failure::remote(format!("{verb} {:?}: {why}", self.url(call)));
+        match sending {
+            Ok(Ok(reply)) => Ok(Reply { status: reply.status.as_u16(), body: reply.body }),
+            Ok(Err(error)) => Err(failed(self.reason(&error.to_string()))),
+            Err(_) => Err(failed(format!("no answer within {} s (VAULT_CLIENT_TIMEOUT)", self.timeout.as_secs()))),
+        }
+    }
+
+    /// Sends a request, and gives what is answered to `take`, piece by piece: it may be longer than memory. Only the time in which nothing comes is limited.
+    /// What is no success is given back whole.
+    pub(crate) fn save(
+        &self,
+        call: &Call<'_>,
+        mut take: impl FnMut(&[u8]) -> Result<(), Failure>,
+    ) -> Result<Option<Reply>, Failure> {
+        let (headers, body) = self.prepared(call)?;
+        let (path, query) = (encoded(call.path), query(call));
+        let request = self.request(call, &path, query.as_deref(), headers, body);
+        let verb = title(call.method.as_str());
+        let failed = |why: String| Failure::remote(format!("{verb} {:?}: {why}", self.url(call)));
+        let late = |_| failed(format!("nothing came within {} s (VAULT_CLIENT_TIMEOUT)", self.timeout.as_secs()));
+        self.runtime.block_on(async {
+            let opening = tokio::time::timeout(self.timeout, self.http.open(&request)).await.map_err(late)?;
+            let mut opened = opening.map_err(|error| failed(self.reason(&error.to_string())))?;
+            let status = opened.status.as_u16();
+            let mut refusal = SecretBytes::new();
+            loop {
+                let next = tokio::time::timeout(self.timeout, opened.chunk()).await.map_err(late)?;
+                let Some(chunk) = next.map_err(|error| failed(error.to_string()))? else { break };
+                if (200..300).contains(&status) {
+                    take(&chunk)?;
+                } else if refusal.len() + chunk.len() <= LONGEST_REFUSAL {
+                    refusal.extend_from_slice(&chunk);
+                }
+            }
+            Ok((!(200..300).contains(&status)).then_some(Reply { status, body: refusal }))
+        })
+    }
+
+    /// The headers and the body of a request, unless it is to be shown instead.
+    fn prepared(&self, call: &Call<'_>) -> Result<(HeaderMap, Bytes), Failure> {
         let mut headers = self.headers.clone();
         if call.role == Role::Main
             && let Some(ttl) = call.wrap.clone().or_else(|| self.wrap.map(plain::go_duration))
@@ -186,25 +235,26 @@ impl Client {
             .body
             .as_ref()
             .map_or_else(Bytes::new, |body| Bytes::from_owner(Zeroizing::new(json::object_to_vec(body))));
-        let (path, query) = (encoded(call.path), query(call));
-        let request = Request {
+        Ok((headers, body))
+    }
+
+    fn request<'r>(
+        &'r self,
+        call: &Call<'r>,
+        path: &'r str,
+        query: Option<&'r str>,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Request<'r> {
+        Request {
             method: call.method.clone(),
-            path: &path,
-            query: query.as_deref(),
+            path,
+            query,
             body,
             headers,
             // An empty one says: without any.
             token: call.token.or(self.token.as_ref()).filter(|token| !token.expose().is_empty()),
             again: if call.method == Method::GET { Again::OnTrouble } else { Again::IfNothingWasDone },
-        };
-        let sending =
-            self.runtime.block_on(async { tokio::time::timeout(self.timeout, self.http.send(&request)).await });
-        let verb = title(call.method.as_str());
-        let failed = |why: String| Failure::remote(format!("{verb} {:?}: {why}", self.url(call)));
-        match sending {
-            Ok(Ok(reply)) => Ok(Reply { status: reply.status.as_u16(), body: reply.body }),
-            Ok(Err(error)) => Err(failed(self.reason(&error.to_string()))),
-            Err(_) => Err(failed(format!("no answer within {} s (VAULT_CLIENT_TIMEOUT)", self.timeout.as_secs()))),
         }
     }
 

@@ -12,6 +12,7 @@ mod policy;
 mod rekey;
 mod root;
 mod secrets;
+mod snapshot;
 mod status;
 mod token;
 mod tools;
@@ -66,6 +67,7 @@ pub(crate) const COMMANDS: &[&[Command]] = &[
     unseal::COMMANDS,
     root::COMMANDS,
     rekey::COMMANDS,
+    snapshot::COMMANDS,
     tools::COMMANDS,
 ];
 

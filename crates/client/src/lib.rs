@@ -10,7 +10,7 @@
 //! - With `VAULT_MAX_RETRIES`, what writes is repeated only where the server says that it did nothing.
 //! - Numbers keep the digits that the server sends.
 //!
-//! Not there: `proxy`, `ssh`, `pki`, `debug`, `plugin`, `operator raft` and `diagnose`, token helpers that are programs.
+//! Not there: `proxy`, `ssh`, `pki`, `debug`, `plugin`, `operator raft` but its `snapshot save`, `diagnose`, token helpers that are programs.
 //!
 //! The table of commands (`command::COMMANDS`) is the one source of parsing, help and completion.
 

@@ -16,7 +16,7 @@ mod replace;
 
 pub use lock::FileLock;
 pub use pid::PidFile;
-pub use replace::{Fresh, NewMode, check_replaceable, replace, replace_as};
+pub use replace::{Fresh, NewMode, Replacement, check_replaceable, replace, replace_as};
 
 /// A file operation that failed: what, on which path, why.
 #[derive(Debug, thiserror::Error)]

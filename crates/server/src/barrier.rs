@@ -209,6 +209,11 @@ impl Barrier {
         self.keyring().root_key() == root_key
     }
 
+    /// The key by which the cluster's snapshots are known.
+    pub fn snapshot_key(&self) -> aws_lc_rs::hmac::Key {
+        crate::storage::snapshot::key(self.keyring().name_key())
+    }
+
     /// A copy of the root key, to be wrapped by another seal.
     pub fn root_key(&self) -> DataKey {
         self.keyring().root_key().clone()

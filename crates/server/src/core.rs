@@ -25,6 +25,7 @@ pub mod random;
 mod revoke;
 pub mod rotation;
 mod sealing;
+pub mod snapshot;
 pub mod token;
 mod token_lease;
 pub mod ttl;
@@ -82,6 +83,8 @@ pub struct Core {
     unfinished: OnceLock<String>,
     /// Somebody sealed it: no seal opens it before its next start.
     stays_sealed: AtomicBool,
+    /// Places for snapshots that are being sent.
+    snapshots: Arc<tokio::sync::Semaphore>,
     this: Weak<Core>,
     /// What is counted.
     pub metrics: Arc<metrics::Metrics>,
@@ -153,6 +156,7 @@ impl Core {
             stopping: watch::Sender::new(false),
             unfinished: OnceLock::new(),
             stays_sealed: AtomicBool::new(false),
+            snapshots: Arc::new(tokio::sync::Semaphore::new(snapshot::AT_ONCE)),
             this: this.clone(),
             metrics: Arc::default(),
         })

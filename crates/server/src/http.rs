@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use bulla_listen::{Bounds, Places, Security};
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::Body;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 mod answer;
 mod asked;
+mod body;
 mod early;
 mod forwarded;
 mod known;
@@ -23,6 +23,7 @@ mod limited;
 mod surely;
 
 pub use self::asked::path;
+pub use self::body::AnswerBody;
 pub use self::forwarded::{Forwarded, Others};
 use self::surely::surely;
 use crate::core::Core;
@@ -118,7 +119,7 @@ pub async fn answer(
     request: http::Request<impl Body<Data = Bytes> + Unpin>,
     address: SocketAddr,
     rules: &Rules,
-) -> http::Response<Full<Bytes>> {
+) -> http::Response<AnswerBody> {
     let (head, body) = request.into_parts();
     let (opened, forwarded) = (rules.opened, rules.forwarded.as_ref());
     let address = match forwarded.map_or(Ok(address), |forwarded| forwarded.client(&head.headers, address)) {
@@ -181,14 +182,14 @@ pub async fn answer(
 }
 
 /// What the server counts, for everybody.
-fn metrics(core: &Core, uri: &http::Uri) -> http::Response<Full<Bytes>> {
+fn metrics(core: &Core, uri: &http::Uri) -> http::Response<AnswerBody> {
     let format =
         uri.query().into_iter().flat_map(|query| query.split('&')).find_map(|pair| pair.strip_prefix("format="));
     answer::response(crate::engine::system::metrics::answer(core, format.unwrap_or_default()), "")
 }
 
 /// Answers one request that no quota is against.
-async fn admitted(core: &Arc<Core>, asked: asked::Asked) -> http::Response<Full<Bytes>> {
+async fn admitted(core: &Arc<Core>, asked: asked::Asked) -> http::Response<AnswerBody> {
     if let Some(response) = early::try_answer(core, &asked).await {
         return response;
     }

@@ -21,7 +21,7 @@ pub use error::{Error, Result};
 pub use field::{Field, Kind, go_type};
 pub use render::{auth as render_auth, render};
 pub use request::{Caller, Operation, Request, TokenText};
-pub use response::{Auth, Issued, Response, Secret, TokenType, WrapInfo};
+pub use response::{Auth, Issued, Response, Secret, Stream, TokenType, WrapInfo};
 pub use route::{Access, Described, Pinned, Route};
 pub use tree::Tree;
 

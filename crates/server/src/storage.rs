@@ -15,6 +15,8 @@ mod embedded;
 mod memory;
 pub mod migrate;
 pub mod postgres;
+pub mod restore;
+pub mod snapshot;
 
 pub use embedded::Embedded;
 pub use memory::Memory;
@@ -24,6 +26,10 @@ pub use postgres::Postgres;
 pub const MAX_VALUE: usize = (1 << 20) + 4096;
 /// After so many bytes of values a step of [`Scan`] ends.
 pub const SCAN_BYTES: usize = 4 << 20;
+/// After so many bytes of values a step of [`Frozen`] ends.
+pub const FROZEN_BYTES: usize = 1 << 20;
+/// How many entries a step of [`Frozen`] has at most.
+const FROZEN_ENTRIES: usize = 1024;
 /// The longest key, in bytes.
 pub const MAX_KEY: usize = 32 << 10;
 
@@ -46,6 +52,14 @@ pub trait Storage: Send + Sync {
     /// [`StorageError::Conflict`] if a condition does not hold.
     async fn commit(&self, batch: Batch) -> Result<(), StorageError>;
 
+    /// All entries as they are now, to be gone through while others write. Has all that was answered before, and of what is written later nothing.
+    ///
+    /// # Errors
+    /// [`StorageError::Backend`]: the backend fails, or has nothing like that.
+    async fn freeze(&self) -> Result<Box<dyn Frozen>, StorageError> {
+        Err(StorageError::backend("read")(format!("a storage of the kind {} has no snapshots", self.kind())))
+    }
+
     /// Whether it takes no more writes before the next start.
     fn has_failed(&self) -> bool {
         false
@@ -66,6 +80,14 @@ pub trait Scan: Storage {
     /// Entries in the order of their keys, from the first that is not before `from`: at most `limit`, and none behind [`SCAN_BYTES`] of values. Fewer
     /// do not mean that it is the end; none do.
     async fn scan(&self, from: &str, limit: usize) -> Result<Vec<Entry>, StorageError>;
+}
+
+/// All entries of a storage as they were at one moment. Nobody waits for whoever has one; what was overwritten since is kept for as long, so it is not
+/// kept for longer than needed.
+#[async_trait]
+pub trait Frozen: Send {
+    /// The next entries, in the order of their keys; none at the end. None come behind [`FROZEN_BYTES`] of values.
+    async fn next(&mut self) -> Result<Vec<Entry>, StorageError>;
 }
 
 /// What is written together, and what must hold for it.

@@ -47,6 +47,7 @@ mod server_kills;
 mod server_leaks;
 mod server_process;
 mod server_seal;
+mod server_snapshot;
 mod server_storage;
 mod values;
 mod vault_cli;

@@ -39,6 +39,7 @@ use crate::output::say;
 mod migrate;
 mod seals;
 mod signals;
+mod snapshot;
 mod storage;
 
 /// Examples for the help.
@@ -48,6 +49,7 @@ Examples:
   bulla server -dev -dev-root-token-id=root -dev-listen-address=127.0.0.1:8200
   bulla server -config=/etc/bulla/server.hcl
   bulla server migrate -config=/etc/bulla/migrate.hcl      # to another storage; see: bulla server migrate -help
+  bulla server snapshot restore -config=/etc/bulla/server.hcl x.snap    # see: bulla server snapshot -help
 
 Flags, with one dash or two:
   -config PATH              Vault's configuration: a file, HCL or JSON, or a folder with such; as often as needed
@@ -102,8 +104,10 @@ struct Flags {
 /// # Errors
 /// A configuration that cannot be used, a port that is taken, storage that does not open, a seal that does not.
 pub(crate) fn run(app: &App, args: &ServerArgs) -> Result<Code, Failure> {
-    if let Some(("migrate", rest)) = args.flags.split_first().and_then(|(first, rest)| Some((first.to_str()?, rest))) {
-        return migrate::run(app, rest);
+    match args.flags.split_first().and_then(|(first, rest)| Some((first.to_str()?, rest))) {
+        Some(("migrate", rest)) => return migrate::run(app, rest),
+        Some(("snapshot", rest)) => return snapshot::run(app, rest),
+        _ => {}
     }
     let flags = Flags::read(&args.flags)?;
     if flags.help {

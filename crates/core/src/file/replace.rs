@@ -61,25 +61,69 @@ pub fn replace_as(path: &Path, contents: &[u8], fresh: Fresh) -> Result<(), File
 }
 
 fn try_replace_as(path: &Path, contents: &[u8], fresh: Fresh) -> io::Result<()> {
-    let folder = parent(path);
-    let folder_handle = File::open(folder)?;
-    check_replaceable(path)?;
-    let mut temporary = match fresh.mode {
-        NewMode::LessUmask(mode) => Temporary::create(folder, mode)?,
-        NewMode::Exactly(_) => Temporary::create(folder, 0o600)?,
-    };
-    let file = temporary.file();
-    file.write_all(contents)?;
-    if fresh.user.is_some() || fresh.group.is_some() {
-        fchown(&*file, fresh.user, fresh.group)?;
+    let mut replacement = Replacement::try_begin(path, fresh)?;
+    replacement.temporary.file().write_all(contents)?;
+    replacement.try_finish()
+}
+
+/// A new file that takes another one's place as with [`replace_as`], written piece by piece. Dropped before it is [finished](Self::finish), it leaves
+/// everything as it was.
+pub struct Replacement {
+    temporary: Temporary,
+    folder: File,
+    path: PathBuf,
+    fresh: Fresh,
+}
+
+impl Replacement {
+    /// Begins a file for `path`.
+    ///
+    /// # Errors
+    /// As [`replace_as`].
+    pub fn begin(path: &Path, fresh: Fresh) -> Result<Self, FileError> {
+        Self::try_begin(path, fresh).map_err(FileError::io("replace", path))
     }
-    // After the owner: a change of that resets parts of it.
-    if let NewMode::Exactly(mode) = fresh.mode {
-        file.set_permissions(Permissions::from_mode(mode & 0o7777))?;
+
+    /// Adds to it.
+    ///
+    /// # Errors
+    /// As [`replace_as`].
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), FileError> {
+        self.temporary.file().write_all(bytes).map_err(FileError::io("replace", &self.path))
     }
-    file.sync_all()?;
-    temporary.persist(folder, path)?;
-    sync_folder(&folder_handle)
+
+    /// Puts it in its place.
+    ///
+    /// # Errors
+    /// As [`replace_as`].
+    pub fn finish(self) -> Result<(), FileError> {
+        let path = self.path.clone();
+        self.try_finish().map_err(FileError::io("replace", &path))
+    }
+
+    fn try_begin(path: &Path, fresh: Fresh) -> io::Result<Self> {
+        let folder = File::open(parent(path))?;
+        check_replaceable(path)?;
+        let mode = match fresh.mode {
+            NewMode::LessUmask(mode) => mode,
+            NewMode::Exactly(_) => 0o600,
+        };
+        Ok(Self { temporary: Temporary::create(parent(path), mode)?, folder, path: path.to_owned(), fresh })
+    }
+
+    fn try_finish(mut self) -> io::Result<()> {
+        let (file, fresh) = (self.temporary.file(), self.fresh);
+        if fresh.user.is_some() || fresh.group.is_some() {
+            fchown(&*file, fresh.user, fresh.group)?;
+        }
+        // After the owner: a change of that resets parts of it.
+        if let NewMode::Exactly(mode) = fresh.mode {
+            file.set_permissions(Permissions::from_mode(mode & 0o7777))?;
+        }
+        file.sync_all()?;
+        self.temporary.persist(parent(&self.path), &self.path)?;
+        sync_folder(&self.folder)
+    }
 }
 
 /// Whether what is at `path`, if anything, is something that [`replace_as`] replaces. What takes the place of `/dev/null` is missed by the whole machine.
@@ -303,5 +347,23 @@ mod tests {
         }
         assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn a_replacement_that_is_not_finished_leaves_everything_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        let fresh = Fresh { mode: NewMode::Exactly(0o600), user: None, group: None };
+        replace_as(&path, b"old", fresh).unwrap();
+        let mut begun = Replacement::begin(&path, fresh).unwrap();
+        begun.write(b"ne").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        drop(begun);
+        assert_eq!((fs::read(&path).unwrap(), fs::read_dir(folder.path()).unwrap().count()), (b"old".to_vec(), 1));
+        let mut begun = Replacement::begin(&path, fresh).unwrap();
+        begun.write(b"ne").unwrap();
+        begun.write(b"w").unwrap();
+        begun.finish().unwrap();
+        assert_eq!((fs::read(&path).unwrap(), mode(&path)), (b"new".to_vec(), 0o600));
     }
 }

@@ -77,6 +77,8 @@ pub struct Metrics {
     pub requests: Timing,
     /// Logins.
     pub logins: Timing,
+    /// Snapshots that were sent to their end.
+    pub snapshots: Timing,
     /// Records of requests, and of answers.
     pub audit: [Audited; 2],
     /// What audit devices are at, and lost.
@@ -112,6 +114,7 @@ impl Default for Metrics {
             in_flight: AtomicI64::new(0),
             requests: Timing::default(),
             logins: Timing::default(),
+            snapshots: Timing::default(),
             audit: Default::default(),
             sinks: Arc::default(),
             created: Mutex::default(),
@@ -184,6 +187,7 @@ impl Core {
         page.gauge("vault.core.in_flight_requests", &label, self.metrics.in_flight.load(Ordering::Relaxed));
         page.timing("vault.core.handle_request", &self.metrics.requests);
         page.timing("vault.core.handle_login_request", &self.metrics.logins);
+        page.timing("bulla.storage.snapshot", &self.metrics.snapshots);
         for (name, audited) in ["request", "response"].iter().zip(&self.metrics.audit) {
             let name = format!("vault.audit.log_{name}");
             page.timing(&name, &audited.written);

@@ -22,6 +22,7 @@ mod rekey;
 mod root;
 mod server;
 mod show;
+mod snapshot;
 mod tools;
 mod ui;
 mod wrapping;
@@ -204,6 +205,7 @@ impl Engine for System {
             route!(route("ha-status", "The servers on this storage"), Read => server::nodes),
             route!(route("step-down", "Let another server take over").access(Access::Sudo), Update => server::step_down),
             route!(route("version-history/?", "Which versions have opened this storage").access(Access::Sudo), List => server::versions),
+            route!(route("storage/raft/snapshot", "All of the storage, in one file"), Read => snapshot::save),
             route!(route("seal", "Forget all keys").access(Access::Sudo), Update => keys::seal),
             route!(route("config/reload/{subsystem}", "Read the configuration again").access(Access::Sudo), Update => keys::reload),
             route!(route("tools/random/?", "Random bytes").fields(tools::RANDOM), Update => tools::random),

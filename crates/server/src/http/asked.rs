@@ -9,11 +9,11 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, Uri};
-use http_body_util::Full;
 use hyper::body::Body;
 use zeroize::Zeroizing;
 
 use super::answer;
+use super::body::AnswerBody;
 use crate::core::random;
 use crate::json::{self, Object, Value};
 use crate::logical::{Operation, Request, TokenText, parse_seconds};
@@ -36,8 +36,12 @@ static ROOMS: LazyLock<Rooms> = LazyLock::new(|| Rooms {
 /// The longest path below `/v1/`.
 const PATH: usize = 16 << 10;
 
+/// What whoever sends a snapshot is told.
+const NO_RESTORE: &str =
+    "a server is not restored while it runs: stop it, and run bulla server snapshot restore -config FILE SNAPSHOT";
+
 /// An answer that comes before anything is asked. In a box: it is large, and rare.
-pub type Early = Box<Response<Full<Bytes>>>;
+pub type Early = Box<Response<AnswerBody>>;
 
 /// What is asked for.
 pub struct Asked {
@@ -119,7 +123,7 @@ fn redirect(path: &str, query: Option<&str>) -> Early {
 }
 
 /// There is the root namespace alone.
-pub fn check_namespace(headers: &HeaderMap) -> Option<Response<Full<Bytes>>> {
+pub fn check_namespace(headers: &HeaderMap) -> Option<Response<AnswerBody>> {
     let given = headers.get("x-vault-namespace")?;
     let name = given.to_str().unwrap_or("?").trim_matches('/');
     if name.is_empty() || name == "root" {
@@ -172,6 +176,13 @@ pub async fn read<F: Future<Output = Result<(), Early>>>(
             415,
             format!("PATCH requires Content-Type of application/merge-patch+json, provided {kind}"),
         ));
+    }
+    if operation == Operation::Update
+        && matches!(path.as_str(), "sys/storage/raft/snapshot" | "sys/storage/raft/snapshot-force")
+    {
+        // It may be as long as the storage. Whoever is told before it is sent hears it.
+        ROOMS.open.read(body).pass_over(BODY, WITHOUT_ROOM).await;
+        return Err(refuse(501, NO_RESTORE));
     }
     let (token, mut room) = (token(&head.headers), None);
     let mut data = match operation {
@@ -332,6 +343,7 @@ fn decode(text: &str, plus: Plus) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::Full;
     use proptest::prelude::*;
 
     use super::*;

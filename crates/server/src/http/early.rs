@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use http::Response;
-use http_body_util::Full;
 use tokio::sync::Semaphore;
 
 use super::asked::Asked;
+use super::body::AnswerBody;
 use super::surely::surely;
 use crate::core::{API_VERSION, Core, Init, SealStatus, hex};
 use crate::http::answer;
@@ -18,7 +17,7 @@ use crate::logical::{Error, Operation, Pinned, Result};
 use crate::seal::{Shares, shamir};
 
 /// The answer, if the path is one of these.
-pub async fn try_answer(core: &Arc<Core>, asked: &Asked) -> Option<Response<Full<Bytes>>> {
+pub async fn try_answer(core: &Arc<Core>, asked: &Asked) -> Option<Response<AnswerBody>> {
     let request = &asked.request;
     let writes = request.operation == Operation::Update;
     let reads = request.operation == Operation::Read;
@@ -68,7 +67,7 @@ fn shown(core: &Core, status: &SealStatus) -> Object {
     shown
 }
 
-async fn health(core: &Core, query: &Object) -> Response<Full<Bytes>> {
+async fn health(core: &Core, query: &Object) -> Response<AnswerBody> {
     // Reading goes on. Whoever watches the server should know all the same.
     if core.has_failed() {
         let failed = "the storage could not be written: nothing is before the server is started again";

@@ -3,12 +3,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, Response};
-use http_body_util::Full;
 
 use super::answer;
+use super::body::AnswerBody;
 use crate::core::Core;
 use crate::core::audit::{QUOTA, Record};
 use crate::core::quota::Verdict;
@@ -23,7 +22,7 @@ pub async fn refuse(
     head: &Parts,
     path: String,
     address: SocketAddr,
-) -> Response<Full<Bytes>> {
+) -> Response<AnswerBody> {
     let error = Error::new(429, format!("request path {path:?}: rate limit quota exceeded"));
     if verdict.audit
         && let Err(error) = write_down(core, head, path, address).await
@@ -66,7 +65,7 @@ pub fn unread(head: &Parts, path: String, address: SocketAddr) -> crate::logical
 }
 
 /// Says how much is left, if that is wanted.
-pub fn mark(mut response: Response<Full<Bytes>>, verdict: &Verdict) -> Response<Full<Bytes>> {
+pub fn mark(mut response: Response<AnswerBody>, verdict: &Verdict) -> Response<AnswerBody> {
     if !verdict.headers {
         return response;
     }

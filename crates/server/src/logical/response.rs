@@ -1,11 +1,48 @@
 //! An answer, before it is JSON.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
 
 use super::TokenText;
 use crate::json::{Object, Value};
+
+/// A body that is made while it is sent: its type, and its pieces, which are given to one who asks. A piece that is an error ends the connection, so that
+/// nobody takes what came before for all.
+#[derive(Clone)]
+pub struct Stream {
+    kind: &'static str,
+    pieces: Arc<Mutex<Option<Pieces>>>,
+}
+
+type Pieces = mpsc::Receiver<Result<Bytes, String>>;
+
+impl Stream {
+    /// Of these pieces.
+    pub fn new(kind: &'static str, pieces: Pieces) -> Self {
+        Self { kind, pieces: Arc::new(Mutex::new(Some(pieces))) }
+    }
+
+    /// Its media type.
+    pub fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    /// The pieces, unless somebody has them.
+    pub fn take(&self) -> Option<Pieces> {
+        self.pieces.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Stream({})", self.kind)
+    }
+}
 
 /// An answer.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +63,8 @@ pub struct Response {
     pub warnings: Vec<String>,
     /// Another body than JSON of this: its type and contents.
     pub raw: Option<(&'static str, Vec<u8>)>,
+    /// Another body, that is made while it is sent. It is never wrapped.
+    pub stream: Option<Stream>,
     /// How long the answer is to be wrapped if the client does not say.
     pub wrap_ttl: Option<std::time::Duration>,
     /// What is in it is nowhere else, and without it nobody opens the server again: it leaves as it is, also if it cannot be written down.
@@ -64,6 +103,7 @@ impl Response {
             && self.issued.is_none()
             && self.wrap_info.is_none()
             && self.raw.is_none()
+            && self.stream.is_none()
             && self.warnings.is_empty()
     }
 

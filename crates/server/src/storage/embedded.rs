@@ -14,9 +14,11 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use tokio::sync::oneshot;
 
+use self::frozen::Held;
 use self::writer::{Job, Writer};
-use super::{Batch, Entry, SCAN_BYTES, Scan, Storage, StorageError, behind, child};
+use super::{Batch, Entry, Frozen, SCAN_BYTES, Scan, Storage, StorageError, behind, child};
 
+mod frozen;
 mod snapshot;
 mod writer;
 
@@ -153,6 +155,11 @@ impl Storage for Embedded {
         let (answer, answered) = oneshot::channel();
         self.writer.hand_over(self.jobs.as_ref(), Job { batch, answer }).ok_or_else(gone)?;
         answered.await.map_err(|_| gone())?
+    }
+
+    async fn freeze(&self) -> Result<Box<dyn Frozen>, StorageError> {
+        let table = self.writer.table().map_err(|error| StorageError::backend("read")(error.to_string()))?;
+        Ok(Box::new(Held::new(table)))
     }
 
     fn has_failed(&self) -> bool {

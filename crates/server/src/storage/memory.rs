@@ -1,12 +1,14 @@
 //! Storage that is gone with the process: for `-dev` and for tests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
 use std::ops::Bound;
 use std::sync::{PoisonError, RwLock};
 
 use async_trait::async_trait;
 
-use super::{Batch, Entry, SCAN_BYTES, Scan, Storage, StorageError, behind, child};
+use super::{
+    Batch, Entry, FROZEN_BYTES, FROZEN_ENTRIES, Frozen, SCAN_BYTES, Scan, Storage, StorageError, behind, child,
+};
 
 /// Entries in memory.
 #[derive(Default)]
@@ -50,6 +52,29 @@ impl Storage for Memory {
             };
         }
         Ok(())
+    }
+
+    async fn freeze(&self) -> Result<Box<dyn Frozen>, StorageError> {
+        let entries = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(Box::new(Copied(entries.clone().into_iter())))
+    }
+}
+
+/// All entries, copied.
+struct Copied(btree_map::IntoIter<String, Vec<u8>>);
+
+#[async_trait]
+impl Frozen for Copied {
+    async fn next(&mut self) -> Result<Vec<Entry>, StorageError> {
+        let (mut entries, mut bytes) = (Vec::new(), 0);
+        while bytes < FROZEN_BYTES
+            && entries.len() < FROZEN_ENTRIES
+            && let Some((key, value)) = self.0.next()
+        {
+            bytes += value.len();
+            entries.push((key, value));
+        }
+        Ok(entries)
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_postgres::Row;
 
 mod connect;
+mod frozen;
 mod pool;
 mod remembered;
 mod schema;
@@ -29,7 +30,7 @@ use remembered::{Known, Remembered};
 use tenure::Tenure;
 use writer::Job;
 
-use super::{Batch, Entry, MAX_VALUE, Scan, Storage, StorageError, behind};
+use super::{Batch, Entry, Frozen, MAX_VALUE, Scan, Storage, StorageError, behind};
 
 /// How many names one statement looks for: none shall take long.
 const PAGE: usize = 4096;
@@ -162,6 +163,10 @@ impl Storage for Postgres {
         answered.await.map_err(|_| gone())?
     }
 
+    async fn freeze(&self) -> Result<Box<dyn Frozen>, StorageError> {
+        Ok(Box::new(frozen::Transaction::begin(Arc::clone(&self.tenure)).await?))
+    }
+
     async fn lost(&self) -> StorageError {
         self.tenure.until_end().await
     }
@@ -171,13 +176,17 @@ impl Storage for Postgres {
 impl Scan for Postgres {
     async fn scan(&self, from: &str, limit: usize) -> Result<Vec<Entry>, StorageError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = self.readers.ask(Question::Scan, &[&from.as_bytes(), &limit]).await?;
-        let entry = |row: &Row| Ok(bytes(row, 2)?.zip(bytes(row, 3)?));
-        rows.iter()
-            .filter_map(|row| entry(row).transpose())
-            .map(|entry| entry.and_then(|(key, value)| Ok((text(key)?, value))))
-            .collect()
+        entries(&self.readers.ask(Question::Scan, &[&from.as_bytes(), &limit]).await?)
     }
+}
+
+/// The entries of a scan's rows.
+fn entries(rows: &[Row]) -> Result<Vec<Entry>, StorageError> {
+    let entry = |row: &Row| Ok(bytes(row, 2)?.zip(bytes(row, 3)?));
+    rows.iter()
+        .filter_map(|row| entry(row).transpose())
+        .map(|entry| entry.and_then(|(key, value)| Ok((text(key)?, value))))
+        .collect()
 }
 
 fn bytes(row: &Row, column: usize) -> Result<Option<Vec<u8>>, StorageError> {

@@ -10,6 +10,8 @@ use proptest::test_runner::TestRunner;
 
 use super::*;
 
+mod frozen;
+
 fn put(key: &str, value: &str) -> Batch {
     Batch { conditions: Vec::new(), writes: vec![(key.to_owned(), Some(value.as_bytes().to_vec()))] }
 }

@@ -82,7 +82,7 @@ async fn copy(migration: Migration, start: Option<&str>) -> Result<Code, Failure
     Ok(Code::Success)
 }
 
-fn explain(error: &MigrateError) -> Failure {
+pub(super) fn explain(error: &MigrateError) -> Failure {
     let code = match error {
         MigrateError::Source(_) | MigrateError::SourceUnfinished | MigrateError::SourceEmpty => Code::CouldNotReadInput,
         MigrateError::Mismatch => Code::MacMismatch,

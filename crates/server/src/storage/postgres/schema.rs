@@ -195,12 +195,17 @@ impl Names {
 
     /// The term, and entries from `$1` on, at most `$2`, and not many more bytes than a step may have.
     pub fn scan(&self) -> String {
+        self.scan_of(SCAN_BYTES)
+    }
+
+    /// The same, of another size.
+    pub fn scan_of(&self, bytes: usize) -> String {
         format!(
             "SELECT l.term, l.commit, e.key, e.value FROM {} l LEFT JOIN LATERAL (
                SELECT key, value FROM (
                  SELECT key, value, sum(octet_length(value)) OVER (ORDER BY key) - octet_length(value) AS before
                  FROM (SELECT key, value FROM {} WHERE key >= $1 ORDER BY key LIMIT $2::bigint) page
-               ) sized WHERE before < {SCAN_BYTES}
+               ) sized WHERE before < {bytes}
              ) e ON true WHERE l.id = 1 ORDER BY e.key",
             self.server, self.entries
         )

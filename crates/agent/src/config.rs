@@ -144,7 +144,7 @@ pub fn load(paths: &[PathBuf], env: &dyn Env) -> Result<Config, String> {
         ("disable_idle_connections", "AGENT_DISABLE_IDLE_CONNECTIONS"),
         ("disable_keep_alives", "AGENT_DISABLE_KEEP_ALIVES"),
     ] {
-        if let Some(text) = env.text(&format!("BAO_{name}")).or_else(|| env.text(&format!("VAULT_{name}"))) {
+        if let Some(text) = env.vault_text(name) {
             raw.idle.close(setting, text.to_lowercase().split(',').map(str::trim))?;
         }
     }

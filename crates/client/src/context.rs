@@ -46,7 +46,7 @@ impl<'a> Context<'a> {
 
     /// A variable of the peer's, `BAO_` before `VAULT_`.
     pub(crate) fn variable(&self, name: &str) -> Option<String> {
-        peer_variable(self.env, name)?.into_string().ok()
+        self.env.vault_var(name)?.into_string().ok()
     }
 
     /// The environment.
@@ -331,11 +331,6 @@ impl Env for Variables<'_, '_> {
             return if is_ours { None } else { self.0.env.var(name) };
         };
         // The peer's command line repeats nothing unless it is told to.
-        peer_variable(self.0.env, rest).or_else(|| (name == variable::MAX_RETRIES).then(|| "0".into()))
+        self.0.env.vault_var(rest).or_else(|| (name == variable::MAX_RETRIES).then(|| "0".into()))
     }
-}
-
-/// A variable of the peer's by the end of its name, `BAO_` before `VAULT_`.
-fn peer_variable(env: &dyn Env, name: &str) -> Option<OsString> {
-    env.var(&format!("BAO_{name}")).or_else(|| env.var(&format!("VAULT_{name}")))
 }

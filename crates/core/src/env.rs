@@ -19,6 +19,16 @@ pub trait Env: Send + Sync {
         self.var(name).map(PathBuf::from)
     }
 
+    /// A variable of Vault's by the end of its name: `BAO_NAME` before `VAULT_NAME`.
+    fn vault_var(&self, name: &str) -> Option<OsString> {
+        self.var(&format!("BAO_{name}")).or_else(|| self.var(&format!("VAULT_{name}")))
+    }
+
+    /// The same as text.
+    fn vault_text(&self, name: &str) -> Option<String> {
+        self.text(&format!("BAO_{name}")).or_else(|| self.text(&format!("VAULT_{name}")))
+    }
+
     /// The user's home folder.
     fn home(&self) -> Option<PathBuf> {
         self.path("HOME")

@@ -45,7 +45,7 @@ impl Variables<'_> {
 
     fn setting(&self, name: &str, of: impl Fn(&Vault) -> Option<String>) -> Option<OsString> {
         let text = |vault: &Vault| of(vault).filter(|text| !text.is_empty()).map(OsString::from);
-        text(self.flags).or_else(|| peer_variable(self.env, name)).or_else(|| text(self.vault))
+        text(self.flags).or_else(|| self.env.vault_var(name)).or_else(|| text(self.vault))
     }
 }
 
@@ -67,14 +67,9 @@ impl Env for Variables<'_> {
             // What is sent again, and when, is decided here.
             variable::MAX_RETRIES => Some("0".into()),
             _ if name.starts_with("BULLA_") || name.starts_with("SOPS_") => None,
-            _ => rest.map_or_else(|| self.env.var(name), |rest| peer_variable(self.env, rest)),
+            _ => rest.map_or_else(|| self.env.var(name), |rest| self.env.vault_var(rest)),
         }
     }
-}
-
-/// A variable of the peer's by the end of its name, `BAO_` before `VAULT_`.
-fn peer_variable(env: &dyn Env, name: &str) -> Option<OsString> {
-    env.var(&format!("BAO_{name}")).or_else(|| env.var(&format!("VAULT_{name}")))
 }
 
 #[cfg(test)]

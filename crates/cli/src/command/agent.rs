@@ -88,7 +88,7 @@ pub(crate) fn run(app: &App, args: &AgentArgs) -> Result<Code, Failure> {
     }
     let env = app.env.as_ref();
     if flags.configs.is_empty() {
-        let named = peer_variable(env, "AGENT_CONFIG_PATH").unwrap_or_default();
+        let named = env.vault_text("AGENT_CONFIG_PATH").unwrap_or_default();
         flags.configs = named.split(',').filter(|path| !path.is_empty()).map(PathBuf::from).collect();
     }
     if flags.configs.is_empty() {
@@ -142,8 +142,8 @@ fn start_program(words: &[OsString]) -> Result<Code, Failure> {
 
 /// How it is logged: flags go before the environment, that before the configuration.
 fn log(flags: LogConfig, env: &dyn Env, config: &LogConfig) -> Result<LogConfig, String> {
-    let format = peer_variable(env, "LOG_FORMAT").map(|text| LogFormat::read(&text)).transpose()?.flatten();
-    let level = peer_variable(env, "LOG_LEVEL").map(check_level).transpose()?;
+    let format = env.vault_text("LOG_FORMAT").map(|text| LogFormat::read(&text)).transpose()?.flatten();
+    let level = env.vault_text("LOG_LEVEL").map(check_level).transpose()?;
     Ok(LogConfig {
         level: flags.level.or(level).or_else(|| config.level.clone()),
         format: flags.format.or(format).or(config.format),
@@ -178,11 +178,6 @@ fn program_name() -> String {
     let name =
         std::env::args_os().next().and_then(|first| Some(PathBuf::from(first).file_stem()?.to_str()?.to_owned()));
     name.filter(|name| name == "vault" || name == "bao").unwrap_or_else(|| "bulla".to_owned())
-}
-
-/// A variable of the peer's by the end of its name, `BAO_` before `VAULT_`.
-fn peer_variable(env: &dyn Env, name: &str) -> Option<String> {
-    env.text(&format!("BAO_{name}")).or_else(|| env.text(&format!("VAULT_{name}")))
 }
 
 impl Flags {

@@ -130,17 +130,7 @@ fn fields_of(rules: &[&Rule]) -> Object {
 }
 
 fn request(data: Object) -> Request {
-    Request {
-        id: String::new(),
-        operation: Operation::Read,
-        path: String::new(),
-        data,
-        token: None,
-        wrap_ttl: None,
-        remote: None,
-        remote_port: 0,
-        headers: Vec::new(),
-    }
+    Request::new(Operation::Read, "", data)
 }
 
 fn shown(capabilities: Option<u16>) -> u16 {

@@ -249,14 +249,9 @@ async fn one(
     let is_made = is_on(step.when.as_ref(), true, history)?;
     let request = Request {
         id: id.clone(),
-        operation,
-        path: clean(&path, operation)?,
-        data,
         token,
-        wrap_ttl: None,
         remote: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-        remote_port: 0,
-        headers: Vec::new(),
+        ..Request::new(operation, clean(&path, operation)?, data)
     };
     let seen = object! {
         "id": id.as_str(),
@@ -329,14 +324,9 @@ fn clean(path: &str, operation: Operation) -> Result<String, String> {
 async fn revoke(core: &Core, root: &TokenText) -> Result<(), Error> {
     let request = Request {
         id: "self-init-revoke-root".to_owned(),
-        operation: Operation::Update,
-        path: "auth/token/revoke-self".to_owned(),
-        data: crate::json::Object::new(),
         token: Some(root.clone()),
-        wrap_ttl: None,
         remote: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-        remote_port: 0,
-        headers: Vec::new(),
+        ..Request::new(Operation::Update, "auth/token/revoke-self", crate::json::Object::new())
     };
     let answer: Result<Response, Error> = core.handle(request).await;
     match core.open()?.tokens.find(root).await? {

@@ -84,17 +84,8 @@ impl World {
         path: &str,
         data: crate::json::Object,
     ) -> Result<Response> {
-        let request = Request {
-            id: random::uuid()?,
-            operation,
-            path: path.to_owned(),
-            data,
-            token: Some(token.clone()),
-            wrap_ttl: None,
-            remote: None,
-            remote_port: 0,
-            headers: Vec::new(),
-        };
+        let request =
+            Request { id: random::uuid()?, token: Some(token.clone()), ..Request::new(operation, path, data) };
         self.core.handle(request).await
     }
 
@@ -298,15 +289,9 @@ async fn a_login_counts_for_its_role_however_that_is_written_and_for_its_mount_i
         (object! {}, 100),
     ] {
         let request = Request {
-            id: String::new(),
-            operation: Operation::Update,
-            path: "auth/approle/login".to_owned(),
-            data,
-            token: None,
-            wrap_ttl: None,
             remote: Some([127, 0, 0, 1].into()),
             remote_port: 1,
-            headers: Vec::new(),
+            ..Request::new(Operation::Update, "auth/approle/login", data)
         };
         let verdict = world.core.count_login(&request).await.unwrap();
         assert_eq!(verdict.left.map(|(limit, ..)| limit), Some(limit), "{:?}", request.data.keys());

@@ -53,14 +53,9 @@ pub fn unread(head: &Parts, path: String, address: SocketAddr) -> crate::logical
     };
     Ok(Request {
         id: random::uuid()?,
-        operation,
-        path,
-        data: Object::new(),
-        token: None,
-        wrap_ttl: None,
         remote: Some(address.ip()),
         remote_port: address.port(),
-        headers: Vec::new(),
+        ..Request::new(operation, path, Object::new())
     })
 }
 

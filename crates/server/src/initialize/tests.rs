@@ -34,18 +34,7 @@ fn no_env() -> BTreeMap<String, String> {
 async fn ask(core: &Core, token: &str, operation: Operation, path: &str, data: Object) -> Result<Response, Error> {
     let token = Some(token).filter(|token| !token.is_empty()).map(|token| TokenText::new(token.to_owned()));
     let (id, path) = ("x".to_owned(), path.to_owned());
-    core.handle(Request {
-        id,
-        operation,
-        path,
-        data,
-        token,
-        wrap_ttl: None,
-        remote: None,
-        remote_port: 0,
-        headers: Vec::new(),
-    })
-    .await
+    core.handle(Request { id, token, ..Request::new(operation, path, data) }).await
 }
 
 const ALL: &str = r#"

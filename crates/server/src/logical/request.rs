@@ -92,6 +92,23 @@ pub struct Request {
     pub headers: Vec<Header>,
 }
 
+impl Request {
+    /// What is asked for, without an id, by nobody, from nowhere.
+    pub fn new(operation: Operation, path: impl Into<String>, data: Object) -> Self {
+        Self {
+            id: String::new(),
+            operation,
+            path: path.into(),
+            data,
+            token: None,
+            wrap_ttl: None,
+            remote: None,
+            remote_port: 0,
+            headers: Vec::new(),
+        }
+    }
+}
+
 /// Who asks: a token that was found.
 #[derive(Clone, Debug)]
 pub struct Caller {

@@ -33,14 +33,14 @@ async fn answer(broker: &Broker, record: &Record<'_>) -> Result<()> {
 fn request() -> Request {
     Request {
         id: "the-id".to_owned(),
-        operation: Operation::Read,
-        path: "secret/x".to_owned(),
-        data: object! { "password": "hunter2", "deep": object! { "list": vec!["hunter2"] }, "n": 5 },
         token: Some(TokenText::new("s.thetoken".to_owned())),
-        wrap_ttl: None,
         remote: Some([127, 0, 0, 1].into()),
         remote_port: 5,
-        headers: Vec::new(),
+        ..Request::new(
+            Operation::Read,
+            "secret/x",
+            object! { "password": "hunter2", "deep": object! { "list": vec!["hunter2"] }, "n": 5 },
+        )
     }
 }
 

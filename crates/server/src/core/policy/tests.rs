@@ -11,17 +11,7 @@ use crate::logical::{Operation, Request};
 use crate::storage::{Batch, Storage, StorageError};
 
 fn request(data: json::Object) -> Request {
-    Request {
-        id: String::new(),
-        operation: Operation::Read,
-        path: String::new(),
-        data,
-        token: None,
-        wrap_ttl: None,
-        remote: None,
-        remote_port: 0,
-        headers: Vec::new(),
-    }
+    Request::new(Operation::Read, "", data)
 }
 
 fn acl(texts: &[&str]) -> Acl {

@@ -26,17 +26,8 @@ impl World {
     }
 
     async fn ask(&self, operation: Operation, path: &str, data: Object, token: &TokenText) -> Result<Response> {
-        let request = Request {
-            id: random::uuid()?,
-            operation,
-            path: path.to_owned(),
-            data,
-            token: Some(token.clone()),
-            wrap_ttl: None,
-            remote: None,
-            remote_port: 0,
-            headers: Vec::new(),
-        };
+        let request =
+            Request { id: random::uuid()?, token: Some(token.clone()), ..Request::new(operation, path, data) };
         self.core.handle(request).await
     }
 

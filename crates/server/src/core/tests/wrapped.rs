@@ -9,14 +9,9 @@ impl World {
     async fn wrap(&self, data: Object, seconds: u64) -> TokenText {
         let request = Request {
             id: random::uuid().unwrap(),
-            operation: Operation::Update,
-            path: "sys/wrapping/wrap".to_owned(),
-            data,
             token: Some(self.root.clone()),
             wrap_ttl: Some(Duration::from_secs(seconds)),
-            remote: None,
-            remote_port: 0,
-            headers: Vec::new(),
+            ..Request::new(Operation::Update, "sys/wrapping/wrap", data)
         };
         self.core.handle(request).await.unwrap().wrap_info.unwrap().token
     }

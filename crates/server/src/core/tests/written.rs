@@ -67,18 +67,7 @@ async fn what_has_an_effect_is_written_down_before_and_the_rest_with_its_answer(
         let (core, path, token) = (Arc::clone(&core), path.to_owned(), Some(root.clone()));
         async move {
             let id = random::uuid()?;
-            core.handle(Request {
-                id,
-                operation,
-                path,
-                data,
-                token,
-                wrap_ttl,
-                remote: None,
-                remote_port: 0,
-                headers: Vec::new(),
-            })
-            .await
+            core.handle(Request { id, token, wrap_ttl, ..Request::new(operation, path, data) }).await
         }
     };
     ask(Operation::Update, "sys/mounts/l", object! { "type": "looks" }, None).await.unwrap();

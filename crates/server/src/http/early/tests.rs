@@ -49,17 +49,7 @@ fn seals() -> Vec<Arc<dyn AutoSeal>> {
 }
 
 fn ask(path: &str, data: Object) -> Asked {
-    let request = Request {
-        id: String::new(),
-        operation: Operation::Update,
-        path: path.to_owned(),
-        data,
-        token: None,
-        wrap_ttl: None,
-        remote: None,
-        remote_port: 0,
-        headers: Vec::new(),
-    };
+    let request = Request::new(Operation::Update, path, data);
     Asked { request, room: None }
 }
 

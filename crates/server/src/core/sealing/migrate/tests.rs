@@ -364,14 +364,8 @@ async fn who_seals_a_server_is_answered_while_a_seal_is_waited_for() {
     }
     let request = Request {
         id: "1".to_owned(),
-        operation: Operation::Update,
-        path: "sys/seal".to_owned(),
-        data: crate::json::Object::new(),
         token: Some(root),
-        wrap_ttl: None,
-        remote: None,
-        remote_port: 0,
-        headers: Vec::new(),
+        ..Request::new(Operation::Update, "sys/seal", crate::json::Object::new())
     };
     let asked = tokio::time::timeout(Duration::from_secs(5), core.handle(request)).await;
     assert!(asked.expect("the answer waits for the seal").unwrap().is_empty() && core.is_sealed());

@@ -208,14 +208,15 @@ pub(crate) fn run(personality: Personality, argv: Vec<OsString>) -> Result<Code,
         }
     };
     let app = App::new(personality, cli.global);
-    let (habit, filter) = match &cli.command {
-        // Its configuration says what is logged: it does this itself, once it has read that.
-        Command::Agent(args) => return command::agent::run(&app, args),
-        Command::Server(args) => (Habit::Service, args.log_filter(app.env.as_ref())),
-        Command::Operator(_) | Command::Node(_) | Command::Provider(_) => (Habit::Service, None),
-        _ => (Habit::Tool, None),
+    let habit = match &cli.command {
+        // Their configuration says what is logged: they begin that themselves, once they have read it.
+        Command::Agent(_) | Command::Server(_) => None,
+        Command::Operator(_) | Command::Node(_) | Command::Provider(_) => Some(Habit::Service),
+        _ => Some(Habit::Tool),
     };
-    logging::start(&app.global, app.env.as_ref(), habit, logging::Asked { filter, ..logging::Asked::default() });
+    if let Some(habit) = habit {
+        logging::start(&app.global, app.env.as_ref(), habit, logging::Asked::default());
+    }
     dispatch(&app, cli.command)
 }
 

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bulla_core::file;
 use bulla_core::file::PidFile;
 use bulla_core::memory::{Rest, give_back, keep_little};
-use bulla_core::{Env, file};
 use bulla_listen::{Certificates, LOOK, Security};
 use bulla_server::config::{self, Config, Listener, Storage};
 use bulla_server::core::lockout::ByKind;
@@ -33,7 +33,7 @@ use super::go_flags::GoFlags;
 use crate::app::App;
 use crate::error::Failure;
 use crate::exit::Code;
-use crate::logging;
+use crate::logging::{self, Asked, Habit};
 use crate::output::say;
 
 mod migrate;
@@ -74,21 +74,6 @@ pub(crate) struct ServerArgs {
     flags: Vec<OsString>,
 }
 
-impl ServerArgs {
-    /// What is to be logged, as a filter. What is wrong with the command line or the configuration is said when they are read to be used.
-    pub(crate) fn log_filter(&self, env: &dyn Env) -> Option<String> {
-        let flags = Flags::read(&self.flags).ok()?;
-        let named = |name: &str| env.text(name);
-        let level = flags.log_level.or_else(|| named("BAO_LOG_LEVEL")).or_else(|| named("VAULT_LOG_LEVEL"));
-        // A pipe is read once.
-        let can_be_read_again =
-            !flags.configs.is_empty() && flags.configs.iter().all(|path| path.is_file() || path.is_dir());
-        let configured = || if can_be_read_again { read_config(&flags.configs).ok()?.log_level } else { None };
-        let level = level.or_else(configured)?;
-        Some(logging::peer_filter(&level, "bulla_server"))
-    }
-}
-
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Flags {
     dev: bool,
@@ -104,19 +89,24 @@ struct Flags {
 /// # Errors
 /// A configuration that cannot be used, a port that is taken, storage that does not open, a seal that does not.
 pub(crate) fn run(app: &App, args: &ServerArgs) -> Result<Code, Failure> {
-    match args.flags.split_first().and_then(|(first, rest)| Some((first.to_str()?, rest))) {
-        Some(("migrate", rest)) => return migrate::run(app, rest),
-        Some(("snapshot", rest)) => return snapshot::run(app, rest),
-        _ => {}
+    let env = app.env.as_ref();
+    if let Some((first, rest)) = args.flags.split_first()
+        && (first == "migrate" || first == "snapshot")
+    {
+        logging::start(&app.global, env, Habit::Service, Asked::default());
+        return if first == "migrate" { migrate::run(app, rest) } else { snapshot::run(app, rest) };
     }
     let flags = Flags::read(&args.flags)?;
     if flags.help {
         say(&format!("Serve Vault's HTTP API\n\n{EXAMPLES}"))?;
         return Ok(Code::Success);
     }
-    let config = match (flags.dev, flags.configs.as_slice()) {
-        (true, []) => dev_config(&flags),
-        (false, [_, ..]) => read_config(&flags.configs)?,
+    let (config, files) = match (flags.dev, flags.configs.as_slice()) {
+        (true, []) => (dev_config(&flags), Vec::new()),
+        (false, paths @ [_, ..]) => {
+            let files = config_files(paths)?;
+            (read_config(&files)?, files)
+        }
         (true, _) => return Err(Failure::generic("-dev and -config cannot be used together")),
         (false, []) => {
             return Err(
@@ -124,6 +114,9 @@ pub(crate) fn run(app: &App, args: &ServerArgs) -> Result<Code, Failure> {
             );
         }
     };
+    let level = flags.log_level.clone().or_else(|| env.vault_text("LOG_LEVEL")).or_else(|| config.log_level.clone());
+    let filter = level.map(|level| logging::peer_filter(&level, "bulla_server"));
+    logging::start(&app.global, env, Habit::Service, Asked { filter, ..Asked::default() });
     for listener in &config.listeners {
         listener.check().map_err(Failure::generic)?;
     }
@@ -132,7 +125,7 @@ pub(crate) fn run(app: &App, args: &ServerArgs) -> Result<Code, Failure> {
     for name in config.ignored.iter().chain(&options) {
         tracing::warn!(setting = name, "a setting of the configuration has no effect on this server");
     }
-    for warning in config.exposed(&config_files(&flags.configs)?) {
+    for warning in config.exposed(&files) {
         tracing::warn!("{warning}");
     }
     keep_little();
@@ -351,9 +344,8 @@ fn dev_config(flags: &Flags) -> Config {
     }
 }
 
-/// One configuration of all files, and of all files in folders.
-fn read_config(paths: &[PathBuf]) -> Result<Config, Failure> {
-    let files = config_files(paths)?;
+/// One configuration of all files.
+fn read_config(files: &[PathBuf]) -> Result<Config, Failure> {
     let texts = files.iter().map(|path| read_text(path)).collect::<Result<Vec<_>, _>>()?;
     let texts: Vec<&str> = texts.iter().map(|text| text.as_str()).collect();
     let names: Vec<String> = files.iter().map(|path| path.display().to_string()).collect();

@@ -10,7 +10,7 @@ use bulla_server::storage::migrate::{self, MigrateError, Summary};
 use bulla_server::storage::restore::{self, RestoreError, Restored};
 use bulla_server::storage::snapshot::{SnapshotError, SnapshotFile};
 
-use super::{GoFlags, read_config, seals, storage};
+use super::{GoFlags, config_files, read_config, seals, storage};
 use crate::app::App;
 use crate::error::Failure;
 use crate::exit::Code;
@@ -79,7 +79,7 @@ pub(super) fn run(app: &App, arguments: &[OsString]) -> Result<Code, Failure> {
     match what {
         Some("inspect") if flags.configs.is_empty() => inspect(&snapshot),
         Some("restore") if !flags.configs.is_empty() => {
-            let config = read_config(&flags.configs)?;
+            let config = read_config(&config_files(&flags.configs)?)?;
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .enable_all()
                 .build()

@@ -19,7 +19,7 @@ use self::writer::{Job, Writer};
 use super::{Batch, Entry, Frozen, SCAN_BYTES, Scan, Storage, StorageError, behind, child};
 
 mod frozen;
-mod snapshot;
+mod latest;
 mod writer;
 
 const TABLE: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("entries");

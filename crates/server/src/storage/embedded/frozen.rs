@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::task::spawn_blocking;
 
-use super::snapshot::Table;
+use super::latest::Table;
 use crate::storage::{Entry, FROZEN_BYTES, FROZEN_ENTRIES, Frozen, StorageError};
 
 /// The table of one commit, and how far it was read.

@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::TABLE;
-use super::snapshot::{self, Snapshot};
+use super::latest::{self, Latest};
 use crate::storage::{Batch, StorageError};
 
 /// How many batches one fsync may answer, and how many bytes they may have: one slow commit must not become a very slow one.
@@ -42,7 +42,7 @@ pub struct Job {
 /// What whoever writes has.
 pub struct Writer {
     /// Before the file: who reads from it ends first.
-    snapshot: Snapshot,
+    latest: Latest,
     database: Database,
     turn: Mutex<Turn>,
     /// Batches that were handed over and are not written.
@@ -75,7 +75,7 @@ impl Writer {
     pub fn new(database: Database) -> Self {
         Self {
             database,
-            snapshot: Snapshot::default(),
+            latest: Latest::default(),
             // Not known to be quick.
             turn: Mutex::new(Turn { takes: 2 * QUICK, written: None }),
             waiting: AtomicUsize::new(0),
@@ -85,8 +85,8 @@ impl Writer {
     }
 
     /// The table with every commit that was answered.
-    pub fn table(&self) -> Result<Arc<snapshot::Table>, redb::Error> {
-        self.snapshot.table(&self.database)
+    pub fn table(&self) -> Result<Arc<latest::Table>, redb::Error> {
+        self.latest.table(&self.database)
     }
 
     pub fn has_failed(&self) -> bool {
@@ -186,7 +186,7 @@ impl Writer {
         match write_group(&self.database, batches) {
             Ok(outcomes) => {
                 if outcomes.contains(&true) {
-                    self.snapshot.is_over();
+                    self.latest.is_over();
                     turn.takes = (turn.takes * 7 + begun.elapsed()) / 8;
                     turn.written = Some(Instant::now());
                 }

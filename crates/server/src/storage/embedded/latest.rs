@@ -14,14 +14,14 @@ pub type Table = ReadOnlyTable<&'static str, &'static [u8]>;
 
 /// The table of the last commit, if somebody has asked for it.
 #[derive(Default)]
-pub struct Snapshot {
+pub struct Latest {
     /// How many commits there were, by those who know that theirs is done.
     commits: AtomicU64,
     /// A table, and how many commits there were when it was opened.
     opened: RwLock<Option<(u64, Arc<Table>)>>,
 }
 
-impl Snapshot {
+impl Latest {
     /// The table with every commit that was answered.
     pub fn table(&self, database: &Database) -> Result<Arc<Table>, redb::Error> {
         if let Some(table) = self.current() {

@@ -96,7 +96,7 @@ async fn send_parts(
 ) -> std::result::Result<Option<(u64, u64)>, SnapshotError> {
     let mut out = Vec::new();
     let mut writer = Writer::begin(about, &mut out);
-    let (mut entries, mut bytes) = (0, 0);
+    let mut bytes = 0;
     loop {
         // Whoever seals a server in an emergency does not want the rest of it sent.
         if core.is_sealed() {
@@ -106,13 +106,13 @@ async fn send_parts(
         if step.is_empty() {
             break;
         }
-        entries += step.len() as u64;
         writer.add(&step, &mut out)?;
         bytes += out.len() as u64;
         if !flush(&mut out, send).await {
             return Ok(None);
         }
     }
+    let entries = writer.entries();
     writer.end(key, &mut out);
     bytes += out.len() as u64;
     Ok(flush(&mut out, send).await.then_some((entries, bytes)))

@@ -34,6 +34,7 @@ use aws_lc_rs::hmac;
 mod file;
 mod gzip;
 mod read;
+mod tally;
 mod tar;
 mod write;
 
@@ -128,17 +129,6 @@ impl From<std::io::Error> for SnapshotError {
 pub fn key(name_key: &bulla_core::DataKey) -> hmac::Key {
     let from = hmac::Key::new(hmac::HMAC_SHA256, name_key.expose());
     hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&from, b"bulla snapshot 1").as_ref())
-}
-
-/// The lines of `SHA256SUMS`.
-fn sums(meta: &[u8], entries: &[u8], end: &[u8]) -> String {
-    let line = |digest: &[u8], name: &str| format!("{}  {name}\n", crate::core::hex(digest));
-    [line(meta, META), line(entries, "entries"), line(end, END)].concat()
-}
-
-/// The name of a piece.
-fn piece_name(number: u64) -> String {
-    format!("entries-{number:010}")
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@ use std::io::Read;
 use aws_lc_rs::digest;
 
 use super::gzip::{Blocks, Place};
-use super::{About, END, META, PIECE, SEALED, SMALL, SUMS, SnapshotError, Summary, VERSION, piece_name, sums, tar};
+use super::tally::Tally;
+use super::{About, END, META, PIECE, SEALED, SMALL, SUMS, SnapshotError, Summary, VERSION, tar};
 use crate::json::{self, Object, Value};
 use crate::storage::{Entry, MAX_KEY, MAX_VALUE};
 
@@ -13,12 +14,7 @@ use crate::storage::{Entry, MAX_KEY, MAX_VALUE};
 pub struct Reader<R> {
     stream: Blocks<R>,
     about: About,
-    meta: digest::Digest,
-    hash: digest::Context,
-    pieces: u64,
-    entries: u64,
-    bytes: u64,
-    last: Option<String>,
+    tally: Tally,
     piece: Option<Piece>,
 }
 
@@ -81,17 +77,7 @@ impl<R: Read> Reader<R> {
             })
         })();
         let about = about.ok_or(SnapshotError::Damaged("it does not say what it is of"))?;
-        Ok(Self {
-            stream,
-            about,
-            meta: digest::digest(&digest::SHA256, &text),
-            hash: digest::Context::new(&digest::SHA256),
-            pieces: 0,
-            entries: 0,
-            bytes: 0,
-            last: None,
-            piece: None,
-        })
+        Ok(Self { stream, about, tally: Tally::new(&text), piece: None })
     }
 
     /// What it says of itself.
@@ -108,13 +94,12 @@ impl<R: Read> Reader<R> {
         if let Some(length) = tar::length(&header, END) {
             return self.end(length).map(Next::End);
         }
-        let length = tar::length(&header, &piece_name(self.pieces));
+        let length = tar::length(&header, &self.tally.piece_name());
         let length = length.ok_or(SnapshotError::Damaged("a file of its archive is not the one that comes next"))?;
         let place = self.stream.place();
         let piece = contents(&mut self.stream, length, PIECE)?;
         self.piece = Some(Piece { place, length, digest: digest::digest(&digest::SHA256, &piece) });
-        self.pieces += 1;
-        self.hash.update(&piece);
+        self.tally.add_piece(&piece);
         let entries = self.entries_of(&piece).ok_or(SnapshotError::Damaged("an entry is none"))?;
         Ok(Next::Entries(entries))
     }
@@ -128,12 +113,7 @@ impl<R: Read> Reader<R> {
     fn entries_of(&mut self, piece: &[u8]) -> Option<Vec<Entry>> {
         let entries = split(piece)?;
         for (key, value) in &entries {
-            if self.last.as_ref().is_some_and(|last| last >= key) {
-                return None;
-            }
-            self.entries += 1;
-            self.bytes += (key.len() + value.len()) as u64;
-            self.last = Some(key.clone());
+            self.tally.count(key, value)?;
         }
         Some(entries)
     }
@@ -154,16 +134,15 @@ impl<R: Read> Reader<R> {
             }
         }
         self.stream.end()?;
-        let all = self.hash.clone().finish();
-        let sums = sums(self.meta.as_ref(), all.as_ref(), digest::digest(&digest::SHA256, &end).as_ref());
-        if found != sums.as_bytes() {
+        if found != self.tally.sums(&end).as_bytes() {
             return Err(SnapshotError::Damaged("what it has is not what its SHA256SUMS say"));
         }
         let end = parse(&end)?;
-        if (number(&end, "entries"), number(&end, "bytes")) != (Some(self.entries), Some(self.bytes)) {
+        let (entries, bytes) = (self.tally.entries, self.tally.bytes);
+        if (number(&end, "entries"), number(&end, "bytes")) != (Some(entries), Some(bytes)) {
             return Err(SnapshotError::Damaged("it has not as many entries as it says"));
         }
-        Ok(Summary { entries: self.entries, bytes: self.bytes, sums: found, sealed })
+        Ok(Summary { entries, bytes, sums: found, sealed })
     }
 }
 

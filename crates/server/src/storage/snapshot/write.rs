@@ -1,21 +1,17 @@
 //! Writes a snapshot, piece by piece: no more of it is in memory than the piece at hand.
 
-use aws_lc_rs::{digest, hmac};
+use aws_lc_rs::hmac;
 
 use super::gzip::Stored;
-use super::{About, END, META, PIECE, SEALED, SUMS, SnapshotError, VERSION, piece_name, sums, tar};
+use super::tally::Tally;
+use super::{About, END, META, PIECE, SEALED, SUMS, SnapshotError, VERSION, tar};
 use crate::json::object_to_vec;
 use crate::storage::{Entry, StorageError};
 
 /// Makes the bytes of a snapshot.
 pub struct Writer {
     stream: Stored,
-    meta: digest::Digest,
-    hash: digest::Context,
-    pieces: u64,
-    entries: u64,
-    bytes: u64,
-    last: Option<String>,
+    tally: Tally,
 }
 
 impl Writer {
@@ -30,15 +26,12 @@ impl Writer {
         });
         let mut stream = Stored::begin(out);
         add(&mut stream, META, &meta, out);
-        Self {
-            stream,
-            meta: digest::digest(&digest::SHA256, &meta),
-            hash: digest::Context::new(&digest::SHA256),
-            pieces: 0,
-            entries: 0,
-            bytes: 0,
-            last: None,
-        }
+        Self { stream, tally: Tally::new(&meta) }
+    }
+
+    /// How many entries were added.
+    pub fn entries(&self) -> u64 {
+        self.tally.entries
     }
 
     /// Adds entries, which come in the order of their keys.
@@ -49,17 +42,12 @@ impl Writer {
         let fail = |reason: &str| SnapshotError::from(StorageError::backend("read")(reason.to_owned()));
         let mut piece = Vec::new();
         for (key, value) in entries {
-            if self.last.as_ref().is_some_and(|last| last >= key) {
-                return Err(fail("its entries are not in order"));
-            }
+            self.tally.count(key, value).ok_or_else(|| fail("its entries are not in order"))?;
             let too_long = |_| fail("an entry is too long");
             piece.extend_from_slice(&u32::try_from(key.len()).map_err(too_long)?.to_be_bytes());
             piece.extend_from_slice(&u32::try_from(value.len()).map_err(too_long)?.to_be_bytes());
             piece.extend_from_slice(key.as_bytes());
             piece.extend_from_slice(value);
-            self.entries += 1;
-            self.bytes += (key.len() + value.len()) as u64;
-            self.last = Some(key.clone());
             // There is room for one more of any length.
             if piece.len() >= PIECE / 4 {
                 self.add_piece(&piece, out);
@@ -74,9 +62,8 @@ impl Writer {
 
     /// Ends it. What it is known by is of `key`.
     pub fn end(mut self, key: &hmac::Key, out: &mut Vec<u8>) {
-        let end = object_to_vec(&object! { "entries": self.entries, "bytes": self.bytes });
-        let all = self.hash.finish();
-        let sums = sums(self.meta.as_ref(), all.as_ref(), digest::digest(&digest::SHA256, &end).as_ref());
+        let end = object_to_vec(&object! { "entries": self.tally.entries, "bytes": self.tally.bytes });
+        let sums = self.tally.sums(&end);
         let sealed = hmac::sign(key, sums.as_bytes());
         add(&mut self.stream, END, &end, out);
         add(&mut self.stream, SUMS, sums.as_bytes(), out);
@@ -86,9 +73,8 @@ impl Writer {
     }
 
     fn add_piece(&mut self, piece: &[u8], out: &mut Vec<u8>) {
-        self.hash.update(piece);
-        add(&mut self.stream, &piece_name(self.pieces), piece, out);
-        self.pieces += 1;
+        add(&mut self.stream, &self.tally.piece_name(), piece, out);
+        self.tally.add_piece(piece);
     }
 }
 

@@ -8,17 +8,12 @@ use bulla_core::SecretBytes;
 use bulla_kms::vault_http::Opened;
 use bulla_listen::Taken;
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// What is given to whoever asked.
-pub(crate) enum AnswerBody {
-    /// All of it is here.
-    Whole(Full<Bytes>),
-    /// It comes from the server.
-    Passed(Box<Passed>),
-}
+/// What is given to whoever asked: all of it is here, or it comes from the server.
+pub(crate) type AnswerBody = Either<Full<Bytes>, Box<Passed>>;
 
 /// A body that comes from the server, for as long as its time and its room.
 pub(crate) struct Passed {
@@ -27,55 +22,42 @@ pub(crate) struct Passed {
     _taken: Taken,
 }
 
-impl AnswerBody {
-    /// Of a secret, wiped once it is sent.
-    pub(super) fn secret(bytes: SecretBytes, taken: Taken) -> Self {
-        Self::Whole(Full::new(Bytes::from_owner(Wiped(bytes, taken))))
-    }
-
-    /// As the server sends it, until then.
-    pub(super) fn passed(opened: Opened, until: Instant, taken: Taken) -> Self {
-        let until = Box::pin(sleep_until(until));
-        Self::Passed(Box::new(Passed { body: opened.into_body(), until, _taken: taken }))
-    }
+/// A body that is here.
+pub(super) fn whole(bytes: impl Into<Bytes>) -> AnswerBody {
+    Either::Left(Full::new(bytes.into()))
 }
 
-impl<T: Into<Bytes>> From<T> for AnswerBody {
-    fn from(bytes: T) -> Self {
-        Self::Whole(Full::new(bytes.into()))
-    }
+/// A body of a secret, wiped once it is sent.
+pub(super) fn secret(bytes: SecretBytes, taken: Taken) -> AnswerBody {
+    whole(Bytes::from_owner(Wiped(bytes, taken)))
 }
 
-impl Body for AnswerBody {
+/// A body as the server sends it, until then.
+pub(super) fn passed(opened: Opened, until: Instant, taken: Taken) -> AnswerBody {
+    let until = Box::pin(sleep_until(until));
+    Either::Right(Box::new(Passed { body: opened.into_body(), until, _taken: taken }))
+}
+
+impl Body for Passed {
     type Data = Bytes;
     type Error = Box<dyn Error + Send + Sync>;
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        match self.get_mut() {
-            Self::Whole(body) => Pin::new(body).poll_frame(context).map_err(|never| match never {}),
-            Self::Passed(passed) => {
-                if let Poll::Ready(frame) = Pin::new(&mut passed.body).poll_frame(context) {
-                    // The connection to who asked ends in the middle: there is no other way to say that not all came.
-                    return Poll::Ready(frame.map(|frame| frame.map_err(|error| error.without_url().into())));
-                }
-                ready!(passed.until.as_mut().poll(context));
-                Poll::Ready(Some(Err("the server's answer took too long".into())))
-            }
+        let passed = self.get_mut();
+        if let Poll::Ready(frame) = Pin::new(&mut passed.body).poll_frame(context) {
+            // The connection to who asked ends in the middle: there is no other way to say that not all came.
+            return Poll::Ready(frame.map(|frame| frame.map_err(|error| error.without_url().into())));
         }
+        ready!(passed.until.as_mut().poll(context));
+        Poll::Ready(Some(Err("the server's answer took too long".into())))
     }
 
     fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Whole(body) => body.is_end_stream(),
-            Self::Passed(passed) => passed.body.is_end_stream(),
-        }
+        self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Whole(body) => body.size_hint(),
-            Self::Passed(passed) => passed.body.size_hint(),
-        }
+        self.body.size_hint()
     }
 }
 

@@ -17,7 +17,7 @@ use hyper::body::Incoming;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::body::AnswerBody;
+use super::body::{self, AnswerBody};
 use super::path::Asked;
 use super::redact::{self, Found};
 use crate::api::{Api, WRAP_TTL};
@@ -152,7 +152,7 @@ impl Forward {
             None => {
                 let length = opened.length().and_then(|length| usize::try_from(length).ok()).unwrap_or(usize::MAX);
                 let taken = timeout_at(until, self.room.wait(length.min(PASSING))).await;
-                AnswerBody::passed(opened, until, taken.ok().and_then(Result::ok).ok_or_else(too_many)?)
+                body::passed(opened, until, taken.ok().and_then(Result::ok).ok_or_else(too_many)?)
             }
             Some(own) => {
                 let is_packed = opened.headers.get_all(CONTENT_ENCODING).iter().any(|value| value != "identity");
@@ -169,7 +169,7 @@ impl Forward {
                         redact::without(text, &ours, asked).ok_or_else(tells)?
                     }
                 };
-                AnswerBody::secret(text, taken)
+                body::secret(text, taken)
             }
         };
         let mut answer = Response::new(body);
@@ -214,7 +214,7 @@ impl Forward {
             "/agent/v1/quit" if self.enable_quit && method == Method::POST => {
                 tracing::info!("asked to end");
                 self.quit.send_replace(true);
-                Response::new(Bytes::new().into())
+                Response::new(body::whole(Bytes::new()))
             }
             "/agent/v1/quit" if self.enable_quit => error(StatusCode::METHOD_NOT_ALLOWED, "method not allowed"),
             "/agent/v1/cache-clear" => error(StatusCode::NOT_FOUND, "nothing is cached"),
@@ -265,7 +265,7 @@ fn error(status: StatusCode, why: &str) -> Answer {
     let mut text = b"{\"errors\":[".to_vec();
     json::write_string(why, &mut text);
     text.extend_from_slice(b"]}\n");
-    let mut answer = Response::new(text.into());
+    let mut answer = Response::new(body::whole(text));
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     answer

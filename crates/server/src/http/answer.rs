@@ -1,16 +1,15 @@
 //! Answers.
 
-use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Response, StatusCode};
 
-use super::body::AnswerBody;
+use super::body::{AnswerBody, pieces, whole};
 use crate::json::{Object, Value, object_to_vec};
 use crate::logical::{self, Error};
 
 /// With a body of `kind`.
 pub fn with(status: u16, kind: &'static str, body: Vec<u8>) -> Response<AnswerBody> {
-    let mut response = Response::new(AnswerBody::from(Bytes::from(body)));
+    let mut response = Response::new(whole(body));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -49,7 +48,7 @@ pub fn response(response: logical::Response, id: &str) -> Response<AnswerBody> {
     }
     if let Some(stream) = response.stream {
         let mut answer = with(response.status.unwrap_or(200), stream.kind(), Vec::new());
-        *answer.body_mut() = AnswerBody::from(stream);
+        *answer.body_mut() = pieces(&stream);
         return answer;
     }
     let silent = response.data.is_none()
